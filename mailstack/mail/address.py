@@ -1,0 +1,35 @@
+"""The address of a mailbox: local-part "@" domain (RFC 5321 §4.1.2; RFC 6531 §3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A Mailbox of RFC 5321, already parsed: no quotes around the local-part, no brackets around
+    the whole. `domain` is a domain name as given, or an address literal with its brackets, or ""
+    for the domainless `Postmaster` of RFC 5321 §4.5.1."""
+
+    local_part: str
+    domain: str
+
+    def __str__(self) -> str:
+        local = self.local_part
+        if not local or not _is_dot_string(local):
+            escaped = local.replace("\\", "\\\\").replace('"', '\\"')
+            local = f'"{escaped}"'
+        return f"{local}@{self.domain}" if self.domain else local
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether the address needs no SMTPUTF8."""
+        return self.local_part.isascii() and self.domain.isascii()
+
+
+_ATEXT = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~")
+
+
+def _is_dot_string(local: str) -> bool:
+    # Dot-string = Atom *("." Atom)   ; RFC 5321 §4.1.2, with UTF8-non-ascii of RFC 6531 §3.3
+    return all(atom and all(c in _ATEXT or c > "\x7f" for c in atom) for atom in local.split("."))

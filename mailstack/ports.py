@@ -1,0 +1,463 @@
+"""What sessions may ask for, and the values that they and the resources exchange.
+
+These protocols belong to those who ask: a session imports this module and nothing of `net`,
+`store`, `auth` or `queue`; those implement it. `mailstack.testing` ships a fake of each.
+
+Every coroutine here may raise `errors.Refused`. A coroutine that has its answer at hand
+returns without suspending, so that asking costs no trip through the reactor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum, IntFlag
+from typing import NewType, Protocol, TypeVar
+
+from mailstack.errors import Problem
+from mailstack.mail.address import Address
+
+T = TypeVar("T")
+
+AccountName = NewType("AccountName", str)
+"""A user of the system: its primary address in lower case, or a bare name in development."""
+Uid = NewType("Uid", int)
+SeqNum = NewType("SeqNum", int)
+
+MEMORY_LIMIT = 128 * 1024
+"""Octets of a message that may be held in memory; past it the message is a place on disk."""
+
+
+# --- the connection -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end. `host` is an IP address in text, or "" on a unix socket."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class TlsInfo:
+    """A TLS connection: version as "TLSv1.3", cipher as OpenSSL names it."""
+
+    version: str
+    cipher: str
+
+
+class Connection(Protocol):
+    """One connection as its session sees it."""
+
+    id: str
+    """Runs through every log line of this connection."""
+    peer: Peer
+    timeout: float
+    """Seconds of silence after which `receive` raises IdleTimeout; sessions set it as they go."""
+
+    @property
+    def tls(self) -> TlsInfo | None:
+        """None in plain text."""
+
+    def write(self, data: bytes) -> None:
+        """Queue octets. They leave together, when the session next waits."""
+
+    async def drain(self) -> None:
+        """Let what is queued leave, and wait while the peer is slow to take it; also gives other
+        connections their turn. Call it every 64 KiB or so of bulk output.
+        Raises: ConnectionClosed, when the peer is gone or does not read for `timeout` seconds."""
+
+    async def receive(self, *, in_flight: bool = False) -> bytes:
+        """The next octets from the peer, or b"" if `wake` was called meanwhile.
+
+        `in_flight` says that a transaction is under way which a shutdown should let finish.
+        Raises: ConnectionClosed, IdleTimeout, ShuttingDown (not when in_flight)."""
+
+    def wake(self) -> None:
+        """Make a waiting (or the next) `receive` return b"". Safe to call at any time from the
+        reactor's thread, also when the connection is gone."""
+
+    async def start_tls(self) -> None:
+        """Begin TLS as the server. Octets already received in plain text are thrown away
+        (RFC 3207 §5, CVE-2011-0411); the caller must drop what its framing holds.
+        Write the go-ahead before calling."""
+
+
+class Log(Protocol):
+    """The structured log. Values are str, int, float, bool or None; never a secret."""
+
+    def event(self, what: str, /, **fields: object) -> None:
+        """Something that an operator may want to know, as "mail accepted"."""
+
+    def warning(self, what: str, /, **fields: object) -> None:
+        """Something that an operator may have to look at."""
+
+    def failure(self, what: str, /, **fields: object) -> None:
+        """A bug: call it in an `except` block; the traceback goes along."""
+
+    def bind(self, **fields: object) -> Log:
+        """The same log with these fields in every line."""
+
+
+class Clock(Protocol):
+    """Time, as an argument."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+class Counters(Protocol):
+    """What is counted for Prometheus. Names are in `observe/metrics.py`."""
+
+    def count(self, name: str, /, label: str = "", amount: int = 1) -> None:
+        """Add to the counter `name`, under `label` where it has one."""
+
+
+# --- octets ---------------------------------------------------------------------------------
+
+
+class Octets(Protocol):
+    """A message's octets for random access, its lines ending in CRLF. `bytes` is one; a large
+    file is another. Used inside `examine`, in a worker, where reading may block."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: slice, /) -> bytes: ...
+
+    def find(self, sub: bytes, start: int = 0, end: int = ..., /) -> int: ...
+
+    def count(self, sub: bytes, start: int = 0, end: int = ..., /) -> int: ...
+
+
+class Blob(Protocol):
+    """A whole message on its way in, its lines ending in CRLF; small in memory, large on disk."""
+
+    size: int
+
+    def discard(self) -> None:
+        """Free it. Idempotent. Whoever got the Blob from `Sink.finish` must call it."""
+
+
+class Sink(Protocol):
+    """Takes a message in pieces. Line ends must be CRLF already."""
+
+    size: int
+    """Octets so far."""
+
+    async def write(self, data: bytes) -> None:
+        """Raises: Refused(DISK_FULL | STORE_UNAVAILABLE)."""
+
+    async def finish(self) -> Blob: ...
+
+    def discard(self) -> None:
+        """Forget everything. Idempotent; harmless after finish."""
+
+
+class Spool(Protocol):
+    """Where messages wait on their way in."""
+
+    def sink(self) -> Sink: ...
+
+
+# --- who is who -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A recipient of ours: one account, or several for an alias of many. `mailbox` is where to
+    put it, usually "INBOX"."""
+
+    accounts: tuple[AccountName, ...]
+    mailbox: str = "INBOX"
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A recipient elsewhere; only for those who may relay."""
+
+    domain: str
+
+
+class Directory(Protocol):
+    """Who receives what."""
+
+    async def route(self, address: Address) -> Local | Remote:
+        """Where mail for `address` goes. Resolves aliases, catch-all and plus-addressing.
+        Raises: Refused(NO_SUCH_RECIPIENT) for an unknown user of a domain of ours."""
+
+    async def may_send_as(self, account: AccountName, sender: Address) -> bool:
+        """Whether `sender` as reverse-path belongs to the login (RFC 6409 §6.1)."""
+
+
+class Accounts(Protocol):
+    """Who may log in."""
+
+    async def log_in(self, user: str, password: str, peer: Peer) -> AccountName:
+        """Raises: Refused(BAD_CREDENTIALS | TOO_MANY_FAILURES | LOGIN_UNAVAILABLE). A wrong
+        user and a wrong password take the same time."""
+
+
+# --- the store ------------------------------------------------------------------------------
+
+
+class Flag(IntFlag):
+    """System flags as bits (RFC 9051 §2.3.2). Bit FIRST_KEYWORD+i is keyword i of the mailbox."""
+
+    SEEN = 1
+    ANSWERED = 2
+    FLAGGED = 4
+    DELETED = 8
+    DRAFT = 16
+
+
+FIRST_KEYWORD = 8
+MAX_KEYWORDS = 26
+"""A Maildir name has one lower-case letter a keyword (as in `dovecot-keywords`)."""
+
+
+class FlagAction(Enum):
+    """What STORE does with the flags it names (RFC 9051 §6.4.6)."""
+
+    REPLACE = "FLAGS"
+    ADD = "+FLAGS"
+    REMOVE = "-FLAGS"
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Flags by name, for what is not yet bits of one mailbox."""
+
+    system: Flag = Flag(0)
+    keywords: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One copy for one account: `prefix` (trace header fields, CRLF lines) goes before the Blob."""
+
+    account: AccountName
+    mailbox: str
+    prefix: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """One message of APPEND. `internal_date` in seconds since the epoch, None for now."""
+
+    blob: Blob
+    flags: Flags = Flags()
+    internal_date: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxEntry:
+    """One mailbox of an account's list. `special_use` is an attribute of RFC 6154 as "\\Sent"."""
+
+    name: str
+    special_use: str = ""
+    selectable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxStatus:
+    """Everything STATUS may ask for (RFC 9051 §6.3.11). `size` is in octets."""
+
+    messages: int
+    recent: int
+    unseen: int
+    deleted: int
+    size: int
+    uid_next: int
+    uid_validity: int
+    mailbox_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The APPENDUID of RFC 4315."""
+
+    uid_validity: int
+    uids: tuple[Uid, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """The COPYUID of RFC 4315: `source[i]` became `destination[i]`; vanished ones are absent."""
+
+    uid_validity: int
+    source: tuple[Uid, ...]
+    destination: tuple[Uid, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Messages came into the mailbox; UIDs ascend and are above all earlier ones."""
+
+    uids: tuple[Uid, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FlagsChanged:
+    """These messages have other flags now. `by` is the listener whose command did it, or None."""
+
+    uids: tuple[Uid, ...]
+    by: object | None
+
+
+@dataclass(frozen=True, slots=True)
+class Expunged:
+    """These messages are gone. `by` as in FlagsChanged."""
+
+    uids: tuple[Uid, ...]
+    by: object | None
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxGone:
+    """The mailbox was deleted or renamed away, or its UIDVALIDITY changed: end the selection."""
+
+
+Change = Added | FlagsChanged | Expunged | MailboxGone
+
+
+class MailboxListener(Protocol):
+    """A session that has the mailbox open."""
+
+    def changed(self, change: Change) -> None:
+        """Called in the reactor's thread, after the mailbox's own columns have changed. Must not
+        block, raise or write to the wire: note it, and `Connection.wake` if idling."""
+
+
+class Mailbox(Protocol):
+    """An open mailbox, shared by the sessions of the process that have it open. What it knows is in
+    memory and read without waiting; coroutines are for what is on disk."""
+
+    name: str
+    mailbox_id: str
+    uid_validity: int
+    uid_next: int
+
+    @property
+    def uids(self) -> Sequence[int]:
+        """All UIDs, ascending. Never changed in place: keep it as a snapshot freely."""
+
+    @property
+    def keywords(self) -> Sequence[str]:
+        """Keyword i has bit FIRST_KEYWORD+i; only ever appended to."""
+
+    def flags(self, uid: int) -> int | None:
+        """Flag bits, None if the message is gone."""
+
+    def size(self, uid: int) -> int | None:
+        """RFC822.SIZE in octets with CRLF line ends; None if gone. Call `measure` before."""
+
+    def internal_date(self, uid: int) -> float | None:
+        """Seconds since the epoch; None if gone. Call `measure` before."""
+
+    def claim_recent(self) -> frozenset[int]:
+        """UIDs of messages that no session was told of as \\Recent yet (RFC 3501 §2.3.2); each is
+        handed out once."""
+
+    async def measure(self, uids: Collection[int]) -> None:
+        """Make `size` and `internal_date` known for these messages."""
+
+    async def refresh(self) -> None:
+        """Take in what others did to the files. Cheap when nothing changed. Changes have reached
+        the listeners when this returns."""
+
+    async def store_flags(
+        self, uids: Collection[int], action: FlagAction, flags: Flags, by: MailboxListener | None
+    ) -> None:
+        """Change flags; every listener hears FlagsChanged for the messages that differ now.
+        Raises: Refused(TOO_MANY_KEYWORDS | READ_ONLY)."""
+
+    async def copy(self, uids: Collection[int], destination: str) -> Copied:
+        """Raises: Refused(NO_SUCH_MAILBOX | OVER_QUOTA | DISK_FULL); then nothing was copied."""
+
+    async def move(self, uids: Collection[int], destination: str, by: MailboxListener | None) -> Copied:
+        """As copy, and the sources are Expunged."""
+
+    async def expunge(self, uids: Collection[int], by: MailboxListener | None) -> Sequence[int]:
+        """Remove these messages for good (whatever their flags); returns those that it removed."""
+
+    async def examine(self, uids: Sequence[int], fn: Callable[[Octets], T]) -> list[T | None]:
+        """Run the pure `fn` on each message in one visit to a worker; None where the message is
+        gone. Keep a batch to some 50 messages so that memory and others' turns are bounded."""
+
+    async def read(self, uid: int, start: int, end: int) -> bytes | None:
+        """Octets [start, end) of one message, at most MEMORY_LIMIT of them; None if it is gone."""
+
+    def close(self, listener: MailboxListener) -> None:
+        """The session does not need it any more. Idempotent."""
+
+
+class AccountStore(Protocol):
+    """The mailboxes of one account. Names are Unicode, "/" is the hierarchy delimiter, INBOX is
+    "INBOX" in any case."""
+
+    async def mailboxes(self) -> Sequence[MailboxEntry]:
+        """All of them, INBOX first, the others sorted by name."""
+
+    async def subscriptions(self) -> Collection[str]: ...
+
+    async def subscribe(self, name: str) -> None: ...
+
+    async def unsubscribe(self, name: str) -> None: ...
+
+    async def create(self, name: str, special_use: str = "") -> str:
+        """Returns the mailbox id (RFC 8474). Superior names are made as well (RFC 9051 §6.3.4).
+        Raises: Refused(MAILBOX_EXISTS | BAD_MAILBOX_NAME)."""
+
+    async def delete(self, name: str) -> None:
+        """Raises: Refused(NO_SUCH_MAILBOX | MAILBOX_HAS_CHILDREN | CANNOT for INBOX)."""
+
+    async def rename(self, old: str, new: str) -> None:
+        """With its inferiors; INBOX is moved out of instead (RFC 9051 §6.3.6).
+        Raises: Refused(NO_SUCH_MAILBOX | MAILBOX_EXISTS | BAD_MAILBOX_NAME)."""
+
+    async def status(self, name: str) -> MailboxStatus:
+        """Raises: Refused(NO_SUCH_MAILBOX)."""
+
+    async def open(self, name: str, listener: MailboxListener) -> Mailbox:
+        """Open and refresh. Raises: Refused(NO_SUCH_MAILBOX)."""
+
+    async def append(self, name: str, messages: Sequence[NewMessage]) -> Appended:
+        """All or none, durable on return. Open mailboxes have heard Added.
+        Raises: Refused(NO_SUCH_MAILBOX | OVER_QUOTA | DISK_FULL | TOO_MANY_KEYWORDS)."""
+
+
+class MailStore(Protocol):
+    """All accounts' mail."""
+
+    async def account(self, name: AccountName) -> AccountStore:
+        """The account's mailboxes, made with the usual special-use folders at first sight."""
+
+    async def deliver(self, blob: Blob, deliveries: Sequence[Delivery]) -> Sequence[Problem | None]:
+        """Put one copy into each mailbox. Each copy whose answer is None is durable. A missing
+        mailbox other than INBOX falls back to INBOX. Never raises Refused."""
+
+
+# --- what leaves ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What travels beside the message (RFC 5321 §2.3.1). `sender` None is the null reverse-path."""
+
+    sender: Address | None
+    recipients: tuple[Address, ...]
+    account: AccountName | None = None
+    smtputf8: bool = False
+    body_8bit: bool = False
+
+
+class Outbound(Protocol):
+    """Takes responsibility for mail to others."""
+
+    async def enqueue(self, envelope: Envelope, prefix: bytes, blob: Blob) -> str:
+        """Durable on return; the result is the queue id.
+        Raises: Refused(QUEUE_UNAVAILABLE | DISK_FULL)."""
