@@ -1,0 +1,1 @@
+"""The network membrane: the only place that knows sockets, TLS and Twisted protocols."""

@@ -1,0 +1,281 @@
+"""One connection: the only Twisted `Protocol`. It moves octets and knows no mail protocol.
+
+The session is a coroutine that pulls: `receive` gives it what came, and reading is paused while
+it works and more has come than it may hold. What it writes is gathered and leaves in one piece
+when it next waits, so that a batch of pipelined commands is answered with one write.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.internet import protocol
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IPushProducer
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailstack.errors import ConnectionClosed, IdleTimeout, SessionEnded, ShuttingDown
+from mailstack.ports import Log, Peer, TlsInfo
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+
+MAX_UNREAD = 64 * 1024
+"""Octets that may wait for a busy session before the socket is not read any more."""
+CLOSE_GRACE = 20.0
+"""Seconds that the last octets may take to leave before the connection is cut."""
+
+
+class Session(Protocol):
+    """What runs on a connection until it is to be closed."""
+
+    async def run(self) -> None: ...
+
+
+class ConnectionHost(Protocol):
+    """Who made the connection: a listener."""
+
+    log: Log
+    reactor: Any
+    draining: bool
+    server_tls: IOpenSSLServerConnectionCreator | None
+    implicit_tls: bool
+
+    def session(self, connection: WireProtocol) -> Session: ...
+
+    def opened(self, connection: WireProtocol) -> None: ...
+
+    def closed(self, connection: WireProtocol) -> None: ...
+
+
+@implementer(IPushProducer)
+class WireProtocol(protocol.Protocol):
+    """Implements `ports.Connection`."""
+
+    transport: Any  # ITCPTransport, or TLS over it: Twisted's interfaces do not say what startTLS changes
+
+    def __init__(self, host: ConnectionHost, connection_id: str, peer: Peer) -> None:
+        self.id = connection_id
+        self.peer = peer
+        self.timeout = 60.0
+        self.log = host.log.bind(conn=connection_id)
+        self._host = host
+        self._reactor = host.reactor
+        self._input: list[bytes] = []
+        self._unread = 0
+        self._output: list[bytes] = []
+        self._waiter: Deferred[None] | None = None
+        self._drained: Deferred[None] | None = None
+        self._in_flight = False
+        self._woken = False
+        self._end: type[SessionEnded] | None = None
+        self._paused_reading = False
+        self._paused_writing = False
+        self._producing = False
+        self._secure = False
+        self._deadline = 0.0
+        self._timer: Any = None
+        self._cut: Any = None
+
+    # --- what Twisted calls
+
+    def connectionMade(self) -> None:
+        if hasattr(self.transport, "setTcpNoDelay"):
+            self.transport.setTcpNoDelay(True)
+        if self._host.implicit_tls and not self._secure:
+            self._secure = True
+            self.transport.startTLS(self._host.server_tls)
+        self._host.opened(self)
+        Deferred.fromCoroutine(self._run()).addErrback(self._crashed)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._input.append(data)
+        self._unread += len(data)
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            waiter.callback(None)
+        elif self._unread > MAX_UNREAD and not self._paused_reading:
+            self._paused_reading = True
+            self.transport.pauseProducing()
+
+    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
+        for timer in (self._timer, self._cut):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._timer = self._cut = None
+        self._end = ConnectionClosed
+        self._input.clear()
+        self._paused_writing = False
+        self._host.closed(self)
+        self._fire_waiter()
+        self._fire_drained()
+
+    def pauseProducing(self) -> None:
+        self._paused_writing = True
+
+    def resumeProducing(self) -> None:
+        self._paused_writing = False
+        self._fire_drained()
+
+    def stopProducing(self) -> None:
+        self._paused_writing = False
+        self._end = ConnectionClosed
+        self._fire_drained()
+
+    # --- what the session calls: ports.Connection
+
+    @property
+    def tls(self) -> TlsInfo | None:
+        if not self._secure:
+            return None
+        handle = self.transport.getHandle()
+        return TlsInfo(handle.get_protocol_version_name() or "", handle.get_cipher_name() or "")
+
+    def write(self, data: bytes) -> None:
+        self._output.append(data)
+
+    async def receive(self, *, in_flight: bool = False) -> bytes:
+        while True:
+            if self._input:
+                return self._take_input()
+            if self._woken:
+                self._woken = False
+                return b""
+            if self._end is not None:
+                raise self._end
+            if self._host.draining and not in_flight:
+                raise ShuttingDown
+            self._in_flight = in_flight
+            self._flush()
+            self._resume_reading()
+            if not self._input and self._end is None:
+                self._waiter = Deferred()
+                self._watch_clock()
+                await self._waiter
+
+    async def drain(self) -> None:
+        self._register_producer()
+        self._flush()
+        turn: Deferred[None] = Deferred()
+        if self._paused_writing:
+            self._drained = turn
+            self._watch_clock()
+        else:
+            # One turn of the reactor for the others; a slow peer makes pauseProducing come meanwhile.
+            self._reactor.callLater(0, turn.callback, None)
+        await turn
+        if self._end is ConnectionClosed:
+            raise ConnectionClosed
+
+    def wake(self) -> None:
+        self._woken = True
+        self._fire_waiter()
+
+    async def start_tls(self) -> None:
+        self._flush()
+        self._unregister_producer()
+        self._input.clear()
+        self._unread = 0
+        self._resume_reading()
+        self._secure = True
+        self.transport.startTLS(self._host.server_tls)
+
+    # --- what the listener calls
+
+    def shut_down(self) -> None:
+        """Let the session hear that the server stops, if it has nothing in flight."""
+        if not self._in_flight:
+            self._fire_waiter()
+
+    def abort(self) -> None:
+        """Cut the connection now."""
+        self.transport.abortConnection()
+
+    # --- inside
+
+    async def _run(self) -> None:
+        session = self._host.session(self)
+        try:
+            await session.run()
+        except SessionEnded as ended:
+            self.log.event("session ended", reason=type(ended).__name__)
+        self._close()
+
+    def _crashed(self, failure: Failure) -> None:
+        try:
+            failure.raiseException()
+        except Exception:
+            self.log.failure("session crashed")
+        self.abort()
+
+    def _close(self) -> None:
+        if self._end is ConnectionClosed:
+            return
+        self._flush()
+        self._unregister_producer()
+        self._resume_reading()  # else the peer's close is never seen
+        self._cut = self._reactor.callLater(CLOSE_GRACE, self.abort)
+        self.transport.loseConnection()
+
+    def _take_input(self) -> bytes:
+        data = self._input[0] if len(self._input) == 1 else b"".join(self._input)
+        self._input.clear()
+        self._unread = 0
+        return data
+
+    def _flush(self) -> None:
+        if self._output:
+            output = self._output
+            self.transport.write(output[0] if len(output) == 1 else b"".join(output))
+            output.clear()
+
+    def _resume_reading(self) -> None:
+        if self._paused_reading and self._end is None:
+            self._paused_reading = False
+            self.transport.resumeProducing()
+
+    def _fire_waiter(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.callback(None)
+
+    def _fire_drained(self) -> None:
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            drained.callback(None)
+
+    def _register_producer(self) -> None:
+        if not self._producing and self._end is None:
+            self._producing = True
+            self.transport.registerProducer(self, True)
+
+    def _unregister_producer(self) -> None:
+        if self._producing:
+            self._producing = False
+            self.transport.unregisterProducer()
+
+    def _watch_clock(self) -> None:
+        # One timer a connection, moved only when it fires: moving it on each command would cost
+        # more than the command.
+        self._deadline = self._reactor.seconds() + self.timeout
+        if self._timer is None:
+            self._timer = self._reactor.callLater(self.timeout, self._time_passed)
+        elif self._deadline < self._timer.getTime():
+            self._timer.reset(self.timeout)
+
+    def _time_passed(self) -> None:
+        self._timer = None
+        if self._waiter is None and self._drained is None:
+            return  # the session works; it watches the clock again when it next waits
+        left = self._deadline - self._reactor.seconds()
+        if left > 0.001:
+            self._timer = self._reactor.callLater(left, self._time_passed)
+        elif self._drained is not None:
+            self.log.event("peer does not read", seconds=self.timeout)
+            self.abort()
+        else:
+            self._end = IdleTimeout
+            self._fire_waiter()
