@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -101,7 +100,7 @@ class WireProtocol(protocol.Protocol):
             self._paused_reading = True
             self.transport.pauseProducing()
 
-    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
+    def connectionLost(self, reason: Failure | None = None) -> None:
         for timer in (self._timer, self._cut):
             if timer is not None and timer.active():
                 timer.cancel()

@@ -1,0 +1,137 @@
+"""TLS for servers: several certificates chosen by SNI, read again when their files change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL, crypto
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.ssl import CertificateOptions
+from zope.interface import implementer
+
+from mailstack.ports import Log
+
+RELOAD_INTERVAL = 10.0
+"""Seconds between looks at the certificates' files."""
+
+
+class BadCertificate(Exception):
+    """A certificate or key that cannot be served; the message names the file and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """A PEM chain, leaf first, and its unencrypted key."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    names: frozenset[str]
+    context: SSL.Context
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class ServerTls:
+    """Makes the server side of TLS connections. The first certificate serves clients that name
+    no host or an unknown one.
+
+    Raises: BadCertificate, from the constructor only; a later broken renewal is logged and the
+    certificate in use stays."""
+
+    def __init__(self, files: Sequence[CertificateFiles], log: Log) -> None:
+        if not files:
+            raise BadCertificate("no certificate is configured")
+        self._files = tuple(files)
+        self._log = log
+        self._stamps = self._stat()
+        self._loaded = self._load()
+
+    def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        return SSL.Connection(self._loaded[0].context, None)
+
+    def reload_if_changed(self) -> bool:
+        """Take renewed files into use for the connections to come; True if it did so."""
+        stamps = self._stat()
+        if stamps == self._stamps:
+            return False
+        self._stamps = stamps
+        try:
+            self._loaded = self._load()
+        except BadCertificate as bad:
+            self._log.warning("certificate not reloaded; the one in use stays", reason=str(bad))
+            return False
+        self._log.event("certificates reloaded", files=len(self._files))
+        return True
+
+    def _stat(self) -> tuple[tuple[int, int], ...]:
+        return tuple(_stamp(path) for pair in self._files for path in (pair.certificate, pair.key))
+
+    def _load(self) -> list[_Loaded]:
+        loaded = [_read(pair) for pair in self._files]
+        loaded[0].context.set_tlsext_servername_callback(self._choose)
+        return loaded
+
+    def _choose(self, connection: SSL.Connection) -> None:
+        name = (connection.get_servername() or b"").decode("ascii", "replace").lower()
+        if not name or _covers(self._loaded[0].names, name):
+            return
+        for candidate in self._loaded[1:]:
+            if _covers(candidate.names, name):
+                connection.set_context(candidate.context)
+                return
+
+
+def _covers(names: frozenset[str], host: str) -> bool:
+    return host in names or "*." + host.partition(".")[2] in names
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return (0, 0)
+    return (stat.st_mtime_ns, stat.st_ino)
+
+
+def _read(files: CertificateFiles) -> _Loaded:
+    chain = _chain(files.certificate)
+    try:
+        key = crypto.load_privatekey(crypto.FILETYPE_PEM, files.key.read_bytes(), passphrase=b"")
+    except OSError as error:
+        raise BadCertificate(f"{files.key}: {error.strerror}") from error
+    except (crypto.Error, ValueError, TypeError) as error:
+        raise BadCertificate(f"{files.key}: not an unencrypted private key in PEM form") from error
+    try:
+        context = CertificateOptions(privateKey=key, certificate=chain[0], extraCertChain=chain[1:]).getContext()
+        context.check_privatekey()
+    except SSL.Error as error:
+        raise BadCertificate(f"{files.key} is not the key of {files.certificate}") from error
+    return _Loaded(_names(chain[0]), context)
+
+
+def _chain(path: Path) -> list[crypto.X509]:
+    from cryptography import x509
+
+    try:
+        certificates = x509.load_pem_x509_certificates(path.read_bytes())
+    except OSError as error:
+        raise BadCertificate(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise BadCertificate(f"{path}: not a certificate in PEM form") from error
+    return [crypto.X509.from_cryptography(certificate) for certificate in certificates]
+
+
+def _names(certificate: crypto.X509) -> frozenset[str]:
+    from cryptography import x509
+
+    try:
+        extension = certificate.to_cryptography().extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return frozenset()
+    return frozenset(name.lower() for name in extension.value.get_values_for_type(x509.DNSName))

@@ -1,0 +1,127 @@
+"""The structured log: one line an event, as text for people or as JSON for programs.
+
+2026-11-24T09:15:02.123Z info  mail accepted conn=k3f2-1a id=k3f2-1a.1 size=4120
+{"time":"2026-11-24T09:15:02.123Z","level":"info","event":"mail accepted","conn":"k3f2-1a", …}
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from typing import TextIO
+
+MAX_VALUE = 1000
+"""Characters of one value: what a client sends must not fill the disk with log."""
+TRACEBACK_LIMIT = 20_000
+"""Characters of a value in JSON, where a traceback is one value."""
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@:/+,*#%<>[]$")
+
+Format = Callable[[str, str, str, Mapping[str, object]], str]
+
+
+class Level(IntEnum):
+    """How much an operator wants to hear."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+class StructuredLog:
+    """Implements `ports.Log` on a text stream. Thread-safe as far as one `write` call is."""
+
+    __slots__ = ("_clock", "_fields", "_format", "_level", "_second", "_stream")
+
+    def __init__(
+        self,
+        stream: TextIO,
+        form: Format,
+        level: Level = Level.INFO,
+        fields: Mapping[str, object] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._stream = stream
+        self._format = form
+        self._level = level
+        self._fields = dict(fields or {})
+        self._clock = clock
+        self._second = (-1, "")
+
+    def event(self, what: str, /, **fields: object) -> None:
+        if self._level <= Level.INFO:
+            self._write("info", what, fields)
+
+    def warning(self, what: str, /, **fields: object) -> None:
+        if self._level <= Level.WARNING:
+            self._write("warn", what, fields)
+
+    def failure(self, what: str, /, **fields: object) -> None:
+        exc = sys.exception()
+        if exc is not None:
+            fields = {**fields, "error": f"{type(exc).__name__}: {exc}", "traceback": _where(exc)}
+        self._write("error", what, fields)
+
+    def bind(self, **fields: object) -> StructuredLog:
+        return StructuredLog(self._stream, self._format, self._level, {**self._fields, **fields}, self._clock)
+
+    def _write(self, level: str, what: str, fields: Mapping[str, object]) -> None:
+        line = self._format(self._now(), level, what, {**self._fields, **fields} if self._fields else fields)
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def _now(self) -> str:
+        now = self._clock()
+        second = int(now)
+        if self._second[0] != second:
+            self._second = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
+        return f"{self._second[1]}.{int((now - second) * 1000):03d}Z"
+
+
+def text_line(now: str, level: str, what: str, fields: Mapping[str, object]) -> str:
+    """For people. A value that could be mistaken for more fields, or holds controls, is quoted."""
+    parts = [f"{now} {level:<5} {what}"]
+    parts += [
+        f"{key}={_text_value(value)}" for key, value in fields.items() if value is not None and key != "traceback"
+    ]
+    if "traceback" in fields:
+        parts.append("\n" + str(fields["traceback"]).rstrip())
+    return " ".join(parts)
+
+
+def json_line(now: str, level: str, what: str, fields: Mapping[str, object]) -> str:
+    """For programs."""
+    record: dict[str, object] = {"time": now, "level": level, "event": what}
+    record.update({key: _json_value(value) for key, value in fields.items() if value is not None})
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+
+
+FORMATS: Mapping[str, Format] = {"text": text_line, "json": json_line}
+
+
+def _text_value(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(value)
+    if text and len(text) <= MAX_VALUE and _PLAIN.issuperset(text):
+        return text
+    return json.dumps(_cut(text))
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, bool | int | float):
+        return value
+    text = str(value)
+    return _cut(text, TRACEBACK_LIMIT)
+
+
+def _cut(text: str, limit: int = MAX_VALUE) -> str:
+    return text if len(text) <= limit else text[:limit] + f"… ({len(text)} characters)"
+
+
+def _where(exc: BaseException) -> str:
+    return "".join(traceback.format_exception(exc))

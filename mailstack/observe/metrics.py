@@ -1,0 +1,87 @@
+"""What is counted. Counting is an addition to a dict, so that sessions may do it freely;
+`prometheus_client` turns it into Prometheus' text format when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """One counter: its name without prefix and `_total`, its label's name or "", its help text."""
+
+    name: str
+    label: str
+    text: str
+
+
+COUNTERS = (
+    Counter("connections", "service", "Connections accepted"),
+    Counter("connections_refused", "reason", "Connections refused before a session began"),
+    Counter("smtp_messages", "outcome", "Messages at the end of mail data"),
+    Counter("smtp_recipients", "outcome", "RCPT commands"),
+    Counter("smtp_commands", "command", "SMTP commands"),
+    Counter("imap_commands", "command", "IMAP commands"),
+    Counter("pop3_commands", "command", "POP3 commands"),
+    Counter("logins", "outcome", "Attempts to log in"),
+    Counter("deliveries", "outcome", "Copies put into mailboxes"),
+    Counter("queued", "", "Messages taken into the outbound queue"),
+    Counter("internal_errors", "protocol", "Commands that met a bug of ours"),
+)
+MAX_LABELS = 200
+"""Label values of one counter; past it they are counted as "other", so memory stays bounded."""
+
+
+class Counts:
+    """Implements `ports.Counters`, and the collector that prometheus_client asks."""
+
+    def __init__(self) -> None:
+        self._known = {counter.name: counter for counter in COUNTERS}
+        self._counts: dict[str, dict[str, int]] = {counter.name: {} for counter in COUNTERS}
+        self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+
+    def count(self, name: str, /, label: str = "", amount: int = 1) -> None:
+        labels = self._counts.get(name)
+        if labels is None:
+            raise KeyError(f"{name} is not in COUNTERS")
+        if label in labels:
+            labels[label] += amount
+        elif len(labels) < MAX_LABELS:
+            labels[label] = amount
+        else:
+            labels["other"] = labels.get("other", 0) + amount
+
+    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """Report what `value` returns at the time of asking."""
+        self._gauges[name] = (text, value)
+
+    def value(self, name: str, label: str = "") -> int:
+        """The count so far."""
+        return self._counts[name].get(label, 0)
+
+    def collect(self) -> Iterator[Metric]:
+        """All of them, in prometheus_client's own form."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        for counter in COUNTERS:
+            labels = [counter.label] if counter.label else []
+            family = CounterMetricFamily(f"mailstack_{counter.name}", counter.text, labels=labels)
+            for label, amount in sorted(self._counts[counter.name].items()):
+                family.add_metric([label] if labels else [], amount)
+            yield family
+        for name, (text, value) in self._gauges.items():
+            yield GaugeMetricFamily(f"mailstack_{name}", text, value=value())
+
+
+def exposition(counts: Counts) -> bytes:
+    """The page that a Prometheus server reads (text format 0.0.4)."""
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(counts)
+    return generate_latest(registry)
