@@ -177,7 +177,7 @@ class ProxyPreamble(Protocol):
         host = transport.getPeer()
         inner = self._listener.protocol_for(proxied.peer or Peer(host.host, host.port))
         transport.protocol = inner
-        inner.makeConnection(transport)
+        inner.makeConnection(transport)  # type: ignore[no-untyped-call]
         if proxied.rest:
             transport.protocol.dataReceived(proxied.rest)  # TLS over it, if that began meanwhile
 
