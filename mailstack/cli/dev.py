@@ -1,0 +1,67 @@
+"""`mailstack dev`: the development mode."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from mailstack.cli.state import default_state_directory
+
+EXAMPLES = """\b
+Examples:
+  mailstack dev                              on the usual ports, mail kept between runs
+  mailstack dev --ephemeral --ports 0        for a test: own ports, nothing is kept
+  mailstack dev --ports 10000                smtp 10025, submission 10587, imap 10143, ...
+  mailstack dev --domain example.org         mail for other domains is refused
+
+\b
+Point a program at it, and read what it sent:
+  swaks --server 127.0.0.1:2525 --to alice@example.org
+  curl -u alice@example.org:any imap://127.0.0.1:2143/INBOX
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.option(
+    "--data", type=click.Path(path_type=Path, file_okay=False), help="Where mail is kept.  [default: a state directory]"
+)
+@click.option("--ephemeral", is_flag=True, help="Keep mail in a temporary directory, removed at the end.")
+@click.option(
+    "--ports",
+    type=click.IntRange(0, 64000),
+    metavar="BASE",
+    help="0: the kernel chooses every port. Otherwise a base to which the services' usual ports (25, 587, 465, 143, "
+    "993, 110, 995) are added.  [default: 2525 2587 2465 2143 2993 2110 2995]",
+)
+@click.option("--ready-file", type=click.Path(path_type=Path, dir_okay=False), help="Appears, as JSON, when all listen.")
+@click.option("--domain", "domains", multiple=True, help="A local domain; may be repeated.  [default: all domains]")
+@click.option("--log", "log_form", type=click.Choice(["text", "json", "none"]), default="text", show_default=True)
+@click.option("--quiet", is_flag=True, help="Do not print the addresses.")
+def dev(
+    data: Path | None,
+    ephemeral: bool,
+    ports: int | None,
+    ready_file: Path | None,
+    domains: tuple[str, ...],
+    log_form: str,
+    quiet: bool,
+) -> None:
+    """Start a mail server for development, on loopback only, without configuration.
+
+    Any recipient has a mailbox, any password logs in, and nothing ever leaves the machine."""
+    if data is not None and ephemeral:
+        raise click.UsageError("--data keeps mail and --ephemeral does not: give one of them")
+    from mailstack.development import DevelopmentOptions, run
+
+    options = DevelopmentOptions(
+        data=data or default_state_directory(),
+        ephemeral=ephemeral,
+        base_port=ports,
+        ready_file=ready_file,
+        domains=domains,
+        log_form=log_form,
+        announce=not quiet,
+    )
+    sys.exit(run(options))
