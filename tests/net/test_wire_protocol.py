@@ -1,0 +1,264 @@
+"""The one Protocol, over a transport in memory and a clock that tests move."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from mailstack.errors import ConnectionClosed, IdleTimeout, ShuttingDown
+from mailstack.net.listener import Admission, Listener, Refusal, Service, connection_ids
+from mailstack.net.wire_protocol import CLOSE_GRACE, MAX_UNREAD, WireProtocol
+from mailstack.observe.metrics import Counts
+
+
+class Quiet:
+    """A log that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, object]]] = []
+
+    def event(self, what: str, /, **fields: object) -> None:
+        self.lines.append((what, fields))
+
+    warning = failure = event
+
+    def bind(self, **fields: object) -> Quiet:
+        return self
+
+
+class Scripted:
+    """A session whose body is the test's."""
+
+    def __init__(self, connection: WireProtocol, body: Callable[[WireProtocol], Awaitable[None]]) -> None:
+        self._connection = connection
+        self._body = body
+
+    async def run(self) -> None:
+        await self._body(self._connection)
+
+
+class Rig:
+    def __init__(self, body: Callable[[WireProtocol], Awaitable[None]], per_address: int = 10) -> None:
+        self.clock = Clock()
+        self.log = Quiet()
+        self.counts = Counts()
+        service = Service("smtp", lambda connection: Scripted(connection, body), b"421 4.7.0 %s\r\n")
+        self.listener = Listener(
+            service, reactor=self.clock, log=self.log, counters=self.counts, tls=None,
+            admission=Admission(100, per_address), ids=connection_ids(7),
+        )  # fmt: skip
+
+    def connect(self) -> tuple[Any, StringTransport]:
+        protocol = self.listener.buildProtocol(IPv4Address("TCP", "192.0.2.9", 4000))
+        transport = StringTransport()
+        assert protocol is not None
+        protocol.makeConnection(transport)
+        return protocol, transport
+
+
+async def echo(connection: WireProtocol) -> None:
+    while (data := await connection.receive()) != b"end":
+        for octet in data:
+            connection.write(bytes([octet]))
+
+
+def test_what_is_written_leaves_in_one_piece_when_the_session_waits() -> None:
+    writes: list[bytes] = []
+    protocol, transport = Rig(echo).connect()
+    transport.write = writes.append  # type: ignore[method-assign]
+    protocol.dataReceived(b"abc")
+    assert writes == [b"abc"]
+
+
+def test_the_connection_closes_when_the_session_returns() -> None:
+    protocol, transport = Rig(echo).connect()
+    protocol.dataReceived(b"end")
+    assert transport.disconnecting
+
+
+def test_what_came_before_the_end_is_received_before_the_end_is_told() -> None:
+    heard: list[object] = []
+
+    async def body(connection: WireProtocol) -> None:
+        await connection.receive()
+        try:
+            heard.append(await connection.receive())
+            await connection.receive()
+        except ConnectionClosed as closed:
+            heard.append(type(closed))
+
+    protocol, _ = Rig(body).connect()
+    protocol.dataReceived(b"a")
+    protocol.dataReceived(b"b")
+    protocol.connectionLost()
+    assert heard == [b"b", ConnectionClosed]
+
+
+def test_silence_is_told_after_the_timeout_and_not_before() -> None:
+    heard: list[str] = []
+
+    async def body(connection: WireProtocol) -> None:
+        connection.timeout = 30
+        try:
+            while True:
+                await connection.receive()
+        except IdleTimeout:
+            heard.append("idle")
+
+    rig = Rig(body)
+    protocol, _ = rig.connect()
+    rig.clock.advance(29)
+    protocol.dataReceived(b"x")
+    rig.clock.advance(29)
+    assert heard == []
+    rig.clock.advance(1.1)
+    assert heard == ["idle"]
+
+
+def test_a_shorter_timeout_counts_from_when_it_is_set() -> None:
+    heard: list[str] = []
+
+    async def body(connection: WireProtocol) -> None:
+        connection.timeout = 1800
+        await connection.receive()
+        connection.timeout = 5
+        try:
+            await connection.receive()
+        except IdleTimeout:
+            heard.append("idle")
+
+    rig = Rig(body)
+    protocol, _ = rig.connect()
+    protocol.dataReceived(b"x")
+    rig.clock.advance(6)
+    assert heard == ["idle"]
+
+
+def test_shutdown_is_told_at_rest_and_not_in_flight() -> None:
+    heard: list[object] = []
+
+    async def body(connection: WireProtocol) -> None:
+        heard.append(await connection.receive(in_flight=True))
+        try:
+            await connection.receive()
+        except ShuttingDown:
+            heard.append("shut")
+
+    rig = Rig(body)
+    protocol, transport = rig.connect()
+    rig.listener.draining = True
+    protocol.shut_down()
+    assert heard == []
+    protocol.dataReceived(b"body")
+    assert heard == [b"body", "shut"]
+    assert transport.disconnecting
+
+
+def test_a_busy_session_makes_the_socket_wait() -> None:
+    from twisted.internet.defer import Deferred
+
+    gate: Deferred[None] = Deferred()
+
+    async def body(connection: WireProtocol) -> None:
+        await connection.receive()
+        await gate
+        await connection.receive()
+        await connection.receive()
+
+    protocol, transport = Rig(body).connect()
+    protocol.dataReceived(b"x")
+    protocol.dataReceived(b"y" * (MAX_UNREAD + 1))
+    assert transport.producerState == "paused"
+    gate.callback(None)
+    assert transport.producerState == "producing"
+
+
+def test_a_peer_that_never_reads_is_cut() -> None:
+    heard: list[str] = []
+
+    async def body(connection: WireProtocol) -> None:
+        connection.timeout = 10
+        connection.write(b"x" * 100000)
+        protocol.pauseProducing()  # what a full socket does
+        try:
+            await connection.drain()
+        except ConnectionClosed:
+            heard.append("closed")
+
+    rig = Rig(body)
+    protocol: Any = rig.listener.buildProtocol(IPv4Address("TCP", "192.0.2.9", 4000))
+    transport = StringTransport()
+    transport.abortConnection = lambda: protocol.connectionLost()  # type: ignore[method-assign]
+    protocol.makeConnection(transport)
+    assert heard == []
+    rig.clock.advance(11)
+    assert heard == ["closed"]
+
+
+def test_wake_ends_one_wait_also_when_it_came_first() -> None:
+    heard: list[bytes] = []
+
+    async def body(connection: WireProtocol) -> None:
+        connection.wake()
+        heard.append(await connection.receive())
+        heard.append(await connection.receive())
+
+    protocol, _ = Rig(body).connect()
+    assert heard == [b""]
+    protocol.wake()
+    assert heard == [b"", b""]
+
+
+def test_one_too_many_is_told_why() -> None:
+    rig = Rig(echo, per_address=1)
+    rig.connect()
+    protocol, transport = rig.connect()
+    assert isinstance(protocol, Refusal)
+    assert transport.value() == b"421 4.7.0 too many connections from your address\r\n"
+    assert rig.counts.value("connections_refused", "too many connections from your address") == 1
+
+
+def test_a_lost_connection_makes_room() -> None:
+    rig = Rig(echo, per_address=1)
+    first, _ = rig.connect()
+    first.connectionLost()
+    second, _ = rig.connect()
+    assert isinstance(second, WireProtocol)
+
+
+def test_a_crashed_session_is_logged_and_cut() -> None:
+    async def body(connection: WireProtocol) -> None:
+        raise ZeroDivisionError
+
+    rig = Rig(body)
+    protocol: Any = rig.listener.buildProtocol(IPv4Address("TCP", "192.0.2.9", 4000))
+    transport = StringTransport()
+    aborted: list[bool] = []
+    transport.abortConnection = lambda: aborted.append(True)  # type: ignore[method-assign]
+    protocol.makeConnection(transport)
+    assert aborted == [True]
+    assert "session crashed" in [what for what, _ in rig.log.lines]
+
+
+def test_last_words_that_are_not_taken_do_not_keep_the_connection() -> None:
+    rig = Rig(echo)
+    protocol, transport = rig.connect()
+    aborted: list[bool] = []
+    transport.abortConnection = lambda: aborted.append(True)  # type: ignore[method-assign]
+    protocol.dataReceived(b"end")
+    rig.clock.advance(CLOSE_GRACE - 1)
+    assert not aborted
+    rig.clock.advance(2)
+    assert aborted
+
+
+@pytest.mark.parametrize("number", [0, 1, 1000])
+def test_ids_differ(number: int) -> None:
+    ids = connection_ids(number)
+    taken = [next(ids) for _ in range(100)]
+    assert len(set(taken)) == 100
