@@ -1,0 +1,441 @@
+"""A mail store in memory, faithful to the ports: UIDs, listeners, copies, quotas of nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import TypeVar
+
+from mailstack.errors import Problem, Refused
+from mailstack.ports import (
+    FIRST_KEYWORD,
+    MAX_KEYWORDS,
+    MEMORY_LIMIT,
+    AccountName,
+    Added,
+    Appended,
+    Blob,
+    Change,
+    Copied,
+    Delivery,
+    Expunged,
+    Flag,
+    FlagAction,
+    Flags,
+    FlagsChanged,
+    MailboxEntry,
+    MailboxGone,
+    MailboxListener,
+    MailboxStatus,
+    NewMessage,
+    Octets,
+    Uid,
+)
+
+T = TypeVar("T")
+
+SPECIAL_USE = {"Drafts": "\\Drafts", "Junk": "\\Junk", "Sent": "\\Sent", "Trash": "\\Trash"}
+"""What a new account has besides INBOX."""
+DEFAULT_DATE = 1_700_000_000.0
+"""The internal date of messages that are given none, so that tests can name it."""
+
+
+class MemoryBlob:
+    """Implements `ports.Blob`."""
+
+    def __init__(self, octets: bytes) -> None:
+        self.octets = octets
+        self.size = len(octets)
+        self.discarded = False
+
+    def discard(self) -> None:
+        self.discarded = True
+        self.octets = b""
+
+
+def octets_of(blob: Blob) -> bytes:
+    """What a MemoryBlob holds; it must not have been discarded."""
+    assert isinstance(blob, MemoryBlob), f"not a MemoryBlob: {blob!r}"
+    assert not blob.discarded, "the blob is discarded already"
+    return blob.octets
+
+
+class MemorySink:
+    """Implements `ports.Sink`. `largest` is the biggest piece it was given."""
+
+    def __init__(self, spool: MemorySpool) -> None:
+        self.size = 0
+        self.largest = 0
+        self._spool = spool
+        self._pieces: list[bytes] = []
+
+    async def write(self, data: bytes) -> None:
+        if self._spool.problem is not None:
+            raise Refused(self._spool.problem)
+        self.size += len(data)
+        self.largest = max(self.largest, len(data))
+        self._pieces.append(data)
+
+    async def finish(self) -> MemoryBlob:
+        blob = MemoryBlob(b"".join(self._pieces))
+        self._spool.open_sinks.discard(self)
+        self._spool.blobs.append(blob)
+        return blob
+
+    def discard(self) -> None:
+        self._pieces.clear()
+        self._spool.open_sinks.discard(self)
+
+
+class MemorySpool:
+    """Implements `ports.Spool`. `leaks` says what somebody forgot to discard."""
+
+    def __init__(self) -> None:
+        self.blobs: list[MemoryBlob] = []
+        self.open_sinks: set[MemorySink] = set()
+        self.problem: Problem | None = None
+
+    def sink(self) -> MemorySink:
+        sink = MemorySink(self)
+        self.open_sinks.add(sink)
+        return sink
+
+    @property
+    def leaks(self) -> int:
+        return len(self.open_sinks) + sum(not blob.discarded for blob in self.blobs)
+
+
+@dataclass(slots=True)
+class MemoryMessage:
+    """One message of a mailbox."""
+
+    octets: bytes
+    flags: int
+    internal_date: float
+    recent: bool = True
+
+
+class MemoryMailbox:
+    """Implements `ports.Mailbox`, and is the mailbox itself: all sessions get this object."""
+
+    def __init__(self, account: MemoryAccountStore, name: str, mailbox_id: str, uid_validity: int) -> None:
+        self.name = name
+        self.mailbox_id = mailbox_id
+        self.uid_validity = uid_validity
+        self.uid_next = 1
+        self.special_use = ""
+        self.messages: dict[int, MemoryMessage] = {}
+        self.listeners: list[MailboxListener] = []
+        self.read_only = False
+        self._account = account
+        self._uids: tuple[int, ...] = ()
+        self._keywords: list[str] = []
+
+    # --- known without waiting
+
+    @property
+    def uids(self) -> Sequence[int]:
+        return self._uids
+
+    @property
+    def keywords(self) -> Sequence[str]:
+        return self._keywords
+
+    def flags(self, uid: int) -> int | None:
+        message = self.messages.get(uid)
+        return None if message is None else message.flags
+
+    def size(self, uid: int) -> int | None:
+        message = self.messages.get(uid)
+        return None if message is None else len(message.octets)
+
+    def internal_date(self, uid: int) -> float | None:
+        message = self.messages.get(uid)
+        return None if message is None else message.internal_date
+
+    def claim_recent(self) -> frozenset[int]:
+        recent = frozenset(uid for uid, message in self.messages.items() if message.recent)
+        for uid in recent:
+            self.messages[uid].recent = False
+        return recent
+
+    # --- what takes a worker in the real store
+
+    async def measure(self, uids: Collection[int]) -> None:
+        return None
+
+    async def refresh(self) -> None:
+        return None
+
+    async def store_flags(
+        self, uids: Collection[int], action: FlagAction, flags: Flags, by: MailboxListener | None
+    ) -> None:
+        if self.read_only:
+            raise Refused(Problem.READ_ONLY, self.name)
+        bits = self.bits(flags)
+        changed = []
+        for uid in sorted(uids):
+            message = self.messages.get(uid)
+            if message is None:
+                continue
+            old = message.flags
+            match action:
+                case FlagAction.REPLACE:
+                    message.flags = bits
+                case FlagAction.ADD:
+                    message.flags = old | bits
+                case FlagAction.REMOVE:
+                    message.flags = old & ~bits
+            if message.flags != old:
+                changed.append(Uid(uid))
+        if changed:
+            self.tell(FlagsChanged(tuple(changed), by))
+
+    async def copy(self, uids: Collection[int], destination: str) -> Copied:
+        target = self._account.find(destination)
+        source = [uid for uid in sorted(uids) if uid in self.messages]
+        made = []
+        for uid in source:
+            message = self.messages[uid]
+            bits = target.bits(self.names(message.flags))
+            made.append(target.insert(message.octets, bits, message.internal_date))
+        if made:
+            target.tell(Added(tuple(made)))
+        return Copied(target.uid_validity, tuple(Uid(uid) for uid in source), tuple(made))
+
+    async def move(self, uids: Collection[int], destination: str, by: MailboxListener | None) -> Copied:
+        copied = await self.copy(uids, destination)
+        await self.expunge(copied.source, by)
+        return copied
+
+    async def expunge(self, uids: Collection[int], by: MailboxListener | None) -> Sequence[int]:
+        if self.read_only:
+            raise Refused(Problem.READ_ONLY, self.name)
+        removed = tuple(Uid(uid) for uid in sorted(uids) if self.messages.pop(uid, None) is not None)
+        if removed:
+            self._uids = tuple(self.messages)
+            self.tell(Expunged(removed, by))
+        return removed
+
+    async def examine(self, uids: Sequence[int], fn: Callable[[Octets], T]) -> list[T | None]:
+        messages = [self.messages.get(uid) for uid in uids]
+        return [None if message is None else fn(message.octets) for message in messages]
+
+    async def read(self, uid: int, start: int, end: int) -> bytes | None:
+        assert end - start <= MEMORY_LIMIT, f"{end - start} octets at once; the limit is {MEMORY_LIMIT}"
+        message = self.messages.get(uid)
+        return None if message is None else message.octets[start:end]
+
+    def close(self, listener: MailboxListener) -> None:
+        self.listeners = [other for other in self.listeners if other is not listener]
+
+    # --- for the store and for tests
+
+    def insert(self, octets: bytes, bits: int = 0, internal_date: float = DEFAULT_DATE) -> Uid:
+        """Add a message without telling anybody; `tell(Added((uid,)))` does."""
+        uid = Uid(self.uid_next)
+        self.uid_next += 1
+        self.messages[uid] = MemoryMessage(octets, bits, internal_date)
+        self._uids = (*self._uids, uid)
+        return uid
+
+    def tell(self, change: Change) -> None:
+        """Let every listener hear of it."""
+        for listener in tuple(self.listeners):
+            listener.changed(change)
+
+    def bits(self, flags: Flags) -> int:
+        """The bits of these flags here; new keywords get one. Raises: Refused(TOO_MANY_KEYWORDS)."""
+        new = sorted(self._new_keywords(flags.keywords))
+        if len(self._keywords) + len(new) > MAX_KEYWORDS:
+            raise Refused(Problem.TOO_MANY_KEYWORDS, self.name)
+        self._keywords.extend(new)
+        number = {keyword.lower(): i for i, keyword in enumerate(self._keywords)}
+        bits = int(flags.system)
+        for keyword in flags.keywords:
+            bits |= 1 << (FIRST_KEYWORD + number[keyword.lower()])
+        return bits
+
+    def _new_keywords(self, keywords: Iterable[str]) -> Collection[str]:
+        known = {keyword.lower() for keyword in self._keywords}
+        return {keyword.lower(): keyword for keyword in keywords if keyword.lower() not in known}.values()
+
+    def names(self, bits: int) -> Flags:
+        """The flags that these bits mean here."""
+        names = (name for i, name in enumerate(self._keywords) if bits >> (FIRST_KEYWORD + i) & 1)
+        return Flags(Flag(bits & 0x1F), frozenset(names))
+
+    def status(self) -> MailboxStatus:
+        messages = self.messages.values()
+        return MailboxStatus(
+            messages=len(self.messages),
+            recent=sum(message.recent for message in messages),
+            unseen=sum(not message.flags & Flag.SEEN for message in messages),
+            deleted=sum(bool(message.flags & Flag.DELETED) for message in messages),
+            size=sum(len(message.octets) for message in messages),
+            uid_next=self.uid_next,
+            uid_validity=self.uid_validity,
+            mailbox_id=self.mailbox_id,
+        )
+
+
+class MemoryAccountStore:
+    """Implements `ports.AccountStore`. `problem`, when set, refuses APPEND."""
+
+    def __init__(self) -> None:
+        self.boxes: dict[str, MemoryMailbox] = {}
+        self.problem: Problem | None = None
+        self._numbers = count(1)
+        self._subscribed: set[str] = set()
+        self._make("INBOX")
+        for name, use in SPECIAL_USE.items():
+            self._make(name).special_use = use
+
+    def find(self, name: str) -> MemoryMailbox:
+        """Raises: Refused(NO_SUCH_MAILBOX)."""
+        box = self.boxes.get(canonical(name))
+        if box is None:
+            raise Refused(Problem.NO_SUCH_MAILBOX, name)
+        return box
+
+    async def mailboxes(self) -> Sequence[MailboxEntry]:
+        names = sorted(self.boxes, key=lambda name: (name != "INBOX", name))
+        return [MailboxEntry(name, self.boxes[name].special_use) for name in names]
+
+    async def subscriptions(self) -> Collection[str]:
+        return frozenset(self._subscribed)
+
+    async def subscribe(self, name: str) -> None:
+        self._subscribed.add(canonical(name))
+
+    async def unsubscribe(self, name: str) -> None:
+        self._subscribed.discard(canonical(name))
+
+    async def create(self, name: str, special_use: str = "") -> str:
+        name = checked(name)
+        if name in self.boxes:
+            raise Refused(Problem.MAILBOX_EXISTS, name)
+        self._make_superiors(name)
+        box = self._make(name)
+        box.special_use = special_use
+        return box.mailbox_id
+
+    async def delete(self, name: str) -> None:
+        name = canonical(name)
+        if name == "INBOX":
+            raise Refused(Problem.CANNOT, name)
+        box = self.find(name)
+        if any(other.startswith(name + "/") for other in self.boxes):
+            raise Refused(Problem.MAILBOX_HAS_CHILDREN, name)
+        del self.boxes[name]
+        box.tell(MailboxGone())
+
+    async def rename(self, old: str, new: str) -> None:
+        old, new = canonical(old), checked(new)
+        box = self.find(old)
+        if new in self.boxes:
+            raise Refused(Problem.MAILBOX_EXISTS, new)
+        if new.startswith(old + "/") and old != "INBOX":
+            raise Refused(Problem.BAD_MAILBOX_NAME, new)
+        self._make_superiors(new)
+        if old == "INBOX":
+            self._make(new)
+            await box.move(box.uids, new, None)
+            return
+        for name in [name for name in self.boxes if name == old or name.startswith(old + "/")]:
+            moved = self.boxes.pop(name)
+            moved.name = new + name[len(old) :]
+            self.boxes[moved.name] = moved
+            moved.tell(MailboxGone())
+            moved.listeners.clear()
+
+    async def status(self, name: str) -> MailboxStatus:
+        return self.find(name).status()
+
+    async def open(self, name: str, listener: MailboxListener) -> MemoryMailbox:
+        box = self.find(name)
+        if all(other is not listener for other in box.listeners):
+            box.listeners.append(listener)
+        return box
+
+    async def append(self, name: str, messages: Sequence[NewMessage]) -> Appended:
+        if self.problem is not None:
+            raise Refused(self.problem)
+        box = self.find(name)
+        bits = [box.bits(message.flags) for message in messages]
+        uids = []
+        for message, flags in zip(messages, bits, strict=True):
+            date = DEFAULT_DATE if message.internal_date is None else message.internal_date
+            uids.append(box.insert(octets_of(message.blob), flags, date))
+        if uids:
+            box.tell(Added(tuple(uids)))
+        return Appended(box.uid_validity, tuple(uids))
+
+    def _make_superiors(self, name: str) -> None:
+        parts = name.split("/")
+        for depth in range(1, len(parts)):
+            superior = canonical("/".join(parts[:depth]))
+            if superior not in self.boxes:
+                self._make(superior)
+
+    def _make(self, name: str) -> MemoryMailbox:
+        number = next(self._numbers)
+        box = MemoryMailbox(self, name, f"m{number}", 1000 + number)
+        self.boxes[name] = box
+        return box
+
+
+class MemoryStore:
+    """Implements `ports.MailStore`. `problems` maps an account to what its deliveries fail with."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, MemoryAccountStore] = {}
+        self.problems: dict[str, Problem] = {}
+        self.deliveries: list[Delivery] = []
+
+    def of(self, name: str) -> MemoryAccountStore:
+        """The account's mailboxes, without awaiting."""
+        return self.accounts.setdefault(name, MemoryAccountStore())
+
+    def box(self, account: str, mailbox: str = "INBOX") -> MemoryMailbox:
+        """One mailbox. Raises: Refused(NO_SUCH_MAILBOX)."""
+        return self.of(account).find(mailbox)
+
+    def put(self, account: str, octets: bytes, mailbox: str = "INBOX", flags: Flags | None = None) -> Uid:
+        """Add one message and tell the listeners."""
+        box = self.box(account, mailbox)
+        uid = box.insert(octets, box.bits(flags or Flags()))
+        box.tell(Added((uid,)))
+        return uid
+
+    async def account(self, name: AccountName) -> MemoryAccountStore:
+        return self.of(name)
+
+    async def deliver(self, blob: Blob, deliveries: Sequence[Delivery]) -> Sequence[Problem | None]:
+        octets = octets_of(blob)
+        answers: list[Problem | None] = []
+        for delivery in deliveries:
+            problem = self.problems.get(delivery.account)
+            answers.append(problem)
+            if problem is None:
+                store = self.of(delivery.account)
+                box = store.boxes.get(canonical(delivery.mailbox)) or store.boxes["INBOX"]
+                uid = box.insert(delivery.prefix + octets)
+                self.deliveries.append(replace(delivery, mailbox=box.name))
+                box.tell(Added((uid,)))
+        return answers
+
+
+def canonical(name: str) -> str:
+    """INBOX in any case is INBOX (RFC 9051 §5.1), also as the superior of others."""
+    first, slash, rest = name.partition("/")
+    return "INBOX" + slash + rest if first.upper() == "INBOX" else name
+
+
+def checked(name: str) -> str:
+    """A name that a mailbox may get. Raises: Refused(BAD_MAILBOX_NAME)."""
+    name = canonical(name)
+    if not all(name.split("/")) or any(c < " " or c == "\x7f" for c in name):
+        raise Refused(Problem.BAD_MAILBOX_NAME, name)
+    return name
