@@ -53,7 +53,7 @@ def dev(
     Any recipient has a mailbox, any password logs in, and nothing ever leaves the machine."""
     if data is not None and ephemeral:
         raise click.UsageError("--data keeps mail and --ephemeral does not: give one of them")
-    from mailstack.development import DevelopmentOptions, run
+    from mailstack.app.development import DevelopmentOptions, run
 
     options = DevelopmentOptions(
         data=data or default_state_directory(),

@@ -1,0 +1,29 @@
+"""Where everything listens, as a file that appears when it does."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What the ready file says: `services` maps a service to its host and port."""
+
+    services: Mapping[str, tuple[str, int]]
+    pid: int
+    data: Path
+    ca: Path | None
+
+    def write(self, path: Path) -> None:
+        """Atomically: who sees the file sees all of it. Raises: OSError."""
+        document: dict[str, object] = {
+            name: {"host": host, "port": port} for name, (host, port) in self.services.items()
+        }
+        document |= {"pid": self.pid, "data": str(self.data), "ca": str(self.ca) if self.ca else None}
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(document, indent=2) + "\n")
+        temporary.rename(path)
