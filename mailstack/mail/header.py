@@ -1,0 +1,102 @@
+"""The header section of a message or body part, as octets (RFC 5322 §2.2).
+
+Everything here is tolerant: a line that is no field belongs to nobody, and nothing raises.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from typing import NamedTuple, Protocol
+
+MAX_HEADER = 1024 * 1024
+"""Octets of one header section that are looked at; ours, well above the largest seen in real mail."""
+MAX_FIELDS = 10_000
+"""Fields of one header section that are looked at; ours."""
+
+
+class Findable(Protocol):
+    """What is needed of a message: `bytes`, or `ports.Octets`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: slice, /) -> bytes: ...
+
+    def find(self, sub: bytes, start: int = 0, end: int = ..., /) -> int: ...
+
+    def count(self, sub: bytes, start: int = 0, end: int = ..., /) -> int: ...
+
+
+class Field(NamedTuple):
+    """One field: its name as written, and where it lies in the block: [start, end) with its CRLF,
+    the value beginning at `value`, right after the colon."""
+
+    name: bytes
+    start: int
+    value: int
+    end: int
+
+
+# field = field-name ":" unstructured CRLF, and the obs- forms with WSP before the colon  ; RFC 5322 §2.2, §4.5.8
+_FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:([^\n]*+\n?(?:[ \t][^\n]*+\n?)*+)", re.MULTILINE)
+_FOLD = re.compile(rb"\r?\n(?=[ \t])")
+
+
+def body_start(octets: Findable, start: int, end: int) -> int:
+    """Where the body begins, behind the blank line that ends the header at `start`; `end` if there
+    is no blank line."""
+    if octets[start : min(start + 2, end)] == b"\r\n":
+        return start + 2
+    found = octets.find(b"\r\n\r\n", start, end)
+    return end if found < 0 else found + 4
+
+
+def block(octets: Findable, start: int, end: int) -> bytes:
+    """The header section [start, end) as bytes, cut at MAX_HEADER."""
+    return octets[start : min(end, start + MAX_HEADER)]
+
+
+def fields(header: bytes) -> Iterator[Field]:
+    """The fields of a header section in their order, at most MAX_FIELDS."""
+    for count, match in enumerate(_FIELD.finditer(header)):
+        if count == MAX_FIELDS:
+            return
+        yield Field(match[1], match.start(), match.start(2), match.end())
+
+
+def values(header: bytes) -> dict[bytes, list[bytes]]:
+    """The raw values (not unfolded, with their CRLF) by field name in lower case, in their order."""
+    found: dict[bytes, list[bytes]] = {}
+    get = found.get
+    for name, value in _FIELD.findall(header)[:MAX_FIELDS]:
+        name = name.lower()
+        known = get(name)
+        if known is None:
+            found[name] = [value]
+        else:
+            known.append(value)
+    return found
+
+
+def unfold(value: bytes) -> bytes:
+    """A raw value as one line without white space around it (RFC 5322 §2.2.3)."""
+    value = value.strip(b" \t\r\n")
+    return _FOLD.sub(b"", value) if b"\n" in value else value
+
+
+def subset(header: bytes, names: Collection[bytes], *, exclude: bool) -> bytes:
+    """The fields named, or with `exclude` everything but those, octet for octet in their order, and the
+    blank line if the header has one (RFC 9051 §6.4.5.1). `names` are in lower case."""
+    pieces: list[bytes] = []
+    blank = len(header) - 2 if header.endswith(b"\r\n\r\n") or header == b"\r\n" else len(header)
+    kept = 0
+    for field in fields(header):
+        if field.name.lower() not in names:
+            continue
+        end = min(field.end, blank)
+        pieces.append(header[kept : field.start] if exclude else header[field.start : end])
+        kept = end
+    if exclude:
+        pieces.append(header[kept:blank])
+    pieces.append(header[blank:])
+    return b"".join(pieces)
