@@ -129,13 +129,15 @@ class MemoryMailbox:
         self.listeners: list[MailboxListener] = []
         self.read_only = False
         self._account = account
-        self._uids: tuple[int, ...] = ()
+        self._uids: tuple[int, ...] | None = ()  # None when it has to be made anew
         self._keywords: list[str] = []
 
     # --- known without waiting
 
     @property
     def uids(self) -> Sequence[int]:
+        if self._uids is None:
+            self._uids = tuple(self.messages)
         return self._uids
 
     @property
@@ -195,11 +197,9 @@ class MemoryMailbox:
     async def copy(self, uids: Collection[int], destination: str) -> Copied:
         target = self._account.find(destination)
         source = [uid for uid in sorted(uids) if uid in self.messages]
-        made = []
-        for uid in source:
-            message = self.messages[uid]
-            bits = target.bits(self.names(message.flags))
-            made.append(target.insert(message.octets, bits, message.internal_date))
+        found = [self.messages[uid] for uid in source]
+        bits = [target.bits(self.names(message.flags)) for message in found]  # may refuse: nothing is copied then
+        made = [target.insert(m.octets, b, m.internal_date) for m, b in zip(found, bits, strict=True)]
         if made:
             target.tell(Added(tuple(made)))
         return Copied(target.uid_validity, tuple(Uid(uid) for uid in source), tuple(made))
@@ -214,7 +214,7 @@ class MemoryMailbox:
             raise Refused(Problem.READ_ONLY, self.name)
         removed = tuple(Uid(uid) for uid in sorted(uids) if self.messages.pop(uid, None) is not None)
         if removed:
-            self._uids = tuple(self.messages)
+            self._uids = None
             self.tell(Expunged(removed, by))
         return removed
 
@@ -237,7 +237,7 @@ class MemoryMailbox:
         uid = Uid(self.uid_next)
         self.uid_next += 1
         self.messages[uid] = MemoryMessage(octets, bits, internal_date)
-        self._uids = (*self._uids, uid)
+        self._uids = None
         return uid
 
     def tell(self, change: Change) -> None:

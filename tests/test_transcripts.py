@@ -1,0 +1,92 @@
+"""Plays every transcript over the fakes, and tests the player itself."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transcripts import Fakes, FakeSession, FakeWorld, ScriptError, matcher, parse, play, transcripts, unescape
+
+from mailstack.errors import SessionEnded
+from mailstack.testing.connection import MemoryConnection
+
+FACTORIES = "transcript_sessions"
+
+
+def session_of(protocol: str, settings: dict[str, str]) -> Any:
+    sessions = importlib.import_module(FACTORIES)
+    return sessions.factory(protocol, settings)
+
+
+@pytest.mark.parametrize("path", transcripts(), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_transcript_over_fakes(path: Path) -> None:
+    script = parse(path)
+    if script.only == "server":
+        pytest.skip("needs a real server")
+    play(script, FakeWorld(script, session_of(script.protocol, script.settings)))
+
+
+class Parrot:
+    """A session that says everything twice, and stops at QUIT."""
+
+    def __init__(self, connection: MemoryConnection, fakes: Fakes) -> None:
+        self.connection = connection
+
+    async def run(self) -> None:
+        self.connection.write(b"hello\r\n")
+        try:
+            while (data := await self.connection.receive()) != b"QUIT\r\n":
+                self.connection.write(data + data)
+        except SessionEnded as ended:
+            self.connection.write(b"bye " + type(ended).__name__.encode() + b"\r\n")
+
+
+class Crashing(Parrot):
+    async def run(self) -> None:
+        await self.connection.receive()
+        raise ZeroDivisionError
+
+
+def played(tmp_path: Path, text: str, session: type[FakeSession] = Parrot) -> None:
+    (tmp_path / "smtp").mkdir()
+    path = tmp_path / "smtp" / "x.txt"
+    path.write_text(text)
+    script = parse(path)
+    play(script, FakeWorld(script, session))
+
+
+def test_a_right_dialogue_passes(tmp_path: Path) -> None:
+    played(
+        tmp_path,
+        "# parrot\nS: hello\nC: a\nS: a\nS: /[a]/\nS2: hel<...>\nC2- x\\x00\nC2- \\x0d\\x0a\nS2: x\\x00\nS2: x<...>\n"
+        + "C: *shutdown*\nS: bye ShuttingDown\nS: *close*\nC2: QUIT\nS2: *close*\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("S: hullo\n", 1),
+        ("S: hello\nC: a\nS: a\n", 3),
+        ("S: hello\nS: *close*\n", 2),
+        ("C: a\n", 1),
+        ("S: hello\nS: more\n", 2),
+        ("S: hello\n\nnonsense\n", 3),
+    ],
+)
+def test_a_wrong_dialogue_fails_with_its_line(tmp_path: Path, text: str, line: int) -> None:
+    with pytest.raises(ScriptError, match=rf"x\.txt:{line}: "):
+        played(tmp_path, text)
+
+
+def test_a_session_that_raises_fails(tmp_path: Path) -> None:
+    with pytest.raises(ScriptError, match="ZeroDivisionError"):
+        played(tmp_path, "C: a\n", Crashing)
+
+
+def test_escapes_and_wildcards() -> None:
+    assert unescape("a\\x00\\xFFé\\Seen") == b"a\x00\xff\xc3\xa9\\Seen"
+    assert matcher("* <...> EXISTS")(b"* 12 EXISTS")
+    assert not matcher("* <...> EXISTS")(b"* 12 EXISTS.")
