@@ -24,7 +24,7 @@ class UnhandledErrors:
 
     def __call__(self, event: dict[str, Any]) -> None:
         failure = event.get("log_failure")
-        if failure is not None and "Unhandled" in str(event.get("log_format", "")) + str(event.get("debugInfo", "")):
+        if failure is not None and event.get("log_namespace") == "twisted.internet.defer":
             self.found.append(failure.getTraceback())
 
     def take(self) -> list[str]:
@@ -32,13 +32,19 @@ class UnhandledErrors:
         return found
 
 
-def leftovers(reactor: Any, before: set[int]) -> list[str]:
-    """What waits in the reactor now and did not wait before."""
+def pending(reactor: Any) -> list[Any]:
+    """Timers and selectables, without those that the reactor needs for itself."""
+    own = getattr(reactor, "_internalReaders", ())
     things = [*reactor.getDelayedCalls(), *reactor.getReaders(), *reactor.getWriters()]
-    return [str(thing) for thing in things if id(thing) not in before]
+    return [thing for thing in things if thing not in own]
 
 
-def settle(reactor: Any, before: set[int]) -> list[str]:
+def leftovers(reactor: Any, before: list[Any]) -> list[str]:
+    """What waits in the reactor now and did not wait before."""
+    return [str(thing) for thing in pending(reactor) if thing not in before]
+
+
+def settle(reactor: Any, before: list[Any]) -> list[str]:
     """Let the reactor turn until nothing is left, or SETTLE seconds passed; what is left then."""
     import pytest_twisted
     from twisted.internet.task import deferLater
@@ -77,11 +83,11 @@ def clean_reactor(unhandled_errors: UnhandledErrors) -> Iterator[None]:
     if reactor is None:
         yield
         return
-    before = {id(t) for t in (*reactor.getDelayedCalls(), *reactor.getReaders(), *reactor.getWriters())}
+    before = pending(reactor)
     yield
     left = settle(reactor, before) if leftovers(reactor, before) else []
     for call in reactor.getDelayedCalls():
-        if id(call) not in before:
+        if call not in before:
             call.cancel()  # it must not fall into the next test
     gc.collect(1)
     found = unhandled_errors.take()
