@@ -1,0 +1,246 @@
+"""The configuration as values: what `mailstack.toml` comes to once it is read.
+
+Each part of the program is given its own section and reads no other. The defaults here are the
+defaults; `docs/configuration.md` and `etc/mailstack.toml` repeat them, and a test compares the three.
+Sizes are octets, durations seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+Network = IPv4Network | IPv6Network
+
+ACCOUNTS_DATABASE = "accounts.sqlite3"
+"""In the data directory, unless `accounts` names another file."""
+MEBIBYTE = 1024 * 1024
+
+
+class ServiceName(Enum):
+    """What a listener offers."""
+
+    SMTP = "smtp"
+    SUBMISSION = "submission"
+    SUBMISSIONS = "submissions"
+    IMAP = "imap"
+    IMAPS = "imaps"
+    POP3 = "pop3"
+    POP3S = "pop3s"
+
+
+class TlsMode(Enum):
+    """When TLS begins: never, when the client asks (STARTTLS, STLS), or with the first octet."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+
+
+class LogFormat(Enum):
+    """Lines for people, or JSON objects for programs."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(Enum):
+    """The least important lines that are still written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class BareNewline(Enum):
+    """What becomes of a CR or LF that stands alone in mail data (RFC 5321 §2.3.8). Neither ever
+    ends a message."""
+
+    REPAIR = "repair"
+    REJECT = "reject"
+
+
+USUAL_PORTS: dict[ServiceName, int] = {
+    ServiceName.SMTP: 25,
+    ServiceName.SUBMISSION: 587,
+    ServiceName.SUBMISSIONS: 465,
+    ServiceName.IMAP: 143,
+    ServiceName.IMAPS: 993,
+    ServiceName.POP3: 110,
+    ServiceName.POP3S: 995,
+}
+"""The IANA registry's, and RFC 8314 §3.3 for submissions."""
+
+IMPLICIT_TLS_SERVICES = frozenset({ServiceName.SUBMISSIONS, ServiceName.IMAPS, ServiceName.POP3S})
+"""Services whose very name says that TLS begins with the first octet."""
+
+
+def usual_tls(service: ServiceName) -> TlsMode:
+    """What a listener does that says nothing of `tls`."""
+    return TlsMode.IMPLICIT if service in IMPLICIT_TLS_SERVICES else TlsMode.STARTTLS
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """`[[domains]]`: a domain whose mail is delivered here."""
+
+    name: str
+    """In lower case; an internationalised one in its Unicode or its xn-- form."""
+    postmaster: str = ""
+    """The account that gets mail for postmaster@ this domain (RFC 5321 §4.5.1). Empty: there must
+    be an account or alias of that address."""
+    catch_all: str = ""
+    """The account that gets mail for every unknown address of the domain. Empty: it is refused."""
+    plus_delimiter: str = "+"
+    """What follows it in a local-part does not matter for delivery: alice+shop@ is alice@.
+    Empty: every character matters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """`[[listeners]]`: one address and port, and what is offered there."""
+
+    service: ServiceName
+    port: int
+    """By default the service's usual one; 0 lets the kernel choose."""
+    tls: TlsMode
+    """By default "implicit" for submissions, imaps and pop3s, "starttls" for the others."""
+    address: str = "::"
+    """An IP address of this machine; "::" is all of them, IPv4 and IPv6, "0.0.0.0" all of IPv4."""
+    proxy_trusted: tuple[Network, ...] = ()
+    """Balancers that begin each connection with a PROXY header; others' connections are direct."""
+    socket: str = ""
+    """Take the sockets that systemd passes under this FileDescriptorName; when it passes none of
+    that name, `address` and `port` are bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """`[[tls.certificates]]`: a PEM chain, leaf first, and its unencrypted PEM key."""
+
+    cert: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """`[tls]`. The first certificate serves clients that name no host or an unknown one; files that
+    change are read again."""
+
+    certificates: tuple[Certificate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`[limits]`: how much anybody may ask for."""
+
+    max_message_size: int = 50 * MEBIBYTE
+    """Octets of one message, announced as SIZE (RFC 1870)."""
+    max_recipients: int = 1000
+    """Of one message. RFC 5321 §4.5.3.1.8 asks for 100 at least."""
+    connections: int = 10_000
+    """At the same time, over all listeners of the process."""
+    connections_per_address: int = 100
+    """At the same time from one IP address."""
+    max_line_length: int = 65_536
+    """Octets of one IMAP command line without its literals (RFC 7162 §4 asks for 8192 at least)."""
+    max_literal_size: int = 131_072
+    """Octets of one IMAP literal that must be held in memory. A message that is appended is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """`[auth]`: who may log in, and how often one may be wrong."""
+
+    require_tls: bool = True
+    """No password in plain text: logins are offered only when the connection has TLS."""
+    verified_password_memory: float = 300.0
+    """Seconds for which a password that was right need not be hashed again; 0: hash every time.
+    Only a keyed digest is kept, in memory."""
+    failures_per_address: int = 10
+    """Wrong passwords from one IP address within `failure_window`, then it has to wait."""
+    failures_per_account: int = 20
+    """Wrong passwords for one account within `failure_window`, whoever tries."""
+    failure_window: float = 600.0
+    """Seconds after which a wrong password is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Smtp:
+    """`[smtp]`: receiving and submission."""
+
+    bare_newline: BareNewline = BareNewline.REPAIR
+    """A CR or LF alone in mail data becomes CRLF, or the message is refused."""
+    timeout: float = 300.0
+    """Seconds of silence before the connection is closed (RFC 5321 §4.5.3.2.7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imap:
+    """`[imap]`."""
+
+    timeout: float = 1800.0
+    """Seconds of silence after login before the connection is closed; RFC 9051 §5.4 asks for 30
+    minutes at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pop3:
+    """`[pop3]`."""
+
+    timeout: float = 600.0
+    """Seconds of silence before the connection is closed; RFC 1939 §3 asks for 10 minutes at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """`[log]`."""
+
+    format: LogFormat = LogFormat.TEXT
+    level: LogLevel = LogLevel.INFO
+    file: Path | None = None
+    """None is the standard error stream, which systemd's journal reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """`[metrics]`: the page at /metrics that a Prometheus server reads."""
+
+    address: str = "127.0.0.1"
+    port: int | None = None
+    """None: no such page. 0 lets the kernel choose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All of it. The keys of this section stand at the top of the file."""
+
+    data: Path
+    """Where mail, queue, indexes and accounts are."""
+    hostname: str
+    """How the server calls itself: in greetings, trace fields and message ids. Others must find it
+    in DNS."""
+    domains: tuple[Domain, ...]
+    listeners: tuple[Listener, ...]
+    user: str = ""
+    """The system account to become after the ports are bound; needed when started as root."""
+    group: str = ""
+    """Empty: that of `user`."""
+    accounts: Path | None = None
+    """The accounts database; None is accounts.sqlite3 in the data directory."""
+    tls: Tls = field(default_factory=Tls)
+    limits: Limits = field(default_factory=Limits)
+    auth: Auth = field(default_factory=Auth)
+    smtp: Smtp = field(default_factory=Smtp)
+    imap: Imap = field(default_factory=Imap)
+    pop3: Pop3 = field(default_factory=Pop3)
+    log: Log = field(default_factory=Log)
+    metrics: Metrics = field(default_factory=Metrics)
+
+    @property
+    def accounts_database(self) -> Path:
+        """Where it is, said or not."""
+        return self.accounts or self.data / ACCOUNTS_DATABASE
