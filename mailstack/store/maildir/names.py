@@ -1,0 +1,94 @@
+"""File names of a Maildir: `<unique>,S=<octets>,W=<octets with CRLF>:2,<flags>`.
+
+Sources: Bernstein, "Using maildir format"; Dovecot's maildir format for S=, W= and keywords."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mailstack.ports import FIRST_KEYWORD, Flag
+
+INFO = ":2,"
+_LETTERS: tuple[tuple[str, int], ...] = (
+    ("D", Flag.DRAFT), ("F", Flag.FLAGGED), ("R", Flag.ANSWERED), ("S", Flag.SEEN), ("T", Flag.DELETED),
+)  # fmt: skip
+_BITS = dict(_LETTERS)
+_SIZE = re.compile(r",([SW])=(\d{1,15})(?=[,:]|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What a name says of its file; -1 where it says nothing."""
+
+    octets: int
+    with_crlf: int
+
+
+def split(name: str) -> tuple[str, str]:
+    """The part that stays for the life of the message, and the flag letters."""
+    base, _, info = name.partition(":")
+    return base, info[2:] if info.startswith("2,") else ""
+
+
+def join(base: str, letters: str) -> str:
+    """The name in cur/."""
+    return f"{base}{INFO}{letters}"
+
+
+def sizes(base: str) -> Sizes:
+    """S= and W= of a name."""
+    if ",S=" not in base and ",W=" not in base:
+        return Sizes(-1, -1)
+    found = {key: int(value) for key, value in _SIZE.findall(base)}
+    return Sizes(found.get("S", -1), found.get("W", -1))
+
+
+def bits(letters: str) -> int:
+    """Flag letters as bits: a–z are keywords 0–25. `P` (passed) and others are not IMAP's."""
+    value = 0
+    for letter in letters:
+        known = _BITS.get(letter)
+        if known is not None:
+            value |= known
+        elif "a" <= letter <= "z":
+            value |= 1 << (FIRST_KEYWORD + ord(letter) - 97)
+    return value
+
+
+def letters(value: int, before: str = "") -> str:
+    """Bits as letters in ASCII order, keeping those of `before` that are not ours to change."""
+    kept = {letter for letter in before if letter not in _BITS and not "a" <= letter <= "z"}
+    kept.update(letter for letter, bit in _LETTERS if value & bit)
+    keywords = value >> FIRST_KEYWORD
+    number = 0
+    while keywords:
+        if keywords & 1:
+            kept.add(chr(97 + number))
+        keywords >>= 1
+        number += 1
+    return "".join(sorted(kept))
+
+
+class UniqueNames:
+    """Names that no other delivery uses, in this process or another: time, microseconds, process,
+    counter, a random number of the process, host."""
+
+    def __init__(self, host: str | None = None, clock: Callable[[], float] = time.time) -> None:
+        name = host if host is not None else socket.gethostname()
+        self._host = name.replace("/", "\\057").replace(":", "\\072").replace(",", "\\054") or "localhost"
+        self._clock = clock
+        self._count = itertools.count(1)
+        self._process = f"P{os.getpid()}R{os.urandom(4).hex()}"
+
+    def new(self) -> str:
+        """The part before the sizes."""
+        now = self._clock()
+        second = int(now)
+        microsecond = int((now - second) * 1_000_000)
+        return f"{second}.M{microsecond:06d}{self._process}Q{next(self._count)}.{self._host}"
