@@ -181,7 +181,8 @@ def report(results: dict[str, dict[str, object]]) -> None:
         for run in runs:
             print(
                 f"SMTP in       {run['per_second']:>5}/s over {run['connections']:>2} connections = "
-                f"{run['of_disk']:.2f} of the file system; server {run['server_us']} µs, client {run['client_us']} µs a message"
+                f"{run['of_disk']:.2f} of the file system; "
+                f"server {run['server_us']} µs, client {run['client_us']} µs a message"
             )
 
 

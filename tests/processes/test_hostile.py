@@ -1,0 +1,175 @@
+"""Clients that mean harm, against a real process."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from server_process import Dialogue, Server, send_message
+
+pytestmark = pytest.mark.processes
+
+MIB = 1024 * 1024
+GROWTH_LIMIT = 40 * MIB
+"""What the process may grow while a client sends a hundred times MiB."""
+FLOOD = 100 * MIB
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("hostile"), ("dev", "--ephemeral", "--ports", "0")) as running:
+        yield running
+
+
+def alive(server: Server) -> None:
+    with server.connect("smtp") as client:
+        client.smtp(b"NOOP", b"250")
+
+
+@pytest.mark.parametrize(
+    ("service", "start", "go", "injected", "check"),
+    [
+        ("smtp", b"EHLO x\r\nSTARTTLS\r\n", b"220", b"MAIL FROM:<evil@example.net>\r\n", b"NOOP\r\n"),
+        ("imap", b"a STARTTLS\r\n", b"a OK", b"b NOOP\r\n", b"c NOOP\r\n"),
+        ("pop3", b"STLS\r\n", b"+OK", b"USER evil@example.org\r\n", b"CAPA\r\n"),
+    ],
+)
+def test_nothing_sent_before_tls_is_executed_in_it(
+    server: Server, service: str, start: bytes, go: bytes, injected: bytes, check: bytes
+) -> None:
+    with server.connect(service) as client:
+        client.send(start + injected)
+        if service == "smtp":
+            client.reply(b"250")
+        client.until(go)
+        assert client.silent(0.05), "an answer to the injected command, in plain text"
+        client.start_tls()
+        client.send(check)
+        answer = client.line()
+        expected = {"smtp": b"250", "imap": b"c OK", "pop3": b"+OK"}[service]
+        assert answer.startswith(expected), answer
+        if service == "smtp":
+            # Had the injected MAIL been executed, RCPT would be in order.
+            client.smtp(b"EHLO x", b"250")
+            client.smtp(b"RCPT TO:<alice@example.org>", b"503")
+
+
+def flood(client: Dialogue, octets: bytes, total: int) -> int:
+    """Send until the server closes, at most `total` octets; returns how many it took."""
+    sent = 0
+    client.sock.settimeout(10)
+    while sent < total:
+        try:
+            client.send(octets)
+        except (BrokenPipeError, ConnectionResetError, TimeoutError):
+            break
+        sent += len(octets)
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("service", "before"), [("smtp", b"EHLO "), ("imap", b"a LOGIN "), ("pop3", b"USER ")], ids=["smtp", "imap", "pop3"]
+)
+def test_an_endless_line_takes_no_memory(server: Server, service: str, before: bytes) -> None:
+    rss = server.rss()
+    with server.connect(service) as client:
+        client.send(before)
+        flood(client, b"x" * MIB, FLOOD)
+        assert server.rss() - rss < GROWTH_LIMIT
+    alive(server)
+
+
+def test_an_endless_line_of_mail_data_takes_no_memory(server: Server) -> None:
+    rss = server.rss()
+    with server.connect("smtp") as client:
+        client.smtp(b"EHLO x", b"250")
+        client.smtp(b"MAIL FROM:<a@example.net>", b"250")
+        client.smtp(b"RCPT TO:<alice@example.org>", b"250")
+        client.smtp(b"DATA", b"354")
+        flood(client, b"x" * MIB, FLOOD)
+        assert server.rss() - rss < GROWTH_LIMIT
+    alive(server)
+
+
+def test_a_client_that_never_reads_takes_no_memory(server: Server) -> None:
+    send_message(server, "slow@example.org", b"Subject: big\r\n\r\n" + b"x" * 76 + b"\r\n" * (MIB // 2))
+    rss = server.rss()
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect((server.host("imap"), server.port("imap")))
+    with Dialogue(sock) as client:
+        client.line()
+        client.send(b"a LOGIN slow@example.org x\r\nb SELECT INBOX\r\n")
+        client.until(b"b OK")
+        sock.settimeout(1)
+        try:
+            for number in range(2000):
+                client.send(b"c%d FETCH 1 BODY.PEEK[]\r\n" % number)
+        except TimeoutError:
+            pass  # the server stopped reading, as it should
+        with server.connect("imap") as other:
+            other.send(b"a NOOP\r\n")
+            assert other.line().startswith(b"a OK"), "others are not served"
+        assert server.rss() - rss < GROWTH_LIMIT
+    alive(server)
+
+
+@pytest.mark.parametrize("service", ["smtp", "imap", "pop3"])
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"\0" * 1000 + b"\r\n",
+        bytes(range(256)) * 8 + b"\r\n",
+        b"\r\n" * 500,
+        b"\n" * 500,
+        b"\xff\xfe\r\n",
+        b"{99999999}\r\n",
+    ],
+    ids=["nul", "all", "crlf", "lf", "utf16", "literal"],
+)
+def test_garbage_is_answered_or_closed_and_others_live(server: Server, service: str, octets: bytes) -> None:
+    with server.connect(service) as client:
+        flood(client, octets, 1)
+        client.sock.settimeout(10)
+        try:
+            client.sock.shutdown(socket.SHUT_WR)
+            while client.sock.recv(65536):
+                pass
+        except OSError:
+            pass  # it was reset, which is an answer
+    alive(server)
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_nuls_in_a_message_are_kept_or_refused(server: Server) -> None:
+    with server.connect("smtp") as client:
+        client.smtp(b"EHLO x", b"250")
+        client.smtp(b"MAIL FROM:<a@example.net>", b"250")
+        client.smtp(b"RCPT TO:<nul@example.org>", b"250")
+        client.smtp(b"DATA", b"354")
+        client.send(b"Subject: nul\r\n\r\na\0b\r\n.\r\n")
+        accepted = client.line().startswith(b"250")
+    with server.connect("imap") as client:
+        client.send(b"a LOGIN nul@example.org x\r\nb SELECT INBOX\r\n")
+        exists = [line for line in client.until(b"b OK") if line.endswith(b" EXISTS")]
+        assert exists == [b"* 1 EXISTS" if accepted else b"* 0 EXISTS"]
+
+
+def test_smuggled_ends_of_data_end_nothing(server: Server) -> None:
+    """Bare LFs around the dot (CVE-2023-51764 and its kin)."""
+    for number, end in enumerate((b"\n.\r\n", b"\r.\r\n", b"\r\n.\n", b"\n.\n", b"\r\n.\r", b"\r.\r", b"\r\n\0.\r\n")):
+        user = f"smuggled{number}@example.org"
+        with server.connect("smtp") as client:
+            client.smtp(b"EHLO x", b"250")
+            client.smtp(b"MAIL FROM:<a@example.net>", b"250")
+            client.smtp(b"RCPT TO:<%s>" % user.encode(), b"250")
+            client.smtp(b"DATA", b"354")
+            client.send(
+                b"Subject: x\r\n\r\nbody" + end + b"MAIL FROM:<evil@example.net>\r\nRCPT TO:<%s>\r\n" % user.encode()
+            )
+            assert client.silent(0.05), f"{end!r} ended the data"
+            client.send(b"\r\n.\r\n")
+            assert client.line()[:3] in (b"250", b"554", b"550"), end
+            client.smtp(b"NOOP", b"250")
