@@ -1,0 +1,115 @@
+"""Delivery: the function that makes "250 means on disk" true.
+
+No lock is taken: no two deliveries use one name. See DESIGN.md for what a crash between any two
+lines leaves behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+from mailstack.store.maildir.names import UniqueNames
+from mailstack.store.spool import write_all
+
+MAX_DIRECTORIES = 256
+"""Directories kept open; each delivery needs two."""
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_PIECE = 16 * 1024 * 1024
+"""Octets for one call of the kernel's copy."""
+
+
+class Directories:
+    """Open `tmp` and `new` of the folders that get mail, so that a delivery need not open them.
+    Used by several workers at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: OrderedDict[Path, OpenFolder] = OrderedDict()
+
+    def get(self, folder: Path) -> OpenFolder:
+        """Raises: OSError."""
+        with self._lock:
+            known = self._open.get(folder)
+            if known is not None:
+                self._open.move_to_end(folder)
+                return known
+        opened = OpenFolder(folder)
+        with self._lock:
+            self._open[folder] = opened
+            if len(self._open) > MAX_DIRECTORIES:
+                self._open.popitem(last=False)
+        return opened
+
+    def forget(self, folder: Path) -> None:
+        """The folder was deleted, renamed, or is not what it was."""
+        with self._lock:
+            self._open.pop(folder, None)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._open.clear()
+
+
+class OpenFolder:
+    """File descriptors of a folder's `tmp` and `new`; closed when nobody uses them any more."""
+
+    __slots__ = ("new", "tmp")
+
+    def __init__(self, folder: Path) -> None:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        self.new = -1
+        self.tmp = os.open(folder / "tmp", flags)
+        self.new = os.open(folder / "new", flags)
+
+    def __del__(self) -> None:
+        for fd in (self.tmp, self.new):
+            if fd >= 0:
+                os.close(fd)
+
+
+def deliver(
+    directories: Directories, folder: Path, names: UniqueNames, parts: Sequence[bytes], source: int, size: int
+) -> str:
+    """Put one message into `new/`, durable on return; returns its name.
+
+    `parts` are written in order, then `source` (a file descriptor, or -1) is copied by the kernel.
+    `size` is the sum of all of it, lines ending in CRLF. Raises: OSError; then nothing is left."""
+    open_folder = directories.get(folder)
+    name = f"{names.new()},S={size},W={size}"
+    try:
+        fd = os.open(name, _CREATE, 0o600, dir_fd=open_folder.tmp)
+    except FileNotFoundError:
+        directories.forget(folder)  # the folder was replaced meanwhile
+        open_folder = directories.get(folder)
+        fd = os.open(name, _CREATE, 0o600, dir_fd=open_folder.tmp)
+    place = open_folder.tmp
+    try:
+        try:
+            write_all(fd, b"".join(parts))
+            if source >= 0:
+                copy(source, fd)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(name, name, src_dir_fd=open_folder.tmp, dst_dir_fd=open_folder.new)
+        place = open_folder.new
+        os.fsync(open_folder.new)
+    except BaseException:
+        os.unlink(name, dir_fd=place)
+        raise
+    return name
+
+
+def copy(source: int, target: int) -> None:
+    """All of one file to the end of another, without its octets coming to Python. Raises: OSError."""
+    left = os.fstat(source).st_size
+    offset = 0
+    while left > 0:
+        moved = os.sendfile(target, source, offset, min(left, _PIECE))
+        if moved == 0:
+            break
+        offset += moved
+        left -= moved
