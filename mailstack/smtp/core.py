@@ -1,0 +1,170 @@
+"""The commands of RFC 5321 §4.1.1 itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailstack.errors import Problem, Refused
+from mailstack.mail.address import Address
+from mailstack.ports import Local, Remote
+from mailstack.smtp import replies
+from mailstack.smtp.checks.frame import Stage
+from mailstack.smtp.registry import ALWAYS, GREETED, Command, State, command
+from mailstack.smtp.replies import Reply
+from mailstack.smtp.transaction import Recipient
+from mailstack.smtp.wire import grammar
+from mailstack.smtp.wire.values import Helo, Mail, Nothing, Rcpt
+
+if TYPE_CHECKING:
+    from mailstack.smtp.session import SmtpSession
+
+LASTING = frozenset({Problem.NO_SUCH_RECIPIENT, Problem.RELAY_DENIED, Problem.OVER_QUOTA, Problem.NOT_PERMITTED})
+"""What the directory may say of a recipient; other problems are the directory's own."""
+
+
+async def ehlo(session: SmtpSession, args: Helo) -> Reply:
+    """EHLO (RFC 5321 §4.1.1.1): who the client is, and what we offer."""
+    return await _greeted(session, args, extended=True)
+
+
+async def helo(session: SmtpSession, args: Helo) -> Reply:
+    """HELO: as before there were extensions."""
+    return await _greeted(session, args, extended=False)
+
+
+async def _greeted(session: SmtpSession, args: Helo, *, extended: bool) -> Reply:
+    session.drop_transaction()
+    session.facts.helo, session.facts.extended = args.domain, extended
+    refusal = await session.opinion(Stage.HELO)
+    if refusal is not None:
+        return refusal
+    session.state = State.READY
+    hostname = session.settings.hostname
+    offered = session.keywords() if extended else []
+    return Reply(250, "", f"{hostname} greets {args.domain}" if extended else hostname, *offered)
+
+
+async def mail(session: SmtpSession, args: Mail) -> Reply:
+    """MAIL (RFC 5321 §4.1.1.2): a transaction begins."""
+    facts, settings = session.facts, session.settings
+    if settings.login_needed and facts.login is None:
+        tls_first = not facts.tls and not settings.allow_plaintext_auth and settings.tls_available
+        return replies.TLS_FIRST if tls_first else replies.AUTH_FIRST
+    facts.forget_message()
+    facts.sender = args.reverse_path
+    for parameter in args.parameters:
+        rule = session.table.mail_parameters.get(parameter.keyword)
+        if rule is None:
+            return replies.UNKNOWN_PARAMETER
+        rule(facts, parameter.value)
+    if args.reverse_path is not None and not facts.smtputf8 and not args.reverse_path.is_ascii:
+        return replies.BAD_ADDRESS_UTF8
+    refusal = await session.opinion(Stage.MAIL)
+    if refusal is not None:
+        session.log.event("mail refused", sender=sender_text(args.reverse_path), reply=str(refusal))
+        return refusal
+    session.begin_transaction()
+    return replies.SENDER_OK
+
+
+async def rcpt(session: SmtpSession, args: Rcpt) -> Reply:
+    """RCPT (RFC 5321 §4.1.1.3): one recipient."""
+    facts, transaction = session.facts, session.current
+    for parameter in args.parameters:
+        rule = session.table.rcpt_parameters.get(parameter.keyword)
+        if rule is None:
+            return replies.UNKNOWN_PARAMETER
+        rule(facts, parameter.value)
+    address = args.forward_path
+    if not facts.smtputf8 and not address.is_ascii:
+        return replies.BAD_ADDRESS_UTF8
+    facts.recipient = address
+    facts.route = route = await _route(session, address)
+    refusal = await session.opinion(Stage.RCPT)
+    if refusal is not None or isinstance(route, Problem):
+        refusal = refusal or replies.for_problem(Problem.NO_SUCH_RECIPIENT)
+        transaction.refused += 1
+        session.resources.counters.count("smtp_recipients", "refused")
+        sender = sender_text(facts.sender)
+        session.log.event("mail refused", id=transaction.id, sender=sender, to=str(address), reply=str(refusal))
+        return refusal
+    transaction.recipients.append(Recipient(address, route))
+    facts.recipients += 1
+    session.resources.counters.count("smtp_recipients", "accepted")
+    session.state = State.RCPT
+    return replies.RECIPIENT_OK
+
+
+async def _route(session: SmtpSession, address: Address) -> Local | Remote | Problem:
+    try:
+        return await session.resources.directory.route(address)
+    except Refused as refused:
+        if refused.problem not in LASTING:
+            raise
+        return refused.problem
+
+
+async def data(session: SmtpSession, _: Nothing) -> Reply:
+    """DATA (RFC 5321 §4.1.1.4): the message, and the end of the transaction."""
+    session.current.begin_message(session.resources.spool)
+    session.say(replies.GO_AHEAD)
+    session.framer.begin_data()
+    await session.read_message()
+    return await session.end_of_data()
+
+
+async def rset(session: SmtpSession, _: Nothing) -> Reply:
+    """RSET (RFC 5321 §4.1.1.5): no transaction."""
+    session.drop_transaction()
+    return replies.RESET
+
+
+async def noop(session: SmtpSession, _: Nothing) -> Reply:
+    """NOOP (RFC 5321 §4.1.1.9)."""
+    return replies.OK
+
+
+async def vrfy(session: SmtpSession, _: Nothing) -> Reply:
+    """VRFY (RFC 5321 §3.5.3): we do not tell who is here."""
+    return replies.CANNOT_VRFY
+
+
+async def help_(session: SmtpSession, _: Nothing) -> Reply:
+    """HELP (RFC 5321 §4.1.1.8)."""
+    return replies.HELP
+
+
+async def quit_(session: SmtpSession, _: Nothing) -> Reply:
+    """QUIT (RFC 5321 §4.1.1.10)."""
+    session.drop_transaction()
+    session.state = State.ENDED
+    return replies.BYE
+
+
+async def not_implemented(session: SmtpSession, _: Nothing) -> Reply:
+    """Commands of the RFCs that we do not have (RFC 5321 §4.2.4)."""
+    return replies.NOT_IMPLEMENTED
+
+
+def sender_text(sender: Address | None) -> str:
+    """The reverse-path for the log."""
+    return "<>" if sender is None else str(sender)
+
+
+COMMANDS: tuple[Command, ...] = (
+    command("EHLO", ALWAYS, grammar.helo, ehlo),
+    command("HELO", ALWAYS, grammar.helo, helo),
+    command("MAIL", frozenset({State.READY}), grammar.mail_from, mail),
+    command("RCPT", frozenset({State.MAIL, State.RCPT}), grammar.rcpt_to, rcpt),
+    command("DATA", frozenset({State.RCPT}), grammar.no_argument, data),
+    command("RSET", ALWAYS, grammar.no_argument, rset),
+    command("NOOP", ALWAYS, grammar.any_argument, noop),
+    command("VRFY", GREETED, grammar.some_argument, vrfy),
+    command("HELP", ALWAYS, grammar.any_argument, help_),
+    command("QUIT", ALWAYS, grammar.no_argument, quit_),
+    command("EXPN", ALWAYS, grammar.any_argument, not_implemented),
+    command("TURN", ALWAYS, grammar.any_argument, not_implemented),
+    command("SEND", ALWAYS, grammar.any_argument, not_implemented),
+    command("SOML", ALWAYS, grammar.any_argument, not_implemented),
+    command("SAML", ALWAYS, grammar.any_argument, not_implemented),
+)

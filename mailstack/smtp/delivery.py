@@ -1,0 +1,129 @@
+"""The end of mail data: the message goes to its mailboxes and to the queue, and only then is it ours.
+
+Order: remote recipients first, because the queue takes all or nothing and a refusal must leave
+nothing behind; then the mailboxes; then a mailbox that could not take its copy now becomes a queue
+item, so that the one 250 is true for all recipients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mailstack.errors import Problem, Refused
+from mailstack.mail import trace
+from mailstack.mail.address import Address
+from mailstack.ports import AccountName, Blob, Delivery, Envelope, Local, Remote, TlsInfo
+from mailstack.smtp.facts import Facts
+from mailstack.smtp.replies import Reply, accepted, for_problem
+from mailstack.smtp.settings import Role, SmtpResources
+from mailstack.smtp.transaction import Transaction
+
+Copies = dict[tuple[AccountName, str], Address]
+"""One copy for each account and mailbox, and the address that brings it there."""
+
+
+async def deliver(transaction: Transaction, facts: Facts, tls: TlsInfo | None, resources: SmtpResources) -> Reply:
+    """Hand the message over; its reply says who answers for it now.
+    Raises: Refused, and then nobody but the sender has it (or, if the detail says so, some do)."""
+    assert transaction.sink is not None, "a message that was not kept cannot be delivered"
+    above = _trace(transaction, facts, tls, resources.clock.now())
+    blob = await transaction.sink.finish()
+    transaction.sink = None
+    try:
+        remote = [r.address for r in transaction.recipients if isinstance(r.route, Remote)]
+        if remote:
+            await _enqueue(remote, facts, above, blob, resources)
+        return await _deliver_local(transaction, facts, above, blob, resources, bool(remote))
+    finally:
+        blob.discard()
+
+
+async def _deliver_local(
+    transaction: Transaction, facts: Facts, above: bytes, blob: Blob, resources: SmtpResources, sent: bool
+) -> Reply:
+    """`sent` says that remote recipients are served already."""
+    copies = _copies(transaction)
+    if not copies:
+        return accepted(transaction.id)
+    path = trace.return_path(facts.sender)
+    deliveries = [
+        Delivery(account, mailbox, b"".join((path, trace.delivered_to(address), above)))
+        for (account, mailbox), address in copies.items()
+    ]
+    answers = await resources.store.deliver(blob, deliveries)
+    failed = [problem for problem in answers if problem is not None]
+    resources.counters.count("deliveries", "delivered", len(answers) - len(failed))
+    if failed:
+        resources.counters.count("deliveries", "failed", len(failed))
+        if len(failed) == len(answers) and not sent:
+            return for_problem(failed[0])
+        await _deliver_later(transaction, facts, above, blob, resources, copies, answers)
+    return accepted(transaction.id)
+
+
+def _copies(transaction: Transaction) -> Copies:
+    copies: Copies = {}
+    for recipient in transaction.recipients:
+        if isinstance(recipient.route, Local):
+            for account in recipient.route.accounts:
+                copies.setdefault((account, recipient.route.mailbox), recipient.address)
+    return copies
+
+
+async def _deliver_later(
+    transaction: Transaction,
+    facts: Facts,
+    above: bytes,
+    blob: Blob,
+    resources: SmtpResources,
+    copies: Copies,
+    answers: Sequence[Problem | None],
+) -> None:
+    """Queue the copies that failed, while others did not."""
+    aliases = {r.address for r in transaction.recipients if isinstance(r.route, Local) and len(r.route.accounts) > 1}
+    waiting: list[Address] = []
+    for ((account, _), address), problem in zip(copies.items(), answers, strict=True):
+        if problem is not None:
+            resources.log.warning(
+                "delivery deferred", id=transaction.id, account=account, to=str(address), problem=problem.value
+            )
+            # An alias of many would bring it again to those who have it.
+            waiting.append(_address_of(account) if address in aliases else address)
+    try:
+        await _enqueue(waiting, facts, above, blob, resources)
+    except Refused as refused:
+        detail = f"{refused.detail}; {len(answers) - len(waiting)} recipients have it, and will get it again"
+        raise Refused(refused.problem, detail) from refused
+
+
+async def _enqueue(
+    recipients: Sequence[Address], facts: Facts, above: bytes, blob: Blob, resources: SmtpResources
+) -> None:
+    envelope = Envelope(
+        facts.sender, tuple(dict.fromkeys(recipients)), facts.login, smtputf8=facts.smtputf8, body_8bit=facts.body_8bit
+    )
+    await resources.outbound.enqueue(envelope, above, blob)
+    resources.counters.count("queued")
+
+
+def _address_of(account: AccountName) -> Address:
+    local, at, domain = account.rpartition("@")
+    return Address(local, domain) if at else Address(account, "")
+
+
+def _trace(transaction: Transaction, facts: Facts, tls: TlsInfo | None, now: float) -> bytes:
+    """The Received field, and what a submission lacks (RFC 6409 §8)."""
+    settings = facts.settings
+    word = trace.with_protocol(
+        extended=facts.extended, tls=tls is not None, login=facts.login is not None, smtputf8=facts.smtputf8
+    )
+    secured = f"{tls.version} {tls.cipher}" if tls is not None else ""
+    hop = trace.Hop(facts.helo, facts.peer.host, settings.hostname, word, transaction.id, now, secured)
+    only = transaction.recipients[0].address if len(transaction.recipients) == 1 else None
+    above = trace.received(hop, only)
+    if settings.role is Role.SUBMISSION:
+        if not transaction.tap.count(b"date"):
+            above += trace.date(now)
+        if not transaction.tap.count(b"message-id"):
+            above += trace.message_id(transaction.id, now, settings.hostname)
+    return above

@@ -1,0 +1,56 @@
+"""CHUNKING: the message in counted chunks (RFC 3030). Not BINARYMIME: messages have lines here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailstack.errors import BadSyntax, FramingLost
+from mailstack.smtp import replies
+from mailstack.smtp.registry import ALWAYS, Extension, State, command
+from mailstack.smtp.replies import Reply
+from mailstack.smtp.wire import grammar
+from mailstack.smtp.wire.values import Bdat
+
+if TYPE_CHECKING:
+    from mailstack.smtp.session import SmtpSession
+
+
+def arguments(argument: bytes) -> Bdat:
+    """Without a size nobody knows where the chunk ends. Raises: FramingLost."""
+    try:
+        return grammar.bdat(argument)
+    except BadSyntax as bad:
+        raise FramingLost(f"expected {bad.expected}") from bad
+
+
+async def bdat(session: SmtpSession, args: Bdat) -> Reply:
+    """BDAT (RFC 3030 §2). Its octets follow whatever we think of the command, so they are read first.
+    A chunk that is refused ends the transaction; those that follow it get 503."""
+    expected = session.state in (State.RCPT, State.BDAT)
+    first = session.state is not State.BDAT
+    session.framer.begin_bdat(args.size, first=first, last=args.last or not expected)
+    if not expected:
+        return await _swallow(session)
+    transaction = session.current
+    if first:
+        transaction.begin_message(session.resources.spool)
+        session.state = State.BDAT
+    await session.read_message()
+    if args.last:
+        return await session.end_of_data()
+    if transaction.sink is None:
+        return await session.end_of_data()  # it is lost already: say so now
+    return replies.CHUNK_OK
+
+
+async def _swallow(session: SmtpSession) -> Reply:
+    reply = session.out_of_order("BDAT")
+    transaction, session.transaction = session.transaction, None
+    try:
+        await session.read_message()
+    finally:
+        session.transaction = transaction
+    return reply
+
+
+CHUNKING = Extension(lambda facts: "CHUNKING", commands=(command("BDAT", ALWAYS, arguments, bdat),))

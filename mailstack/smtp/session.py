@@ -1,0 +1,279 @@
+"""One SMTP connection as its server sees it (RFC 5321, RFC 6409)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mailstack.errors import BadSyntax, ConnectionClosed, FramingLost, IdleTimeout, Refused, SessionEnded, ShuttingDown
+from mailstack.ports import Connection
+from mailstack.smtp import replies
+from mailstack.smtp.checks import asks
+from mailstack.smtp.checks.frame import Ask, Opinion, Stage
+from mailstack.smtp.core import COMMANDS, sender_text
+from mailstack.smtp.delivery import deliver
+from mailstack.smtp.ext import EXTENSIONS
+from mailstack.smtp.facts import Facts
+from mailstack.smtp.registry import Command, ParameterRule, State
+from mailstack.smtp.replies import Reply
+from mailstack.smtp.settings import Role, SmtpResources, SmtpSettings
+from mailstack.smtp.transaction import Transaction
+from mailstack.smtp.wire.framing import Framer, TooLong
+
+MAX_UNSENT = 64 * 1024
+"""Octets of replies that are written before we make sure that the client reads them."""
+MAX_VERB = 12
+"""Octets of the longest verb worth counting or looking up."""
+MISTAKES = frozenset({500, 501, 502, 503, 504, 555})
+"""Reply codes that count towards SmtpSettings.max_errors: commands that make no sense."""
+HTTP_VERBS = frozenset({b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"DELETE", b"PATCH"})
+"""What a browser says that somebody sent here to speak SMTP for him."""
+MAX_LOGGED = 10
+"""Recipients in one line of the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All commands and parameters, those of the extensions included."""
+
+    commands: dict[bytes, Command]
+    mail_parameters: dict[str, ParameterRule]
+    rcpt_parameters: dict[str, ParameterRule]
+
+
+def _table() -> Table:
+    commands = [*COMMANDS, *(row for extension in EXTENSIONS for row in extension.commands)]
+    return Table(
+        {row.verb.encode(): row for row in commands},
+        {name: rule for extension in EXTENSIONS for name, rule in extension.mail_parameters},
+        {name: rule for extension in EXTENSIONS for name, rule in extension.rcpt_parameters},
+    )
+
+
+TABLE = _table()
+CHECKS_BY_ROLE = {role: asks(role) for role in Role}
+
+
+class SmtpSession:
+    """Serves one connection until it is to be closed. Commands reach what they need through it."""
+
+    __slots__ = (
+        "_checks",
+        "_mistakes",
+        "_transactions",
+        "_unsent",
+        "connection",
+        "facts",
+        "framer",
+        "log",
+        "login_failures",
+        "resources",
+        "settings",
+        "state",
+        "table",
+        "transaction",
+    )
+
+    def __init__(self, connection: Connection, resources: SmtpResources, settings: SmtpSettings) -> None:
+        self.connection = connection
+        self.resources = resources
+        self.settings = settings
+        self.log = resources.log.bind(conn=connection.id)
+        self.table = TABLE
+        self.framer = Framer()
+        self.state = State.CONNECTED
+        self.facts = Facts(settings, connection.peer, connection.tls is not None)
+        self.transaction: Transaction | None = None
+        self.login_failures = 0
+        self._checks: dict[Stage, tuple[Ask, ...]] = CHECKS_BY_ROLE[settings.role]
+        self._transactions = 0
+        self._mistakes = 0
+        self._unsent = 0
+
+    async def run(self) -> None:
+        """Greet, and answer commands until the connection is to be closed."""
+        self.connection.timeout = self.settings.command_timeout
+        try:
+            await self._greet()
+            while self.state is not State.ENDED:
+                await self._answer(await self.line())
+        except ShuttingDown:
+            self.say(replies.SHUTTING_DOWN)
+        except IdleTimeout:
+            self.say(replies.TIMEOUT)
+        except FramingLost as lost:
+            self.say(replies.framing_lost(str(lost)))
+        except ConnectionClosed:
+            return
+        finally:
+            self.drop_transaction()
+
+    # --- the wire
+
+    def say(self, reply: Reply) -> None:
+        """Write a reply; it leaves with the others when we wait for the client."""
+        self.connection.write(reply.octets)
+        self._unsent += len(reply.octets)
+
+    async def line(self) -> bytes | TooLong:
+        """The next line of the client. Raises: SessionEnded, FramingLost."""
+        while True:
+            line = self.framer.next_line()
+            if line is not None:
+                return line
+            await self._receive()
+
+    async def _receive(self) -> None:
+        if self._unsent > MAX_UNSENT:
+            await self.connection.drain()
+        self._unsent = 0
+        self.framer.feed(await self.connection.receive(in_flight=self.transaction is not None))
+
+    async def read_message(self) -> None:
+        """Read mail data as of DATA or one BDAT to its end, into the transaction if there is one."""
+        self.connection.timeout = self.settings.data_timeout
+        while True:
+            chunk = self.framer.next_data()
+            if chunk is None:
+                await self._receive()
+                continue
+            if self.transaction is not None:
+                await self.transaction.take(chunk.data)
+            if chunk.last:
+                break
+        self.connection.timeout = self.settings.command_timeout
+
+    # --- commands
+
+    async def _greet(self) -> None:
+        refusal = await self.opinion(Stage.CONNECT)
+        if refusal is not None:
+            self.state = State.ENDED
+        self.say(refusal or replies.greeting(self.settings.hostname))
+
+    async def _answer(self, line: bytes | TooLong) -> None:
+        reply = replies.LINE_TOO_LONG if isinstance(line, TooLong) else await self._command(line)
+        if reply is not None:
+            self.say(reply)
+            if reply.code in MISTAKES:
+                self._mistaken()
+
+    async def _command(self, line: bytes) -> Reply | None:
+        verb, _, argument = line.partition(b" ")
+        row = self.table.commands.get(verb.upper()) if len(verb) <= MAX_VERB else None
+        if row is None:
+            return self._unknown(verb)
+        self.resources.counters.count("smtp_commands", row.verb)
+        if self.state not in row.states:
+            return self.out_of_order(row.verb)
+        try:
+            return await row.run(self, row.parse(argument))
+        except BadSyntax as bad:
+            return replies.bad_syntax(bad.expected)
+        except Refused as refused:
+            self.log.warning("refused", command=row.verb, problem=refused.problem.value, detail=refused.detail)
+            return replies.for_problem(refused.problem)
+        except (SessionEnded, FramingLost):
+            raise
+        except Exception:
+            self.log.failure("command failed", command=row.verb)
+            self.resources.counters.count("internal_errors", "smtp")
+            return replies.SERVER_BUG
+
+    def _unknown(self, verb: bytes) -> Reply:
+        self.resources.counters.count("smtp_commands", "unknown")
+        if verb.upper() in HTTP_VERBS:
+            self.state = State.ENDED
+            return replies.NOT_SMTP
+        return replies.UNKNOWN_COMMAND
+
+    def out_of_order(self, verb: str) -> Reply:
+        """The reply to a command that this state has no place for (RFC 5321 §4.1.4)."""
+        if self.state is State.CONNECTED:
+            return replies.SAY_EHLO
+        if self.state is State.READY:
+            return replies.NEED_MAIL
+        if self.state is State.BDAT:
+            return replies.BDAT_OPEN
+        if verb == "MAIL":
+            return replies.NESTED_MAIL
+        if self.state is State.RCPT or verb not in ("DATA", "BDAT"):
+            return replies.IN_TRANSACTION
+        return replies.NO_VALID_RECIPIENTS if self.current.refused else replies.NEED_RCPT
+
+    def _mistaken(self) -> None:
+        self._mistakes += 1
+        if self._mistakes >= self.settings.max_errors and self.state is not State.ENDED:
+            self.log.event("too many errors", peer=self.connection.peer.host)
+            self.state = State.ENDED
+            self.say(replies.TOO_MANY_ERRORS)
+
+    def keywords(self) -> list[str]:
+        """What the reply to EHLO offers now."""
+        return [line for extension in EXTENSIONS if (line := extension.keyword(self.facts))]
+
+    async def opinion(self, stage: Stage) -> Opinion:
+        """What the checks of this stage say."""
+        for ask in self._checks[stage]:
+            refusal = await ask(self.facts, self.resources)
+            if refusal is not None:
+                return refusal
+        return None
+
+    # --- transactions
+
+    @property
+    def current(self) -> Transaction:
+        """The transaction, in a state that has one."""
+        assert self.transaction is not None, self.state
+        return self.transaction
+
+    def begin_transaction(self) -> None:
+        """After MAIL."""
+        self._transactions += 1
+        self.transaction = Transaction(f"{self.connection.id}.{self._transactions}", self.facts, self.log)
+        self.state = State.MAIL
+
+    def drop_transaction(self) -> None:
+        """End the transaction, if there is one; what was not delivered is forgotten."""
+        if self.transaction is not None:
+            self.transaction.discard()
+            self.transaction = None
+            self.facts.forget_message()
+            if self.state is not State.ENDED:
+                self.state = State.READY
+
+    async def end_of_data(self) -> Reply:
+        """The message is complete: deliver it, or say why not. The transaction is over.
+        Raises: Refused."""
+        transaction, facts = self.current, self.facts
+        transaction.tap.finish()
+        facts.received_fields = transaction.tap.count(b"received")
+        facts.bare_newline = self.framer.bare_newline
+        try:
+            reply = transaction.trouble or await self.opinion(Stage.END_OF_DATA)
+            if reply is None:
+                reply = await deliver(transaction, facts, self.connection.tls, self.resources)
+            self._log_message(transaction, reply)
+            return reply
+        except Exception:
+            self.resources.counters.count("smtp_messages", "failed")
+            raise
+        finally:
+            self.drop_transaction()
+
+    def _log_message(self, transaction: Transaction, reply: Reply) -> None:
+        recipients = transaction.recipients
+        to = ",".join([str(recipient.address) for recipient in recipients[:MAX_LOGGED]])
+        if len(recipients) > MAX_LOGGED:
+            to += f",... ({len(recipients)})"
+        self.resources.counters.count("smtp_messages", "accepted" if reply.is_positive else "refused")
+        self.log.event(
+            "mail accepted" if reply.is_positive else "mail refused",
+            id=transaction.id,
+            sender=sender_text(self.facts.sender),
+            to=to,
+            size=self.facts.size,
+            peer=self.connection.peer.host,
+            login=self.facts.login,
+            reply=None if reply.is_positive else str(reply),
+        )

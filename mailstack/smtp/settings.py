@@ -1,0 +1,74 @@
+"""What an SMTP session is told about how to behave, and by whom it is served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from mailstack.ports import Accounts, Clock, Counters, Directory, Log, MailStore, Outbound, Spool
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class Role(Enum):
+    """Whom the port is for."""
+
+    RECEIVE = "receive"
+    """Port 25: strangers bring mail for our users."""
+    SUBMISSION = "submission"
+    """Ports 587 and 465: our users send (RFC 6409, RFC 8314)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpSettings:
+    """One listener's settings. Sizes in octets, times in seconds.
+
+    `hostname` is the server's name in its greeting and in trace fields. `tls_available` is whether
+    STARTTLS may be offered. `accept_any` is the development mode: AUTH is offered on every port.
+    `bare_newline` says what happens to a message with a CR or LF outside of CRLF: "fix" makes CRLF
+    of it, "reject" refuses the message."""
+
+    hostname: str
+    role: Role = Role.RECEIVE
+    tls_available: bool = False
+    auth_required: bool = True
+    allow_plaintext_auth: bool = False
+    accept_any: bool = False
+    bare_newline: str = "fix"
+    max_size: int = 50 * MIB
+    max_recipients: int = 1000
+    """Of one transaction; RFC 5321 §4.5.3.1.8 asks for at least 100."""
+    max_errors: int = 20
+    """Commands answered with 5xx, before the connection is closed."""
+    max_login_failures: int = 3
+    max_received: int = 100
+    """Received fields that make a loop (RFC 5321 §6.3)."""
+    command_timeout: float = 300.0
+    """RFC 5321 §4.5.3.2.7."""
+    data_timeout: float = 180.0
+    """RFC 5321 §4.5.3.2.5."""
+
+    @property
+    def auth_offered(self) -> bool:
+        """Whether anybody may log in on this port (once TLS is active, unless plaintext is allowed)."""
+        return self.role is Role.SUBMISSION or self.accept_any
+
+    @property
+    def login_needed(self) -> bool:
+        """Whether MAIL needs a login."""
+        return self.role is Role.SUBMISSION and self.auth_required
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpResources:
+    """Whom a session may ask."""
+
+    directory: Directory
+    accounts: Accounts
+    store: MailStore
+    outbound: Outbound
+    spool: Spool
+    log: Log
+    counters: Counters
+    clock: Clock

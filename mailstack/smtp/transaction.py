@@ -1,0 +1,75 @@
+"""One mail transaction (RFC 5321 §3.3): its recipients, and its message on the way to the spool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mailstack.errors import Refused
+from mailstack.mail.address import Address
+from mailstack.ports import Local, Log, Remote, Sink, Spool
+from mailstack.smtp.facts import Facts
+from mailstack.smtp.header_tap import HeaderTap
+from mailstack.smtp.replies import SERVER_BUG, Reply, for_problem
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """An accepted recipient and where its mail goes."""
+
+    address: Address
+    route: Local | Remote
+
+
+class Transaction:
+    """From MAIL to the end of the mail data. `trouble` is the reply that the end of data will have
+    because the message could not be kept; the rest of it is swallowed."""
+
+    __slots__ = ("_facts", "_log", "id", "recipients", "refused", "sink", "tap", "trouble")
+
+    def __init__(self, transaction_id: str, facts: Facts, log: Log) -> None:
+        self.id = transaction_id
+        self.recipients: list[Recipient] = []
+        self.refused = 0
+        """Recipients that were not accepted."""
+        self.sink: Sink | None = None
+        self.tap = HeaderTap()
+        self.trouble: Reply | None = None
+        self._facts = facts
+        self._log = log
+
+    def begin_message(self, spool: Spool) -> None:
+        """Mail data follows. Never raises, as `take`."""
+        try:
+            self.sink = spool.sink()
+        except Exception:
+            self._log.failure("message not kept", id=self.id)
+            self.trouble = SERVER_BUG
+
+    async def take(self, data: bytes) -> None:
+        """A piece of the message. Never raises for lack of room: the client sends it all anyway, and
+        what it sends must not be taken for commands."""
+        facts = self._facts
+        facts.size += len(data)
+        sink = self.sink
+        if sink is None:
+            return
+        if facts.size > facts.settings.max_size:
+            self.discard()  # the check of the size says so at the end
+            return
+        self.tap.feed(data)
+        try:
+            await sink.write(data)
+        except Refused as refused:
+            self._log.warning("message not kept", id=self.id, problem=refused.problem.value, detail=refused.detail)
+            self.trouble = for_problem(refused.problem)
+            self.discard()
+        except Exception:
+            self._log.failure("message not kept", id=self.id)
+            self.trouble = SERVER_BUG
+            self.discard()
+
+    def discard(self) -> None:
+        """Keep nothing of the message."""
+        if self.sink is not None:
+            self.sink.discard()
+            self.sink = None
