@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import Any
 
 import pytest
+from transcript_sessions import factory
 from transcripts import Fakes, FakeSession, FakeWorld, ScriptError, matcher, parse, play, transcripts, unescape
 
 from mailstack.errors import SessionEnded
 from mailstack.testing.connection import MemoryConnection
-
-FACTORIES = "transcript_sessions"
-
-
-def session_of(protocol: str, settings: dict[str, str]) -> Any:
-    sessions = importlib.import_module(FACTORIES)
-    return sessions.factory(protocol, settings)
 
 
 @pytest.mark.parametrize("path", transcripts(), ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -25,7 +17,7 @@ def test_transcript_over_fakes(path: Path) -> None:
     script = parse(path)
     if script.only == "server":
         pytest.skip("needs a real server")
-    play(script, FakeWorld(script, session_of(script.protocol, script.settings)))
+    play(script, FakeWorld(script, factory(script.protocol, script.settings)))
 
 
 class Parrot:
