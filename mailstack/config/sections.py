@@ -11,8 +11,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Annotated
 
 Network = IPv4Network | IPv6Network
+Size = Annotated[int, "size"]
+"""Octets; in the file a whole number, or text as "50 MiB"."""
+Seconds = Annotated[float, "duration"]
+"""In the file a number, or text as "10 min"."""
 
 ACCOUNTS_DATABASE = "accounts.sqlite3"
 """In the data directory, unless `accounts` names another file."""
@@ -137,7 +142,7 @@ class Tls:
 class Limits:
     """`[limits]`: how much anybody may ask for."""
 
-    max_message_size: int = 50 * MEBIBYTE
+    max_message_size: Size = 50 * MEBIBYTE
     """Octets of one message, announced as SIZE (RFC 1870)."""
     max_recipients: int = 1000
     """Of one message. RFC 5321 §4.5.3.1.8 asks for 100 at least."""
@@ -145,10 +150,6 @@ class Limits:
     """At the same time, over all listeners of the process."""
     connections_per_address: int = 100
     """At the same time from one IP address."""
-    max_line_length: int = 65_536
-    """Octets of one IMAP command line without its literals (RFC 7162 §4 asks for 8192 at least)."""
-    max_literal_size: int = 131_072
-    """Octets of one IMAP literal that must be held in memory. A message that is appended is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +158,14 @@ class Auth:
 
     require_tls: bool = True
     """No password in plain text: logins are offered only when the connection has TLS."""
-    verified_password_memory: float = 300.0
+    verified_password_memory: Seconds = 300.0
     """Seconds for which a password that was right need not be hashed again; 0: hash every time.
     Only a keyed digest is kept, in memory."""
     failures_per_address: int = 10
     """Wrong passwords from one IP address within `failure_window`, then it has to wait."""
     failures_per_account: int = 20
     """Wrong passwords for one account within `failure_window`, whoever tries."""
-    failure_window: float = 600.0
+    failure_window: Seconds = 600.0
     """Seconds after which a wrong password is forgotten."""
 
 
@@ -174,7 +175,7 @@ class Smtp:
 
     bare_newline: BareNewline = BareNewline.REPAIR
     """A CR or LF alone in mail data becomes CRLF, or the message is refused."""
-    timeout: float = 300.0
+    timeout: Seconds = 300.0
     """Seconds of silence before the connection is closed (RFC 5321 §4.5.3.2.7)."""
 
 
@@ -182,7 +183,7 @@ class Smtp:
 class Imap:
     """`[imap]`."""
 
-    timeout: float = 1800.0
+    timeout: Seconds = 1800.0
     """Seconds of silence after login before the connection is closed; RFC 9051 §5.4 asks for 30
     minutes at least."""
 
@@ -191,7 +192,7 @@ class Imap:
 class Pop3:
     """`[pop3]`."""
 
-    timeout: float = 600.0
+    timeout: Seconds = 600.0
     """Seconds of silence before the connection is closed; RFC 1939 §3 asks for 10 minutes at least."""
 
 
