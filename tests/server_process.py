@@ -110,6 +110,7 @@ class Dialogue:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.buffer = b""
+        self.ended = False
 
     def send(self, octets: bytes) -> None:
         self.sock.sendall(octets)
@@ -119,6 +120,7 @@ class Dialogue:
         while b"\n" not in self.buffer:
             data = self.sock.recv(65536)
             if not data:
+                self.ended = True
                 rest, self.buffer = self.buffer, b""
                 return rest
             self.buffer += data
