@@ -1,7 +1,7 @@
 """`dovecot-keywords`: which keyword each of the letters a–z in a mailbox's file names means.
 
-    0 $Forwarded
-    1 NonJunk"""
+0 $Forwarded
+1 NonJunk"""
 
 from __future__ import annotations
 

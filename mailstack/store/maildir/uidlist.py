@@ -82,6 +82,8 @@ class UidList:
             return uids
         fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
+            if os.fstat(fd).st_size > self._read:
+                os.ftruncate(fd, self._read)  # a record that a writer did not live to finish
             write_all(fd, os.fsencode("".join(lines)))
             os.fsync(fd)
             stat = os.fstat(fd)

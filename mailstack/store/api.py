@@ -1,0 +1,260 @@
+"""The store as sessions see it: implements `ports.MailStore` and `ports.AccountStore`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from twisted.internet.defer import Deferred
+
+from mailstack.errors import Problem, Refused
+from mailstack.ports import (
+    AccountName, Appended, Blob, Copied, Delivery, Flag, Log, MailboxEntry, MailboxGone, MailboxListener,
+    MailboxStatus, NewMessage, Uid,
+)  # fmt: skip
+from mailstack.store.hub import Hub
+from mailstack.store.mailbox import OpenMailbox
+from mailstack.store.maildir import account as account_files
+from mailstack.store.maildir import change, layout
+from mailstack.store.maildir.deliver import Directories, deliver
+from mailstack.store.maildir.layout import DELIMITER, INBOX, Folder
+from mailstack.store.maildir.names import UniqueNames
+from mailstack.store.maildir.sync import FolderFiles
+from mailstack.store.spool import FileSpool, StoredBlob, refusal
+from mailstack.store.workers import Workers
+
+T = TypeVar("T")
+
+MAX_DIRECTORY = 255
+"""Octets of an account's directory name."""
+
+
+class Store:
+    """All accounts below `<data>/mail`, the spool in `<data>/spool`."""
+
+    def __init__(self, data: Path, workers: Workers, log: Log) -> None:
+        self.workers = workers
+        self.log = log
+        self.mail_path = data / "mail"
+        self.spool_path = data / "spool"
+        self.hub = Hub()
+        self.names = UniqueNames()
+        self.directories = Directories()
+        self.spool = FileSpool(self.spool_path, workers)
+        self._accounts: dict[AccountName, StoredAccount] = {}
+        for path in (self.mail_path, self.spool_path):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    async def account(self, name: AccountName) -> StoredAccount:
+        known = self._accounts.get(name)
+        if known is None:
+            found = StoredAccount(self, name, self.mail_path / directory_of(name))
+            await found.in_lane(partial(account_files.prepare, found.path))
+            known = self._accounts.setdefault(name, found)
+        return known
+
+    async def deliver(self, blob: Blob, deliveries: Sequence[Delivery]) -> Sequence[Problem | None]:
+        assert isinstance(blob, StoredBlob), "a blob of this store's own spool"
+        run = self.workers.run
+        jobs = [run(partial(self._deliver, blob, delivery)) for delivery in deliveries]
+        outcomes: list[Problem | None] = []
+        for delivery, job in zip(deliveries, jobs, strict=True):
+            problem, mailbox = await job
+            outcomes.append(problem)
+            watched = self.hub.watched(delivery.account, mailbox)
+            if watched is not None and problem is None:
+                Deferred.fromCoroutine(watched.poke()).addErrback(self._poke_failed, delivery.account)
+        return outcomes
+
+    def close(self) -> None:
+        """Give back what is open. The workers are closed by who made them."""
+        self.directories.clear()
+
+    def _deliver(self, blob: StoredBlob, delivery: Delivery) -> tuple[Problem | None, str]:
+        """In a worker: one copy. Returns the mailbox that got it."""
+        try:
+            account = self.mail_path / directory_of(delivery.account)
+            name, path = INBOX, account
+            if delivery.mailbox != INBOX:
+                place = layout.folder(account, delivery.mailbox)
+                if place.exists:
+                    name, path = place.name, place.path
+            parts = (delivery.prefix, *blob.chunks)
+            size = len(delivery.prefix) + blob.size
+            try:
+                deliver(self.directories, path, self.names, parts, blob.fd, size)
+            except FileNotFoundError:
+                layout.make(Folder(INBOX, account))
+                self.directories.forget(path)
+                name = INBOX
+                deliver(self.directories, account, self.names, parts, blob.fd, size)
+        except OSError as error:
+            refused = refusal(error)
+            self.log.warning("delivery failed", account=delivery.account, reason=refused.detail)
+            return refused.problem, delivery.mailbox
+        except Refused as refused:
+            self.log.warning("delivery failed", account=delivery.account, reason=str(refused))
+            return refused.problem, delivery.mailbox
+        return None, name
+
+    def _poke_failed(self, failure: object, account: AccountName) -> None:
+        # The message is safe in new/; the next command looks again.
+        self.log.warning("mailbox not refreshed after delivery", account=account, reason=str(failure))
+
+
+class StoredAccount:
+    """Implements `ports.AccountStore`."""
+
+    def __init__(self, store: Store, name: AccountName, path: Path) -> None:
+        self.store = store
+        self.name = name
+        self.path = path
+
+    async def mailboxes(self) -> Sequence[MailboxEntry]:
+        return await self.run(self._list)
+
+    def _list(self) -> list[MailboxEntry]:
+        uses = account_files.special_uses(self.path)
+        names = {place.name: True for place in layout.folders(self.path)}
+        for name in list(names):
+            parts = name.split(DELIMITER)
+            for depth in range(1, len(parts)):
+                names.setdefault(DELIMITER.join(parts[:depth]), False)
+        ordered = [INBOX, *sorted(name for name in names if name != INBOX)]
+        return [MailboxEntry(name, uses.get(name, ""), names[name]) for name in ordered]
+
+    async def subscriptions(self) -> Collection[str]:
+        return await self.run(partial(account_files.subscriptions, self.path))
+
+    async def subscribe(self, name: str) -> None:
+        normal = layout.normalise(name)
+        await self.in_lane(partial(self._subscribe, normal, True))
+
+    async def unsubscribe(self, name: str) -> None:
+        await self.in_lane(partial(self._subscribe, name, False))
+
+    def _subscribe(self, name: str, wanted: bool) -> None:
+        names = account_files.subscriptions(self.path)
+        if wanted and name not in names:
+            account_files.write_subscriptions(self.path, [*names, name])
+        elif not wanted and name in names:
+            account_files.write_subscriptions(self.path, [other for other in names if other != name])
+
+    async def create(self, name: str, special_use: str = "") -> str:
+        place = await self.in_lane(partial(account_files.create, self.path, name, special_use))
+        return (await self._mailbox(place.name)).mailbox_id
+
+    async def delete(self, name: str) -> None:
+        normal = await self.in_lane(partial(account_files.delete, self.path, name))
+        self._renamed_away(normal)
+
+    async def rename(self, old: str, new: str) -> None:
+        if layout.normalise(old) == INBOX:
+            await self._move_out_of_inbox(new)
+            return
+        for before, _ in await self.in_lane(partial(account_files.rename, self.path, old, new)):
+            self._renamed_away(before)
+
+    async def _move_out_of_inbox(self, new: str) -> None:
+        # RFC 9051 §6.3.6: the messages move, INBOX stays, its inferiors too.
+        await self.create(new)
+        inbox = await self._mailbox(INBOX)
+        await inbox.move(inbox.uids, new, None)
+
+    async def status(self, name: str) -> MailboxStatus:
+        mailbox = await self._mailbox(layout.normalise(name))
+        uids = mailbox.uids
+        await mailbox.measure(uids)
+        flags = [mailbox.flags(uid) or 0 for uid in uids]
+        return MailboxStatus(
+            messages=len(uids),
+            recent=mailbox.recent,
+            unseen=sum(not value & Flag.SEEN for value in flags),
+            deleted=sum(bool(value & Flag.DELETED) for value in flags),
+            size=sum(mailbox.size(uid) or 0 for uid in uids),
+            uid_next=mailbox.uid_next,
+            uid_validity=mailbox.uid_validity,
+            mailbox_id=mailbox.mailbox_id,
+        )
+
+    async def open(self, name: str, listener: MailboxListener) -> OpenMailbox:
+        mailbox = await self._mailbox(layout.normalise(name))
+        mailbox.listen(listener)
+        self.store.hub.opened(self.name, mailbox)
+        return mailbox
+
+    async def append(self, name: str, messages: Sequence[NewMessage]) -> Appended:
+        target = await self._mailbox(layout.normalise(name))
+        incoming = [_incoming(message) for message in messages]
+        uids = await self.in_lane(partial(change.append, target.files, incoming, self.store.names))
+        await target.refresh()
+        return Appended(target.uid_validity, tuple(Uid(uid) for uid in uids))
+
+    async def copy(self, source: OpenMailbox, uids: Sequence[int], destination: str) -> Copied:
+        """COPY's part of `ports.Mailbox`."""
+        target = await self._mailbox(layout.normalise(destination))
+        copied, given = await self.in_lane(partial(change.copy, source.files, uids, target.files, self.store.names))
+        await target.refresh()
+        return Copied(target.uid_validity, tuple(map(Uid, copied)), tuple(map(Uid, given)))
+
+    def closed(self, mailbox: OpenMailbox) -> None:
+        """The last session closed it."""
+        self.store.hub.closed(self.name, mailbox)
+
+    async def _mailbox(self, name: str) -> OpenMailbox:
+        """The mailbox as it is now. Raises: Refused(NO_SUCH_MAILBOX)."""
+        mailbox = self.store.hub.find(self.name, name)
+        if mailbox is None or mailbox.gone:
+            place = await self.run(partial(layout.existing, self.path, name))
+            mailbox = self.store.hub.find(self.name, name)
+            if mailbox is None or mailbox.gone:
+                mailbox = OpenMailbox(self, FolderFiles(self.path, place, self.store.log))
+                self.store.hub.remember(self.name, mailbox)
+        await mailbox.refresh()
+        if mailbox.gone:
+            self.store.hub.drop(self.name, name)
+            raise Refused(Problem.NO_SUCH_MAILBOX, name)
+        return mailbox
+
+    def _renamed_away(self, name: str) -> None:
+        place = layout.folder(self.path, name)
+        self.store.directories.forget(place.path)
+        mailbox = self.store.hub.find(self.name, name)
+        self.store.hub.drop(self.name, name)
+        if mailbox is not None:
+            mailbox.gone = True
+            for listener in list(mailbox.listeners):
+                listener.changed(MailboxGone())
+
+    async def run(self, fn: Callable[[], T]) -> T:
+        """In any worker. Raises: Refused."""
+        try:
+            return await self.store.workers.run(fn)
+        except OSError as error:
+            raise refusal(error) from error
+
+    async def in_lane(self, fn: Callable[[], T]) -> T:
+        """After everything else that changes this account. Raises: Refused."""
+        try:
+            return await self.store.workers.run_in_lane(self.name, fn)
+        except OSError as error:
+            raise refusal(error) from error
+
+
+def directory_of(account: AccountName) -> str:
+    """An account's directory: its name, with what a file system or a shell might misread as %XX.
+    Raises: Refused(STORE_UNAVAILABLE) for a name that no directory can have."""
+    name = quote(account, safe="@+-_=.,!#$^{}~' ")
+    if name.startswith("."):
+        name = "%2E" + name[1:]
+    if not name or len(name) > MAX_DIRECTORY:
+        raise Refused(Problem.STORE_UNAVAILABLE, f"no directory can be named {account!r}")
+    return name
+
+
+def _incoming(message: NewMessage) -> change.Incoming:
+    assert isinstance(message.blob, StoredBlob), "a blob of this store's own spool"
+    return change.Incoming(message.blob, message.flags, message.internal_date)

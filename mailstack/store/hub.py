@@ -1,0 +1,73 @@
+"""Which mailboxes are open in this process, and which were a moment ago."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mailstack.ports import AccountName
+
+if TYPE_CHECKING:
+    from mailstack.store.mailbox import OpenMailbox
+
+MAX_REMEMBERED = 64
+"""Closed mailboxes that are kept, so that the next SELECT need not read them anew."""
+MAX_REMEMBERED_MESSAGES = 200_000
+"""Messages in all remembered mailboxes, about 400 octets of memory each."""
+
+Key = tuple[AccountName, str]
+
+
+class Hub:
+    """All of it in the reactor's thread."""
+
+    def __init__(self) -> None:
+        self._open: dict[Key, OpenMailbox] = {}
+        self._remembered: OrderedDict[Key, OpenMailbox] = OrderedDict()
+
+    def find(self, account: AccountName, name: str) -> OpenMailbox | None:
+        """The mailbox, if it is open or remembered."""
+        key = (account, name)
+        return self._open.get(key) or self._remembered.get(key)
+
+    def watched(self, account: AccountName, name: str) -> OpenMailbox | None:
+        """The mailbox, if some session has it open."""
+        return self._open.get((account, name))
+
+    def opened(self, account: AccountName, mailbox: OpenMailbox) -> None:
+        """A session has it open now."""
+        key = (account, mailbox.name)
+        self._remembered.pop(key, None)
+        self._open[key] = mailbox
+
+    def closed(self, account: AccountName, mailbox: OpenMailbox) -> None:
+        """No session has it open any more."""
+        key = (account, mailbox.name)
+        if self._open.get(key) is mailbox:
+            del self._open[key]
+            if not mailbox.gone:
+                self.remember(account, mailbox)
+
+    def remember(self, account: AccountName, mailbox: OpenMailbox) -> None:
+        """Keep it for a while, though nobody has it open."""
+        key = (account, mailbox.name)
+        self._remembered[key] = mailbox
+        self._remembered.move_to_end(key)
+        while self._remembered and self._too_much():
+            self._remembered.popitem(last=False)
+
+    def drop(self, account: AccountName, name: str) -> OpenMailbox | None:
+        """The name means something else from now on; returns what was open under it."""
+        key = (account, name)
+        self._remembered.pop(key, None)
+        return self._open.pop(key, None)
+
+    def all_open(self) -> Iterator[OpenMailbox]:
+        """Every mailbox that some session has open."""
+        return iter(list(self._open.values()))
+
+    def _too_much(self) -> bool:
+        if len(self._remembered) > MAX_REMEMBERED:
+            return True
+        return sum(len(mailbox.uids) for mailbox in self._remembered.values()) > MAX_REMEMBERED_MESSAGES

@@ -1,0 +1,159 @@
+"""What an account has besides messages: subscriptions, special uses, its first mailboxes.
+
+subscriptions   Dovecot's format: "V\\t2", an empty line, then one name a line, levels apart by tabs
+special-use     ours: one line "<attribute> <name in modified UTF-7>" (RFC 6154)"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from mailstack.errors import Problem, Refused
+from mailstack.imap.wire.mailbox_name import from_modified_utf7, to_modified_utf7
+from mailstack.store.maildir import layout
+from mailstack.store.maildir.layout import DELIMITER, INBOX, Folder, replace_file, sync_directory
+
+SUBSCRIPTIONS = "subscriptions"
+SPECIAL_USE = "special-use"
+FIRST_MAILBOXES: Mapping[str, str] = {
+    "Drafts": "\\Drafts",
+    "Sent": "\\Sent",
+    "Junk": "\\Junk",
+    "Trash": "\\Trash",
+    "Archive": "\\Archive",
+}
+"""What a new account has, with its special use."""
+_HEADER = "V\t2"
+
+
+def prepare(account: Path) -> None:
+    """Make the account's mailboxes unless it was here before. Raises: OSError."""
+    if not (account / "cur").is_dir():
+        layout.make(Folder(INBOX, account))
+    if (account / SPECIAL_USE).exists():
+        return
+    for name in FIRST_MAILBOXES:
+        place = layout.folder(account, name)
+        if not place.exists:
+            layout.make(place)
+    if not (account / SUBSCRIPTIONS).exists():
+        write_subscriptions(account, [INBOX, *FIRST_MAILBOXES])
+    write_special_uses(account, FIRST_MAILBOXES)
+
+
+def subscriptions(account: Path) -> list[str]:
+    """Subscribed names, in the file's order. Both of Dovecot's forms are read. Raises: OSError."""
+    try:
+        lines = (account / SUBSCRIPTIONS).read_text("utf-8", "surrogateescape").splitlines()
+    except FileNotFoundError:
+        return []
+    separator = "."
+    if lines and lines[0] == _HEADER:
+        separator, lines = "\t", lines[1:]
+    names: list[str] = []
+    for line in filter(None, lines):
+        try:
+            names.append(DELIMITER.join(from_modified_utf7(part) for part in line.split(separator)))
+        except ValueError:
+            names.append(line.replace(separator, DELIMITER))  # written in UTF-8 by somebody
+    return names
+
+
+def write_subscriptions(account: Path, names: Iterable[str]) -> None:
+    """Raises: OSError."""
+    lines = ("\t".join(to_modified_utf7(part) for part in name.split(DELIMITER)) for name in names)
+    replace_file(account / SUBSCRIPTIONS, "\n".join([_HEADER, "", *lines, ""]).encode())
+
+
+def special_uses(account: Path) -> dict[str, str]:
+    """Mailbox name → attribute. Raises: OSError."""
+    try:
+        lines = (account / SPECIAL_USE).read_text("ascii", "replace").splitlines()
+    except FileNotFoundError:
+        return {}
+    found: dict[str, str] = {}
+    for line in lines:
+        attribute, _, name = line.partition(" ")
+        try:
+            found[from_modified_utf7(name)] = attribute
+        except ValueError:
+            continue  # a line that we did not write
+    return found
+
+
+def write_special_uses(account: Path, uses: Mapping[str, str]) -> None:
+    """Raises: OSError."""
+    lines = (f"{attribute} {to_modified_utf7(name)}\n" for name, attribute in uses.items())
+    replace_file(account / SPECIAL_USE, "".join(lines).encode())
+
+
+def create(account: Path, name: str, special_use: str) -> Folder:
+    """Make a mailbox and its superiors. Raises: Refused, OSError."""
+    place = layout.folder(account, name)
+    if place.exists:
+        raise Refused(Problem.MAILBOX_EXISTS, place.name)
+    parts = place.name.split(DELIMITER)
+    for depth in range(1, len(parts)):
+        superior = layout.folder(account, DELIMITER.join(parts[:depth]))
+        if not superior.exists:
+            layout.make(superior)
+    layout.make(place)
+    if special_use:
+        write_special_uses(account, special_uses(account) | {place.name: special_use})
+    return place
+
+
+def delete(account: Path, name: str) -> str:
+    """Remove a mailbox with its messages; its inferiors stay. Returns its normal name.
+    Raises: Refused, OSError."""
+    place = layout.folder(account, name)
+    if place.name == INBOX:
+        raise Refused(Problem.CANNOT, "INBOX cannot be deleted")
+    if not place.exists:
+        inferior = place.name + DELIMITER
+        if any(other.name.startswith(inferior) for other in layout.folders(account)):
+            raise Refused(Problem.MAILBOX_HAS_CHILDREN, place.name)
+        raise Refused(Problem.NO_SUCH_MAILBOX, place.name)
+    # Out of sight in one step, so that no reader sees half a mailbox.
+    aside = account / "tmp" / f"deleted.{os.getpid()}.{os.urandom(6).hex()}"
+    place.path.rename(aside)
+    sync_directory(account)
+    shutil.rmtree(aside)
+    uses = special_uses(account)
+    if uses.pop(place.name, None) is not None:
+        write_special_uses(account, uses)
+    return place.name
+
+
+def rename(account: Path, old: str, new: str) -> list[tuple[str, str]]:
+    """Rename a mailbox and its inferiors; returns the (old, new) names. Raises: Refused, OSError."""
+    source, target = layout.folder(account, old), layout.folder(account, new)
+    if source.name == INBOX:
+        raise Refused(Problem.CANNOT, "INBOX is moved out of, not renamed")
+    if target.exists or target.name == INBOX:
+        raise Refused(Problem.MAILBOX_EXISTS, target.name)
+    inferior = source.name + DELIMITER
+    if target.name.startswith(inferior):
+        raise Refused(Problem.CANNOT, "a mailbox cannot become its own inferior")
+    moved = [place for place in layout.folders(account) if place.name == source.name or place.name.startswith(inferior)]
+    if not moved:
+        raise Refused(Problem.NO_SUCH_MAILBOX, source.name)
+    pairs = [(place, layout.folder(account, target.name + place.name[len(source.name) :])) for place in moved]
+    for _, place in pairs:
+        if place.exists:
+            raise Refused(Problem.MAILBOX_EXISTS, place.name)
+    parts = target.name.split(DELIMITER)
+    for depth in range(1, len(parts)):
+        superior = layout.folder(account, DELIMITER.join(parts[:depth]))
+        if not superior.exists:
+            layout.make(superior)
+    for before, after in pairs:
+        before.path.rename(after.path)
+    sync_directory(account)
+    names = {before.name: after.name for before, after in pairs}
+    uses = special_uses(account)
+    if names.keys() & uses.keys():
+        write_special_uses(account, {names.get(name, name): use for name, use in uses.items()})
+    return list(names.items())

@@ -1,0 +1,121 @@
+"""A message's octets for reading: always with CRLF line ends, whatever the file has."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from mailstack.ports import MEMORY_LIMIT, Octets
+
+WINDOW = 1024 * 1024
+"""Octets that a search through a large file holds at once."""
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+
+
+class FileOctets:
+    """Implements `ports.Octets` on an open file with CRLF line ends, which it closes at its end."""
+
+    __slots__ = ("_fd", "_size")
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._size = os.fstat(fd).st_size
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, key: slice, /) -> bytes:
+        start, stop, step = key.indices(self._size)
+        assert step == 1, "octets are read in order"
+        return self._read(start, max(0, stop - start))
+
+    def find(self, sub: bytes, start: int = 0, end: int | None = None, /) -> int:
+        start, stop, _ = slice(start, end).indices(self._size)
+        while stop - start >= len(sub):
+            window = self._read(start, min(WINDOW, stop - start))
+            found = window.find(sub)
+            if found >= 0:
+                return start + found
+            if len(window) < len(sub):
+                return -1
+            start += len(window) - len(sub) + 1
+        return -1
+
+    def count(self, sub: bytes, start: int = 0, end: int | None = None, /) -> int:
+        total, stop = 0, slice(0, end).indices(self._size)[1]
+        while (found := self._window_count(sub, start, stop)) is not None:
+            counted, start = found
+            total += counted
+        return total
+
+    def _window_count(self, sub: bytes, start: int, stop: int) -> tuple[int, int] | None:
+        if stop - start < len(sub):
+            return None
+        window = self._read(start, min(WINDOW, stop - start))
+        if len(window) < len(sub):
+            return None
+        last = window.rfind(sub)
+        after = start + len(window) - len(sub) + 1
+        return window.count(sub), max(after, start + last + len(sub)) if last >= 0 else after
+
+    def _read(self, start: int, length: int) -> bytes:
+        data = os.pread(self._fd, length, start)
+        if len(data) in (0, length):
+            return data
+        pieces = [data]
+        while data and (missing := length - sum(map(len, pieces))):
+            data = os.pread(self._fd, missing, start + length - missing)
+            pieces.append(data)
+        return b"".join(pieces)
+
+
+def open_octets(path: Path, *, known_crlf: bool, spool: Path) -> Octets:
+    """The octets of a message file. `known_crlf` when its name says so (S= equals W=). A large file with
+    LF line ends is converted into an unnamed file in `spool`. Raises: OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        size = os.fstat(fd).st_size
+        if size <= MEMORY_LIMIT:
+            data = os.read(fd, size) if size else b""
+            return data if known_crlf else with_crlf(data)
+        if known_crlf or not _has_bare_lf(fd):
+            kept, fd = fd, -1
+            return FileOctets(kept)
+        return FileOctets(_converted(fd, spool))
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def with_crlf(data: bytes) -> bytes:
+    """Each LF without CR becomes CRLF."""
+    if data.count(b"\n") == data.count(b"\r\n"):
+        return data
+    return _BARE_LF.sub(b"\r\n", data)
+
+
+def _has_bare_lf(fd: int) -> bool:
+    position, carry = 0, b""
+    while data := os.pread(fd, WINDOW, position):
+        if (carry + data).count(b"\n") != (carry + data).count(b"\r\n"):
+            return True
+        carry, position = data[-1:] if data.endswith(b"\r") else b"", position + len(data)
+    return False
+
+
+def _converted(fd: int, spool: Path) -> int:
+    with tempfile.TemporaryFile(dir=spool) as target:
+        position, carry = 0, b""
+        while data := os.pread(fd, WINDOW, position):
+            position += len(data)
+            data = carry + data
+            carry = b"\r" if data.endswith(b"\r") else b""
+            target.write(with_crlf(data[: len(data) - len(carry)]))
+        target.write(carry)
+        target.flush()
+        return os.dup(target.fileno())
