@@ -1,0 +1,143 @@
+"""The durable spool for recipients elsewhere.
+
+    queue/tmp/<id>.eml   being written
+    queue/<id>.eml       the message: trace header fields, then mail data
+    queue/<id>.json      its envelope; written last, it is what makes the item exist
+
+A crash leaves files in tmp/, or a message without an envelope; both are nobody's and are swept at the
+next start. With the envelope in place, and the directory synced, the item is ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from mailstack.errors import Problem, Refused
+from mailstack.mail.address import Address
+from mailstack.ports import AccountName, Blob, Envelope, Log
+from mailstack.store.maildir.deliver import copy
+from mailstack.store.maildir.layout import sync_directory
+from mailstack.store.spool import StoredBlob, refusal, write_all
+from mailstack.store.workers import Workers
+
+VERSION = 1
+"""Of the envelope's form."""
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class QueueItem:
+    """One message that waits. `arrived` in seconds since the epoch."""
+
+    id: str
+    envelope: Envelope
+    arrived: float
+    message: Path
+
+
+class QueueSpool:
+    """Implements `ports.Outbound` in a directory."""
+
+    def __init__(self, directory: Path, workers: Workers, log: Log, *, clock: Callable[[], float] = time.time) -> None:
+        self._directory = directory
+        self._workers = workers
+        self._log = log
+        self._clock = clock
+        (directory / "tmp").mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    async def enqueue(self, envelope: Envelope, prefix: bytes, blob: Blob) -> str:
+        assert isinstance(blob, StoredBlob), "a blob of the store's own spool"
+        queue_id = f"{int(self._clock() * 1000):x}{os.urandom(4).hex()}"
+        try:
+            await self._workers.run(partial(self._write, queue_id, envelope, prefix, blob))
+        except OSError as error:
+            refused = refusal(error)
+            problem = Problem.DISK_FULL if refused.problem is Problem.DISK_FULL else Problem.QUEUE_UNAVAILABLE
+            raise Refused(problem, refused.detail) from error
+        return queue_id
+
+    def items(self) -> Iterator[QueueItem]:
+        """What waits, oldest first. An envelope that cannot be read is logged and left alone.
+        Blocking. Raises: OSError."""
+        for path in sorted(self._directory.glob("*.json")):
+            try:
+                yield _read(path)
+            except (ValueError, KeyError, TypeError) as error:
+                self._log.warning("queue item cannot be read", file=str(path), reason=str(error))
+
+    def sweep(self) -> int:
+        """Remove what a crash left; returns how many files. Blocking; only before the first
+        enqueue of the process that owns the queue. Raises: OSError."""
+        orphans = [path for path in self._directory.glob("*.eml") if not path.with_suffix(".json").exists()]
+        orphans += (self._directory / "tmp").iterdir()
+        for path in orphans:
+            path.unlink()
+        if orphans:
+            self._log.event("queue swept", files=len(orphans))
+        return len(orphans)
+
+    def _write(self, queue_id: str, envelope: Envelope, prefix: bytes, blob: StoredBlob) -> None:
+        message, note = f"{queue_id}.eml", f"{queue_id}.json"
+        placed: list[Path] = []
+        try:
+            for name, parts, source in (
+                (message, (prefix, *blob.chunks), blob.fd),
+                (note, (_document(envelope, self._clock()),), -1),
+            ):
+                placed.append(self._directory / "tmp" / name)
+                _write_file(placed[-1], b"".join(parts), source)
+            for name in (message, note):
+                (self._directory / "tmp" / name).rename(self._directory / name)
+                placed.append(self._directory / name)
+            sync_directory(self._directory)
+        except BaseException:
+            for path in placed:
+                path.unlink(missing_ok=True)
+            raise
+
+
+def _write_file(path: Path, octets: bytes, source: int) -> None:
+    fd = os.open(path, _CREATE, 0o600)
+    try:
+        write_all(fd, octets)
+        if source >= 0:
+            copy(source, fd)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _document(envelope: Envelope, arrived: float) -> bytes:
+    def pair(address: Address) -> list[str]:
+        return [address.local_part, address.domain]
+
+    document = {
+        "version": VERSION,
+        "arrived": arrived,
+        "sender": pair(envelope.sender) if envelope.sender else None,
+        "recipients": [pair(address) for address in envelope.recipients],
+        "account": envelope.account,
+        "smtputf8": envelope.smtputf8,
+        "body_8bit": envelope.body_8bit,
+    }
+    return json.dumps(document).encode()
+
+
+def _read(path: Path) -> QueueItem:
+    document = json.loads(path.read_bytes())
+    if document["version"] != VERSION:
+        raise ValueError(f"version {document['version']} is not {VERSION}")
+    sender, account = document["sender"], document["account"]
+    envelope = Envelope(
+        sender=Address(*sender) if sender else None,
+        recipients=tuple(Address(*pair) for pair in document["recipients"]),
+        account=AccountName(account) if account else None,
+        smtputf8=document["smtputf8"],
+        body_8bit=document["body_8bit"],
+    )
+    return QueueItem(path.stem, envelope, document["arrived"], path.with_suffix(".eml"))
