@@ -60,7 +60,7 @@ class OpenFolder:
 
     def __init__(self, folder: Path) -> None:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        self.new = -1
+        self.tmp = self.new = -1
         self.tmp = os.open(folder / "tmp", flags)
         self.new = os.open(folder / "new", flags)
 
