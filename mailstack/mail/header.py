@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import NamedTuple, Protocol
 
-MAX_HEADER = 1024 * 1024
+MAX_HEADER = 256 * 1024
 """Octets of one header section that are looked at; ours, well above the largest seen in real mail."""
 MAX_FIELDS = 10_000
 """Fields of one header section that are looked at; ours."""

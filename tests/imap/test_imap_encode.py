@@ -64,11 +64,11 @@ def test_mailbox_names_for_new_clients() -> None:
 def test_flag_lists() -> None:
     keywords = ["$Junk", "done"]
     lists = encode.FlagLists(keywords)
-    assert lists(0) == b"()"
-    assert lists(Flag.SEEN | Flag.DELETED | encode.RECENT) == b"(\\Deleted \\Seen \\Recent)"
-    assert lists(Flag.SEEN | 2 << FIRST_KEYWORD) == b"(\\Seen done)"
+    assert lists[0] == b"()"
+    assert lists[Flag.SEEN | Flag.DELETED | encode.RECENT] == b"(\\Deleted \\Seen \\Recent)"
+    assert lists[Flag.SEEN | 2 << FIRST_KEYWORD] == b"(\\Seen done)"
     keywords.append("later")
-    assert lists(4 << FIRST_KEYWORD) == b"(later)"
+    assert lists[4 << FIRST_KEYWORD] == b"(later)"
 
 
 @given(st.integers(0, 4_000_000_000))

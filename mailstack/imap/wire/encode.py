@@ -6,12 +6,12 @@ may have UTF-8 in them; otherwise what is not ASCII goes as a literal.
 
 from __future__ import annotations
 
-import binascii
 import re
 from collections.abc import Sequence
 from datetime import date
 from functools import lru_cache
 
+from mailstack.imap.wire.mailbox_name import to_modified_utf7
 from mailstack.mail.addresses import ListedAddress
 from mailstack.mail.envelope import envelope
 from mailstack.mail.header import Findable, block
@@ -31,7 +31,6 @@ _QUOTABLE_UTF8 = re.compile(rb"[\t -~\x80-\xff]*")
 _SPECIALS = re.compile(rb"([\"\\])")
 # ASTRING-CHAR = ATOM-CHAR / "]"   ; RFC 9051 §9
 _ATOM = re.compile(rb"[!#$&'+,\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]+")
-_SHIFTED = re.compile("[^ -~]+")
 
 
 # --- strings --------------------------------------------------------------------------------
@@ -85,17 +84,7 @@ def mailbox(name: str, *, utf8: bool = False) -> bytes:
     # mailbox = "INBOX" / astring   ; UTF-8, or modified UTF-7 of RFC 3501 §5.1.3
     if utf8:
         return astring(name.encode("utf-8", "replace"), utf8=True)
-    return astring(modified_utf7(name))
-
-
-def modified_utf7(name: str) -> bytes:
-    """A mailbox name for a client of RFC 3501 (§5.1.3)."""
-    return _SHIFTED.sub(lambda match: _shifted(match[0]), name.replace("&", "&-")).encode("ascii")
-
-
-def _shifted(text: str) -> str:
-    octets = text.encode("utf-16-be", "surrogatepass")
-    return "&" + binascii.b2a_base64(octets, newline=False).rstrip(b"=").replace(b"/", b",").decode() + "-"
+    return astring(to_modified_utf7(name).encode("ascii"))
 
 
 # --- flags ----------------------------------------------------------------------------------
@@ -113,20 +102,18 @@ _SYSTEM = (
 )
 
 
-class FlagLists:
-    """Flag bits as "(\\Seen $Junk)". Remembers each combination; `keywords` may only be appended to."""
+class FlagLists(dict[int, bytes]):
+    """`lists[bits]` is "(\\Seen $Junk)". Remembers each combination; `keywords` may only be appended to."""
 
     def __init__(self, keywords: Sequence[str]) -> None:
+        super().__init__()
         self._keywords = keywords
-        self._known: dict[int, bytes] = {}
 
-    def __call__(self, bits: int) -> bytes:
-        known = self._known.get(bits)
-        if known is None:
-            if len(self._known) >= MAX_FLAG_LISTS:
-                self._known.clear()
-            known = self._known[bits] = flag_list(bits, self._keywords)
-        return known
+    def __missing__(self, bits: int) -> bytes:
+        if len(self) >= MAX_FLAG_LISTS:
+            self.clear()
+        made = self[bits] = flag_list(bits, self._keywords)
+        return made
 
 
 def flag_list(bits: int, keywords: Sequence[str]) -> bytes:
