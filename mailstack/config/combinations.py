@@ -1,0 +1,178 @@
+"""What cannot be in one configuration, although each value by itself may. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from mailstack.config.sections import IMPLICIT_TLS_SERVICES, Config, Listener, ServiceName, TlsMode
+
+MAX_PORT = 65535
+_LABEL = r"(?!-)(?:[A-Za-z0-9_-]|[^\x00-\x7f]){1,63}(?<!-)"
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_LISTED = 5
+"""Listeners that are named in one message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One error: its `place` as "[limits] connections", "" for the whole file, and what is wrong."""
+
+    place: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}" if self.place else self.text
+
+
+def mistakes(config: Config) -> tuple[Mistake, ...]:
+    """Everything that is impossible, and everything out of range."""
+    return (
+        *_names(config),
+        *_domains(config),
+        *_listeners(config),
+        *_duplicate_ports(config),
+        *_certificates(config),
+        *_logins(config),
+        *_ranges(config),
+    )
+
+
+def _names(config: Config) -> Iterator[Mistake]:
+    if not _DOMAIN.fullmatch(config.hostname):
+        yield Mistake("hostname", f'expected a host name as "mail.example.org", not "{config.hostname}"')
+    if config.group and not config.user:
+        yield Mistake("group", "set without user, so it would have no effect")
+
+
+def _domains(config: Config) -> Iterator[Mistake]:
+    if not config.domains:
+        yield Mistake("domains", "none; at least one [[domains]] with a name is needed")
+    seen: set[str] = set()
+    for number, domain in enumerate(config.domains, 1):
+        place = f"[[domains]] number {number}"
+        if not _DOMAIN.fullmatch(domain.name):
+            yield Mistake(f"{place}, name", f'expected a domain as "example.org", not "{domain.name}"')
+        elif domain.name.lower() in seen:
+            yield Mistake(f"{place}, name", f"{domain.name} is there twice")
+        seen.add(domain.name.lower())
+        if len(domain.plus_delimiter) > 1 or domain.plus_delimiter in tuple("@. "):
+            yield Mistake(f"{place}, plus_delimiter", 'expected one character as "+", or "" for none')
+        for key, account in (("postmaster", domain.postmaster), ("catch_all", domain.catch_all)):
+            if account and not all(account.rpartition("@")[::2]):
+                yield Mistake(f"{place}, {key}", f'expected an account as "alice@{domain.name}", not "{account}"')
+
+
+def _listeners(config: Config) -> Iterator[Mistake]:
+    if not config.listeners:
+        yield Mistake("listeners", 'none; at least one [[listeners]] with a service as "smtp" is needed')
+    for number, listener in enumerate(config.listeners, 1):
+        place = f"[[listeners]] number {number}"
+        if not 0 <= listener.port <= MAX_PORT:
+            yield Mistake(f"{place}, port", f"expected 0 to {MAX_PORT}, not {listener.port}")
+        if _address(listener.address) is None:
+            yield Mistake(
+                f"{place}, address", f'expected an IP address as "::" or "127.0.0.1", not "{listener.address}"'
+            )
+        implicit = listener.service in IMPLICIT_TLS_SERVICES
+        if implicit and listener.tls is not TlsMode.IMPLICIT:
+            yield Mistake(f"{place}, tls", f'{listener.service.value} is "implicit" by its very name')
+        if not implicit and listener.tls is TlsMode.IMPLICIT:
+            better = "submissions" if listener.service is ServiceName.SUBMISSION else f"{listener.service.value}s"
+            known = better in {service.value for service in ServiceName}
+            hint = f'use service "{better}"' if known else "SMTP on port 25 has STARTTLS only"
+            yield Mistake(f"{place}, tls", f"{listener.service.value} cannot begin with TLS; {hint}")
+
+
+def _duplicate_ports(config: Config) -> Iterator[Mistake]:
+    seen: dict[tuple[int, object], int] = {}
+    sockets: dict[str, int] = {}
+    for number, listener in enumerate(config.listeners, 1):
+        place = f"[[listeners]] number {number}"
+        if listener.socket:
+            if listener.socket in sockets:
+                yield Mistake(
+                    f"{place}, socket", f'"{listener.socket}" is that of number {sockets[listener.socket]} too'
+                )
+            sockets.setdefault(listener.socket, number)
+        address = _address(listener.address)
+        if listener.port == 0 or address is None:
+            continue
+        for (port, other), first in seen.items():
+            if port == listener.port and _overlap(address, other):
+                yield Mistake(f"{place}, port", f"{listener.address} port {port} is taken by number {first} already")
+                break
+        seen.setdefault((listener.port, address), number)
+
+
+def _certificates(config: Config) -> Iterator[Mistake]:
+    if config.tls.certificates:
+        return
+    wanting = [listener.service.value for listener in config.listeners if listener.tls is not TlsMode.NONE]
+    if wanting:
+        who = ", ".join(wanting[:_LISTED]) + (", …" if len(wanting) > _LISTED else "")
+        yield Mistake(
+            "[tls] certificates", f'none, but these listeners use TLS ({who}); add one, or set their tls = "none"'
+        )
+
+
+def _logins(config: Config) -> Iterator[Mistake]:
+    for number, listener in enumerate(config.listeners, 1):
+        place = f"[[listeners]] number {number}, tls"
+        if listener.service is ServiceName.SMTP:
+            continue
+        if config.auth.require_tls and listener.tls is TlsMode.NONE:
+            yield Mistake(place, "nobody could log in: [auth] require_tls is true and this listener has no TLS")
+        if not config.auth.require_tls and listener.tls is not TlsMode.IMPLICIT and not _is_loopback(listener):
+            yield Mistake(
+                "[auth] require_tls",
+                f"false would send passwords in plain text over the network (listener number {number}, "
+                f"{listener.service.value}, {listener.address}); only listeners on loopback may",
+            )
+
+
+def _ranges(config: Config) -> Iterator[Mistake]:
+    limits, auth = config.limits, config.auth
+    positive = (
+        ("[limits] max_message_size", limits.max_message_size),
+        ("[limits] max_recipients", limits.max_recipients),
+        ("[limits] connections", limits.connections),
+        ("[limits] connections_per_address", limits.connections_per_address),
+        ("[auth] failures_per_address", auth.failures_per_address),
+        ("[auth] failures_per_account", auth.failures_per_account),
+        ("[auth] failure_window", auth.failure_window),
+        ("[smtp] timeout", config.smtp.timeout),
+        ("[imap] timeout", config.imap.timeout),
+        ("[pop3] timeout", config.pop3.timeout),
+    )
+    for place, value in positive:
+        if value <= 0:
+            yield Mistake(place, f"expected more than 0, not {value}")
+    if config.metrics.port is not None and not 0 <= config.metrics.port <= MAX_PORT:
+        yield Mistake("[metrics] port", f"expected 0 to {MAX_PORT}, not {config.metrics.port}")
+    if _address(config.metrics.address) is None:
+        yield Mistake("[metrics] address", f'expected an IP address as "127.0.0.1", not "{config.metrics.address}"')
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def _overlap(one: IPv4Address | IPv6Address, other: object) -> bool:
+    """Whether both cannot be bound at one port: "::" takes IPv4 as well, "0.0.0.0" all of IPv4."""
+    if one == other:
+        return True
+    pair = (one, other)
+    everything = any(isinstance(address, IPv6Address) and address.is_unspecified for address in pair)
+    all_of_4 = any(isinstance(address, IPv4Address) and address.is_unspecified for address in pair)
+    return everything or (all_of_4 and all(isinstance(address, IPv4Address) for address in pair))
+
+
+def _is_loopback(listener: Listener) -> bool:
+    address = _address(listener.address)
+    return address is not None and address.is_loopback
