@@ -1,0 +1,251 @@
+"""What sessions rely on, true of the fake store and of the real one alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from transcripts import result
+
+from mailstack.errors import Problem, Refused
+from mailstack.ports import (
+    FIRST_KEYWORD,
+    AccountName,
+    Added,
+    Blob,
+    Change,
+    Delivery,
+    Expunged,
+    Flag,
+    FlagAction,
+    Flags,
+    FlagsChanged,
+    MailboxGone,
+    MailStore,
+    NewMessage,
+    Spool,
+)
+from mailstack.store.api import Store
+from mailstack.store.workers import InlineWorkers
+from mailstack.testing.log import RecordingLog
+from mailstack.testing.store import MemorySpool, MemoryStore
+
+T = TypeVar("T")
+ALICE = AccountName("alice@example.org")
+OCTETS = b"Subject: one\r\n\r\nbody\r\n"
+
+
+def got(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Its result; none of the stores waits here."""
+    found: T = result(coroutine)
+    return found
+
+
+class Both:
+    """A store and its spool."""
+
+    def __init__(self, store: MailStore, spool: Spool) -> None:
+        self.store = store
+        self.spool = spool
+
+    def blob(self, octets: bytes = OCTETS) -> Blob:
+        sink = self.spool.sink()
+        got(sink.write(octets))
+        return got(sink.finish())
+
+    def append(self, mailbox: str = "INBOX", octets: bytes = OCTETS, flags: Flags | None = None) -> int:
+        blob = self.blob(octets)
+        appended = got(self.account.append(mailbox, [NewMessage(blob, flags or Flags(), 1_000_000_000.0)]))
+        blob.discard()
+        return appended.uids[0]
+
+    def deliver(self, mailbox: str = "INBOX") -> Problem | None:
+        blob = self.blob()
+        (answer,) = got(self.store.deliver(blob, [Delivery(ALICE, mailbox, b"Return-Path: <>\r\n")]))
+        blob.discard()
+        return answer
+
+    @property
+    def account(self) -> Any:
+        return got(self.store.account(ALICE))
+
+
+class Listener:
+    """Remembers what changed."""
+
+    def __init__(self) -> None:
+        self.heard: list[Change] = []
+
+    def changed(self, change: Change) -> None:
+        self.heard.append(change)
+
+
+@pytest.fixture(params=["memory", "maildir"])
+def both(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    if request.param == "memory":
+        return Both(MemoryStore(), MemorySpool())
+    workers = InlineWorkers()
+    store = Store(tmp_path, workers, RecordingLog())
+    request.addfinalizer(store.close)
+    return Both(store, store.spool)
+
+
+def refused(problem: Problem, call: Callable[[], Any]) -> None:
+    with pytest.raises(Refused) as info:
+        call()
+    assert info.value.problem is problem
+
+
+def test_a_new_account_has_inbox_first_and_special_folders(both: Both) -> None:
+    entries = got(both.account.mailboxes())
+    assert entries[0].name == "INBOX"
+    assert [entry.name for entry in entries[1:]] == sorted(entry.name for entry in entries[1:])
+    assert {"\\Sent", "\\Drafts", "\\Trash", "\\Junk"} <= {entry.special_use for entry in entries}
+
+
+def test_a_delivery_is_heard_and_read(both: Both) -> None:
+    listener = Listener()
+    inbox = got(both.account.open("inbox", listener))
+    assert both.deliver() is None
+    assert listener.heard == [Added((1,))]
+    assert list(inbox.uids) == [1]
+    assert inbox.uid_next == 2
+    assert inbox.claim_recent() == {1}
+    assert inbox.claim_recent() == frozenset()
+    got(inbox.measure([1]))
+    whole = b"Return-Path: <>\r\n" + OCTETS
+    assert inbox.size(1) == len(whole)
+    assert got(inbox.read(1, 0, 1000)) == whole
+    assert got(inbox.examine([1, 7], lambda octets: octets[8:12])) == [whole[8:12], None]
+
+
+def test_a_delivery_to_a_missing_mailbox_falls_back_to_inbox(both: Both) -> None:
+    assert both.deliver("Nowhere") is None
+    assert got(both.account.status("INBOX")).messages == 1
+
+
+def test_flags_and_keywords(both: Both) -> None:
+    mine, other = Listener(), Listener()
+    uid = both.append(flags=Flags(Flag.SEEN, frozenset({"$Old"})))
+    inbox = got(both.account.open("INBOX", mine))
+    got(both.account.open("INBOX", other))
+    assert inbox.flags(uid) == Flag.SEEN | 1 << FIRST_KEYWORD
+    got(inbox.store_flags([uid, 99], FlagAction.ADD, Flags(Flag.FLAGGED, frozenset({"$old", "New"})), mine))
+    assert list(inbox.keywords) == ["$Old", "New"]
+    assert inbox.flags(uid) == Flag.SEEN | Flag.FLAGGED | 3 << FIRST_KEYWORD
+    assert mine.heard == other.heard == [FlagsChanged((uid,), mine)]
+    got(inbox.store_flags([uid], FlagAction.ADD, Flags(Flag.FLAGGED), mine))
+    assert len(mine.heard) == 1, "nothing changed"
+    got(inbox.store_flags([uid], FlagAction.REMOVE, Flags(Flag.SEEN), None))
+    got(inbox.store_flags([uid], FlagAction.REPLACE, Flags(Flag.DELETED), None))
+    assert inbox.flags(uid) == Flag.DELETED
+    assert inbox.flags(99) is None
+
+
+def test_too_many_keywords(both: Both) -> None:
+    uid = both.append()
+    inbox = got(both.account.open("INBOX", Listener()))
+    got(inbox.store_flags([uid], FlagAction.ADD, Flags(keywords=frozenset(f"k{i}" for i in range(26))), None))
+    refused(
+        Problem.TOO_MANY_KEYWORDS,
+        lambda: got(inbox.store_flags([uid], FlagAction.ADD, Flags(keywords=frozenset({"more"})), None)),
+    )
+
+
+def test_expunge_keeps_uids_unique(both: Both) -> None:
+    listener = Listener()
+    uids = [both.append() for _ in range(3)]
+    inbox = got(both.account.open("INBOX", listener))
+    snapshot = inbox.uids
+    assert list(got(inbox.expunge([uids[1], uids[2], 99], listener))) == uids[1:]
+    assert list(snapshot) == uids
+    assert list(inbox.uids) == uids[:1]
+    assert listener.heard == [Expunged((uids[1], uids[2]), listener)]
+    assert inbox.size(uids[2]) is None
+    assert got(inbox.read(uids[2], 0, 10)) is None
+    assert both.append() == uids[2] + 1
+
+
+def test_copy_and_move(both: Both) -> None:
+    uids = [both.append(flags=Flags(Flag.SEEN, frozenset({"Key"}))) for _ in range(2)]
+    inbox = got(both.account.open("INBOX", Listener()))
+    refused(Problem.NO_SUCH_MAILBOX, lambda: got(inbox.copy(uids, "Nowhere")))
+    there = Listener()
+    trash = got(both.account.open("Trash", there))
+    copied = got(inbox.copy([*uids, 99], "Trash"))
+    assert copied.uid_validity == trash.uid_validity
+    assert (copied.source, copied.destination) == (tuple(uids), (1, 2))
+    assert there.heard == [Added((1, 2))]
+    assert trash.flags(1) == Flag.SEEN | 1 << FIRST_KEYWORD
+    assert list(trash.keywords) == ["Key"]
+    got(trash.measure([1]))
+    assert trash.internal_date(1) == 1_000_000_000.0
+    moved = got(inbox.move([uids[0]], "Trash", None))
+    assert moved.destination == (3,)
+    assert list(inbox.uids) == [uids[1]]
+    assert list(trash.uids) == [1, 2, 3]
+
+
+def test_mailboxes_come_and_go(both: Both) -> None:
+    account = both.account
+    made = got(account.create("Work/2024"))
+    assert made
+    refused(Problem.MAILBOX_EXISTS, lambda: got(account.create("Work/2024")))
+    names = [entry.name for entry in got(account.mailboxes())]
+    assert "Work" in names and "Work/2024" in names
+    refused(Problem.NO_SUCH_MAILBOX, lambda: got(account.delete("Nowhere")))
+    refused(Problem.CANNOT, lambda: got(account.delete("INBOX")))
+    listener = Listener()
+    uid = both.append("Work/2024")
+    box = got(account.open("Work/2024", listener))
+    assert box.mailbox_id == made
+    got(account.rename("Work", "Play"))
+    assert listener.heard[-1] == MailboxGone()
+    status = got(account.status("Play/2024"))
+    assert (status.messages, status.uid_next, status.mailbox_id) == (1, uid + 1, made)
+    refused(Problem.NO_SUCH_MAILBOX, lambda: got(account.status("Work/2024")))
+    got(account.delete("Play/2024"))
+    refused(Problem.NO_SUCH_MAILBOX, lambda: got(account.open("Play/2024", Listener())))
+
+
+def test_inbox_is_moved_out_of(both: Both) -> None:
+    both.append()
+    got(both.account.rename("INBOX", "Old"))
+    assert got(both.account.status("INBOX")).messages == 0
+    assert got(both.account.status("Old")).messages == 1
+
+
+def test_a_mailbox_made_again_is_another_one(both: Both) -> None:
+    got(both.account.create("Again"))
+    first = got(both.account.status("Again"))
+    got(both.account.delete("Again"))
+    got(both.account.create("Again"))
+    second = got(both.account.status("Again"))
+    assert second.mailbox_id != first.mailbox_id
+    assert second.uid_validity != first.uid_validity
+
+
+def test_status_counts(both: Both) -> None:
+    both.append(flags=Flags(Flag.SEEN | Flag.DELETED))
+    both.append()
+    status = got(both.account.status("INBOX"))
+    assert (status.messages, status.unseen, status.deleted, status.size) == (2, 1, 1, 2 * len(OCTETS))
+
+
+def test_subscriptions(both: Both) -> None:
+    got(both.account.subscribe("inbox"))
+    got(both.account.subscribe("Not/There"))
+    assert {"INBOX", "Not/There"} <= set(got(both.account.subscriptions()))
+    got(both.account.unsubscribe("Not/There"))
+    assert "Not/There" not in got(both.account.subscriptions())
+
+
+def test_a_closed_listener_hears_nothing(both: Both) -> None:
+    listener = Listener()
+    inbox = got(both.account.open("INBOX", listener))
+    inbox.close(listener)
+    inbox.close(listener)
+    both.deliver()
+    assert listener.heard == []
