@@ -1,8 +1,8 @@
 """The composition root: from a configuration to running services.
 
-    run.py          a process from start to end: log, reactor, signals, ready file
-    services.py     Config and resources → one listener a service
-    listening.py    sockets: bound here, or passed by systemd
-    development.py  the configuration of the development mode, and its start
-    production.py   `mailstack serve`
+run.py          a process from start to end: log, reactor, signals, ready file
+services.py     Config and resources → one listener a service
+listening.py    sockets: bound here, or passed by systemd
+development.py  the configuration of the development mode, and its start
+production.py   `mailstack serve`
 """

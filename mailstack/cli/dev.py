@@ -35,7 +35,9 @@ Point a program at it, and read what it sent:
     help="0: the kernel chooses every port. Otherwise a base to which the services' usual ports (25, 587, 465, 143, "
     "993, 110, 995) are added.  [default: 2525 2587 2465 2143 2993 2110 2995]",
 )
-@click.option("--ready-file", type=click.Path(path_type=Path, dir_okay=False), help="Appears, as JSON, when all listen.")
+@click.option(
+    "--ready-file", type=click.Path(path_type=Path, dir_okay=False), help="Appears, as JSON, when all listen."
+)
 @click.option("--domain", "domains", multiple=True, help="A local domain; may be repeated.  [default: all domains]")
 @click.option("--log", "log_form", type=click.Choice(["text", "json", "none"]), default="text", show_default=True)
 @click.option("--quiet", is_flag=True, help="Do not print the addresses.")

@@ -1,0 +1,151 @@
+"""The development mode: loopback only, anybody is welcome, nothing leaves the machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailstack.app.listening import CannotListen
+from mailstack.app.readiness import Ready
+from mailstack.app.run import run as run_until_stopped
+from mailstack.app.server import CannotUseData, Server, compose, open_sockets, use_data
+from mailstack.app.services import Manners
+from mailstack.auth.anyone import AnyAccounts, AnyDirectory
+from mailstack.config.sections import Auth, Certificate, Config, Domain, Limits, Listener, ServiceName, Tls, usual_tls
+from mailstack.config.sections import USUAL_PORTS
+from mailstack.net.certificates import CERTIFICATE, KEY, usable, write_self_signed
+from mailstack.observe.log import FORMATS, Level, StructuredLog
+from mailstack.observe.twisted_log import capture
+from mailstack.ports import Log
+
+LOOPBACK = "127.0.0.1"
+HOSTNAME = "localhost"
+CERTIFICATE_NAMES = ("localhost", "127.0.0.1", "::1", "host.docker.internal")
+DEVELOPMENT_PORTS: dict[ServiceName, int] = {
+    ServiceName.SMTP: 2525,
+    ServiceName.SUBMISSION: 2587,
+    ServiceName.SUBMISSIONS: 2465,
+    ServiceName.IMAP: 2143,
+    ServiceName.IMAPS: 2993,
+    ServiceName.POP3: 2110,
+    ServiceName.POP3S: 2995,
+}
+MANY = 10_000
+"""Connections that one developer's programs may open."""
+READY_FILE = "dev.json"
+"""In the data directory: where it listens, for `mailstack send`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DevelopmentOptions:
+    """What `mailstack dev` was asked for. `base_port` None is the usual development ports, 0 lets the
+    kernel choose each."""
+
+    data: Path
+    ephemeral: bool
+    base_port: int | None
+    ready_file: Path | None
+    domains: tuple[str, ...]
+    log_form: str
+    announce: bool
+
+
+def run(options: DevelopmentOptions) -> int:
+    """Serve until told to stop; the exit status."""
+    with ExitStack() as stack:
+        data = options.data
+        if options.ephemeral:
+            data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailstack-")))
+        os.umask(0o077)
+        try:
+            use_data(data)
+            server, config = _start(options, data.resolve())
+        except (CannotListen, CannotUseData, OSError) as error:
+            print(f"mailstack: {error}", file=sys.stderr)
+            return 1
+        return _serve(server, config, options)
+
+
+def _start(options: DevelopmentOptions, data: Path) -> tuple[Server, Config]:
+    from twisted.internet import reactor
+
+    config = configuration(options, data)
+    opened = open_sockets(config, {})
+    if not usable(data / "tls"):
+        write_self_signed(data / "tls", CERTIFICATE_NAMES)
+    log = make_log(options.log_form)
+    capture(log)
+    domains = frozenset(domain.lower() for domain in options.domains)
+    server = compose(
+        reactor, config, log, opened, lambda: (AnyAccounts(), AnyDirectory(domains)), Manners(anybody=True)
+    )
+    return server, config
+
+
+def _serve(server: Server, config: Config, options: DevelopmentOptions) -> int:
+    ready = Ready(server.services, os.getpid(), config.data, config.tls.certificates[0].cert)
+    files = [config.data / READY_FILE] + ([options.ready_file] if options.ready_file else [])
+
+    def announce() -> None:
+        for path in files:
+            ready.write(path)
+        if options.announce:
+            print(announcement(ready, options.ephemeral), flush=True)
+
+    def reload() -> None:
+        server.running.log.event("reload")
+        if server.running.tls is not None:
+            server.running.tls.reload_if_changed()
+
+    try:
+        return run_until_stopped(server.running, ready=announce, reload=reload)
+    finally:
+        for path in files:
+            path.unlink(missing_ok=True)
+
+
+def configuration(options: DevelopmentOptions, data: Path) -> Config:
+    """The development mode as a configuration."""
+    listeners = tuple(
+        Listener(service=service, port=_port(options, service), tls=usual_tls(service), address=LOOPBACK)
+        for service in DEVELOPMENT_PORTS
+    )
+    return Config(
+        data=data,
+        hostname=HOSTNAME,
+        domains=tuple(Domain(name) for name in options.domains),
+        listeners=listeners,
+        tls=Tls((Certificate(data / "tls" / CERTIFICATE, data / "tls" / KEY),)),
+        limits=Limits(connections=MANY, connections_per_address=MANY),
+        auth=Auth(require_tls=False),
+    )
+
+
+def announcement(ready: Ready, ephemeral: bool) -> str:
+    """What a person is told at the start."""
+    at = {name: f"{host}:{port}" for name, (host, port) in ready.services.items()}
+    kept = "mail is gone when it stops" if ephemeral else f"mail is kept in {ready.data}"
+    return "\n".join((
+        f"mailstack is ready for development; {kept}",
+        f"  send to     SMTP {at['smtp']}    submission {at['submission']}, with TLS {at['submissions']}",
+        f"  read from   IMAP {at['imap']}, with TLS {at['imaps']}    POP3 {at['pop3']}, with TLS {at['pop3s']}",
+        "  log in as   any address, any password: its mailbox is made when mail or a login for it comes",
+        f"  trust       {ready.ca}",
+    ))  # fmt: skip
+
+
+def make_log(form: str) -> Log:
+    """The log on the standard error stream."""
+    if form == "none":
+        return StructuredLog(sys.stderr, FORMATS["text"], Level.WARNING)
+    return StructuredLog(sys.stderr, FORMATS[form])
+
+
+def _port(options: DevelopmentOptions, service: ServiceName) -> int:
+    if options.base_port is None:
+        return DEVELOPMENT_PORTS[service]
+    return options.base_port + USUAL_PORTS[service] if options.base_port else 0

@@ -1,0 +1,140 @@
+"""One server, composed: sockets, then resources, then listeners, in the order in which they fail."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.task import deferLater
+
+from mailstack.app.listening import Where, address_of, open_socket, passed_socket, serve
+from mailstack.app.run import Running
+from mailstack.app.services import Manners, Resources, service
+from mailstack.config.sections import Config, Listener
+from mailstack.net.listener import Admission, connection_ids
+from mailstack.net.listener import Listener as NetListener
+from mailstack.net.tls import CertificateFiles, ServerTls
+from mailstack.observe.metrics import Counts
+from mailstack.ports import Accounts, Directory, Log
+from mailstack.queue.incoming import QueueSpool
+from mailstack.store.api import Store
+from mailstack.store.workers import Workers
+
+Sockets = list[tuple[Listener, list[socket.socket]]]
+Identify = Callable[[], tuple[Accounts, Directory]]
+"""Makes who-is-who; called when the data directory is there and the privileges are gone."""
+
+
+class CannotUseData(Exception):
+    """The data directory is not one that we can work in; the message says why."""
+
+
+class ReactorClock:
+    """Implements `ports.Clock` on the reactor and the system's time."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def now(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await deferLater(self._reactor, seconds)
+
+
+@dataclass(slots=True)
+class Server:
+    """What runs, and where it listens."""
+
+    running: Running
+    counts: Counts
+    admission: Admission
+    services: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+
+def open_sockets(config: Config, passed: Mapping[str, list[int]]) -> Sockets:
+    """Every listener's sockets. Raises: CannotListen; then none is open."""
+    opened: Sockets = []
+    try:
+        for section in config.listeners:
+            descriptors = passed.get(section.socket, []) if section.socket else []
+            if descriptors:
+                opened.append((section, [passed_socket(descriptor) for descriptor in descriptors]))
+            else:
+                where = Where(section.service.value, section.address, section.port)
+                opened.append((section, [open_socket(where)]))
+    except BaseException:
+        close_sockets(opened)
+        raise
+    return opened
+
+
+def close_sockets(opened: Sockets) -> None:
+    """What was opened, when it turns out that there will be no server."""
+    for _, sockets in opened:
+        for each in sockets:
+            each.close()
+
+
+def compose(reactor: Any, config: Config, log: Log, opened: Sockets, identify: Identify, manners: Manners) -> Server:
+    """Make the resources, then listen. Raises: BadCertificate, CannotUseData, and what `identify`
+    raises."""
+    tls = _server_tls(config, log)
+    running = Running(reactor, log, tls)
+    admission = Admission(config.limits.connections, config.limits.connections_per_address)
+    server = Server(running, Counts(), admission)
+    resources = _resources(server, config, identify)
+    ids = connection_ids(int(time.time() * 8) % 2**20 * 2**15 + os.getpid() % 2**15)
+    for section, sockets in opened:
+        factory = NetListener(
+            service(config, section, resources, manners),
+            reactor=reactor, log=log, counters=server.counts, tls=tls, admission=admission, ids=ids,
+        )  # fmt: skip
+        ports = [serve(reactor, each, factory) for each in sockets]
+        running.ports += ports
+        running.listeners.append(factory)
+        server.services.setdefault(section.service.value, address_of(ports[0]))
+    server.counts.gauge("open_connections", "Connections now", lambda: admission.total)
+    return server
+
+
+def use_data(path: Path) -> None:
+    """Make the data directory, or see that we may write in it. Raises: CannotUseData."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotUseData(f"data directory {path}: {error.strerror}") from error
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise CannotUseData(f"data directory {path}: no permission to write in it")
+
+
+def _server_tls(config: Config, log: Log) -> ServerTls | None:
+    if not config.tls.certificates:
+        return None
+    return ServerTls([CertificateFiles(pair.cert, pair.key) for pair in config.tls.certificates], log)
+
+
+def _resources(server: Server, config: Config, identify: Identify) -> Resources:
+    running = server.running
+    use_data(config.data)
+    accounts, directory = identify()
+    workers = Workers(running.reactor)
+    store = Store(config.data, workers, running.log)
+    outbound = QueueSpool(config.data / "queue", workers, running.log)
+    outbound.sweep()
+    running.closers += [workers.close, store.close]
+    return Resources(
+        store=store,
+        spool=store.spool,
+        accounts=accounts,
+        directory=directory,
+        outbound=outbound,
+        log=running.log,
+        counters=server.counts,
+        clock=ReactorClock(running.reactor),
+    )

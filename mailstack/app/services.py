@@ -1,0 +1,124 @@
+"""From a configuration and the resources to what is offered at each listener."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mailstack.config.sections import BareNewline, Config, Listener, ServiceName, TlsMode
+from mailstack.imap.session import ImapSession
+from mailstack.imap.settings import ImapResources, ImapSettings
+from mailstack.net.listener import Service
+from mailstack.net.wire_protocol import Session, WireProtocol
+from mailstack.pop3.session import Pop3Session
+from mailstack.pop3.settings import Pop3Resources, Pop3Settings
+from mailstack.ports import Accounts, Clock, Counters, Directory, Log, MailStore, Outbound, Spool
+from mailstack.smtp.session import SmtpSession
+from mailstack.smtp.settings import Role, SmtpResources, SmtpSettings
+
+SMTP_BUSY = b"421 4.3.2 %s, try again later\r\n"
+IMAP_BUSY = b"* BYE [UNAVAILABLE] %s\r\n"
+POP3_BUSY = b"-ERR [SYS/TEMP] %s\r\n"
+
+_SMTP = {ServiceName.SMTP, ServiceName.SUBMISSION, ServiceName.SUBMISSIONS}
+_IMAP = {ServiceName.IMAP, ServiceName.IMAPS}
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Everything that sessions ask, made once a process."""
+
+    store: MailStore
+    spool: Spool
+    accounts: Accounts
+    directory: Directory
+    outbound: Outbound
+    log: Log
+    counters: Counters
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How strict the mode is: `anybody` is the development mode."""
+
+    anybody: bool = False
+
+
+def service(config: Config, listener: Listener, resources: Resources, manners: Manners) -> Service:
+    """What `listener` offers."""
+    if listener.service in _SMTP:
+        session, busy = _smtp(config, listener, resources, manners), SMTP_BUSY
+    elif listener.service in _IMAP:
+        session, busy = _imap(config, listener, resources, manners), IMAP_BUSY
+    else:
+        session, busy = _pop3(config, listener, resources, manners), POP3_BUSY
+    return Service(
+        name=listener.service.value,
+        session=session,
+        busy=busy,
+        implicit_tls=listener.tls is TlsMode.IMPLICIT,
+        proxy_trusted=listener.proxy_trusted,
+    )
+
+
+MakeSession = Callable[[WireProtocol], Session]
+
+
+def _smtp(config: Config, listener: Listener, resources: Resources, manners: Manners) -> MakeSession:
+    role = Role.RECEIVE if listener.service is ServiceName.SMTP else Role.SUBMISSION
+    settings = SmtpSettings(
+        hostname=config.hostname,
+        role=role,
+        tls_available=listener.tls is TlsMode.STARTTLS,
+        auth_required=not manners.anybody,
+        allow_plaintext_auth=manners.anybody or not config.auth.require_tls,
+        accept_any=manners.anybody,
+        bare_newline="reject" if config.smtp.bare_newline is BareNewline.REJECT else "fix",
+        max_size=config.limits.max_message_size,
+        max_recipients=config.limits.max_recipients,
+        command_timeout=config.smtp.timeout,
+    )
+    parts = SmtpResources(
+        directory=resources.directory,
+        accounts=resources.accounts,
+        store=resources.store,
+        outbound=resources.outbound,
+        spool=resources.spool,
+        log=resources.log,
+        counters=resources.counters,
+        clock=resources.clock,
+    )
+    return lambda connection: SmtpSession(connection, parts, settings)
+
+
+def _imap(config: Config, listener: Listener, resources: Resources, manners: Manners) -> MakeSession:
+    settings = ImapSettings(
+        hostname=config.hostname,
+        tls_available=listener.tls is TlsMode.STARTTLS,
+        allow_plaintext=manners.anybody or not config.auth.require_tls,
+        max_message_size=config.limits.max_message_size,
+        timeout=config.imap.timeout,
+    )
+    parts = ImapResources(
+        store=resources.store,
+        spool=resources.spool,
+        accounts=resources.accounts,
+        log=resources.log,
+        counters=resources.counters,
+        clock=resources.clock,
+    )
+    return lambda connection: ImapSession(connection, parts, settings)
+
+
+def _pop3(config: Config, listener: Listener, resources: Resources, manners: Manners) -> MakeSession:
+    settings = Pop3Settings(
+        hostname=config.hostname,
+        tls_available=listener.tls is TlsMode.STARTTLS,
+        allow_plaintext=manners.anybody or not config.auth.require_tls,
+        timeout=config.pop3.timeout,
+    )
+    parts = Pop3Resources(
+        store=resources.store, accounts=resources.accounts, log=resources.log, counters=resources.counters
+    )
+    return lambda connection: Pop3Session(connection, parts, settings)
