@@ -1,0 +1,1 @@
+"""Octets and values of POP3, without IO."""
