@@ -6,6 +6,7 @@ Everything here is tolerant: what cannot be decoded stays as it is, and nothing 
 from __future__ import annotations
 
 import binascii
+import codecs
 import re
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -50,6 +51,26 @@ def guess(data: bytes) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return data.decode("latin-1")
+
+
+def is_charset(name: str) -> bool:
+    """Whether text can be decoded from a charset of this name."""
+    if name.lower().replace("-", "_") in _NOT_CHARSETS:
+        return False
+    try:
+        b"".decode(name)
+    except (LookupError, ValueError):
+        return False
+    return True
+
+
+def looks_like_utf8(sample: bytes) -> bool:
+    """Whether the octets, which may end within a character, are UTF-8."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(sample)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def decode_words(value: bytes) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from pathlib import Path
 
+from mailstack.mail.lines import CrlfStream, with_crlf
 from mailstack.ports import MEMORY_LIMIT, Octets
 
 WINDOW = 1024 * 1024
 """Octets that a search through a large file holds at once."""
-_BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 class FileOctets:
@@ -92,13 +91,6 @@ def open_octets(path: Path, *, known_crlf: bool, spool: Path) -> Octets:
             os.close(fd)
 
 
-def with_crlf(data: bytes) -> bytes:
-    """Each LF without CR becomes CRLF."""
-    if data.count(b"\n") == data.count(b"\r\n"):
-        return data
-    return _BARE_LF.sub(b"\r\n", data)
-
-
 def _has_bare_lf(fd: int) -> bool:
     position, carry = 0, b""
     while data := os.pread(fd, WINDOW, position):
@@ -109,13 +101,11 @@ def _has_bare_lf(fd: int) -> bool:
 
 
 def _converted(fd: int, spool: Path) -> int:
+    stream, position = CrlfStream(), 0
     with tempfile.TemporaryFile(dir=spool) as target:
-        position, carry = 0, b""
         while data := os.pread(fd, WINDOW, position):
             position += len(data)
-            data = carry + data
-            carry = b"\r" if data.endswith(b"\r") else b""
-            target.write(with_crlf(data[: len(data) - len(carry)]))
-        target.write(carry)
+            target.write(stream.feed(data))
+        target.write(stream.finish())
         target.flush()
         return os.dup(target.fileno())

@@ -1,0 +1,37 @@
+"""What an IMAP session is told about how to behave, and by whom it is served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mailstack.ports import Accounts, Clock, Counters, Log, MailStore, Spool
+
+
+@dataclass(frozen=True, slots=True)
+class ImapSettings:
+    """One listener's settings. Sizes in octets, times in seconds."""
+
+    hostname: str
+    tls_available: bool = False
+    """Whether STARTTLS may be offered."""
+    allow_plaintext: bool = False
+    """Whether a password may come without TLS."""
+    max_message_size: int = 50 * 1024 * 1024
+    timeout: float = 1800.0
+    """RFC 9051 §5.4: at least 30 minutes after login."""
+    login_timeout: float = 180.0
+    max_login_failures: int = 3
+    max_errors: int = 50
+    """Commands answered with BAD in a row, before the connection is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImapResources:
+    """Whom a session may ask."""
+
+    store: MailStore
+    spool: Spool
+    accounts: Accounts
+    log: Log
+    counters: Counters
+    clock: Clock

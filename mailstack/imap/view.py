@@ -1,0 +1,176 @@
+"""The selected mailbox as one client knows it: the only place where message sequence numbers exist.
+
+The client knows `uids`, in order; what others changed since is noted and told at the next flush. An
+EXPUNGE is withheld while sequence numbers are in use (RFC 9051 §7.5.1)."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from mailstack.imap.wire import encode
+from mailstack.imap.wire.values import STAR, SequenceSet
+from mailstack.ports import Added, Change, Expunged, FlagsChanged, Mailbox, MailboxGone
+
+
+class View:
+    """Implements `ports.MailboxListener`."""
+
+    def __init__(self, wake: Callable[[], None], *, read_only: bool) -> None:
+        self.read_only = read_only
+        self.gone = False
+        """The mailbox is not there any more; the session must leave it."""
+        self.uids: Sequence[int] = ()
+        """What the client knows; `uids[n-1]` is message n."""
+        self.recent: set[int] = set()
+        self.saved: tuple[int, ...] = ()
+        """UIDs of the last SEARCH RETURN (SAVE) (RFC 5182)."""
+        self._wake = wake
+        self._mailbox: Mailbox | None = None
+        self._added: list[int] = []
+        self._expunged: set[int] = set()
+        self._changed: set[int] = set()
+        self._lists = encode.FlagLists(())
+        self._told_keywords = 0
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The open mailbox."""
+        assert self._mailbox is not None
+        return self._mailbox
+
+    def begin(self, mailbox: Mailbox) -> None:
+        """The client is told of everything that is there now."""
+        self._mailbox = mailbox
+        self.uids = mailbox.uids
+        self._added.clear()
+        self._expunged.clear()
+        self._changed.clear()
+        self._told_keywords = len(mailbox.keywords)
+        self._lists = encode.FlagLists(mailbox.keywords)
+        if not self.read_only:
+            self.recent.update(mailbox.claim_recent())
+
+    def changed(self, change: Change) -> None:
+        match change:
+            case Added(uids):
+                self._added.extend(uids)
+            case FlagsChanged(uids, by):
+                if by is not self:
+                    self._changed.update(uids)
+            case Expunged(uids):
+                self._expunged.update(uids)
+            case MailboxGone():
+                self.gone = True
+        self._wake()
+
+    def note_flags(self, uids: Iterable[int]) -> None:
+        """The client is to be told the flags of these at the next flush."""
+        self._changed.update(uids)
+
+    def close(self) -> None:
+        mailbox, self._mailbox = self._mailbox, None
+        if mailbox is not None:
+            mailbox.close(self)
+
+    # --- numbers
+
+    def seq(self, uid: int) -> int:
+        """The message sequence number; 0 if the client does not know the message."""
+        index = bisect_left(self.uids, uid)
+        return index + 1 if index < len(self.uids) and self.uids[index] == uid else 0
+
+    def select(self, numbers: SequenceSet, *, by_uid: bool) -> list[int]:
+        """UIDs of the messages that a sequence-set names, ascending, each once. Numbers above the last
+        are passed over; `valid_seqs` says whether there are any."""
+        if not self.uids:
+            return []
+        if len(numbers) == 1:
+            return list(self._range(*numbers[0], by_uid=by_uid))
+        found: set[int] = set()
+        for low, high in numbers:
+            found.update(self._range(low, high, by_uid=by_uid))
+        return sorted(found)
+
+    def _range(self, low: int, high: int, *, by_uid: bool) -> Sequence[int]:
+        uids = self.uids
+        if low == -1:  # "$"
+            return [uid for uid in self.saved if self.seq(uid)]
+        last = uids[-1] if by_uid else len(uids)
+        low, high = (last if low == STAR else low), (last if high == STAR else high)
+        low, high = min(low, high), max(low, high)
+        if by_uid:
+            return uids[bisect_left(uids, low) : bisect_right(uids, high)]
+        return uids[low - 1 : high]
+
+    def valid_seqs(self, numbers: SequenceSet) -> bool:
+        """Whether every message sequence number is one of a message (RFC 9051 §9: seq-number)."""
+        count = len(self.uids)
+        return all(bound <= count or (bound == STAR and count) or bound == -1 for pair in numbers for bound in pair)
+
+    # --- what the client is told
+
+    def flag_bits(self, uid: int, *, rev2: bool) -> int:
+        """Flags with \\Recent, as `encode.FlagLists` wants them."""
+        bits = self.mailbox.flags(uid) or 0
+        return bits if rev2 or uid not in self.recent else bits | encode.RECENT
+
+    @property
+    def lists(self) -> encode.FlagLists:
+        """Flag bits → "(\\Seen)"."""
+        if len(self.mailbox.keywords) != self._told_keywords:
+            self._told_keywords = len(self.mailbox.keywords)
+            self._lists = encode.FlagLists(self.mailbox.keywords)
+        return self._lists
+
+    @property
+    def idle(self) -> bool:
+        """Whether a flush has nothing to say."""
+        return not (self._added or self._expunged or self._changed or self.gone)
+
+    def flush(self, *, allow_expunge: bool, rev2: bool) -> Iterator[bytes]:
+        """Untagged responses for what others did, in an order that keeps numbers true."""
+        if self.idle or self.gone:
+            return
+        if allow_expunge and self._expunged:
+            yield from self._flush_expunged()
+        if self._added:
+            yield from self._flush_added(rev2=rev2)
+        if self._changed:
+            changed, self._changed = self._changed, set()
+            if len(self.mailbox.keywords) != self._told_keywords:
+                yield b"* FLAGS %s\r\n" % all_flags(self.mailbox)
+            lists = self.lists
+            for uid in sorted(changed):
+                seq = self.seq(uid)
+                if seq and self.mailbox.flags(uid) is not None:
+                    yield b"* %d FETCH (UID %d FLAGS %s)\r\n" % (seq, uid, lists[self.flag_bits(uid, rev2=rev2)])
+
+    def _flush_expunged(self) -> Iterator[bytes]:
+        expunged, self._expunged = self._expunged, set()
+        self._added = [uid for uid in self._added if uid not in expunged]
+        self._changed -= expunged
+        self.recent -= expunged
+        seqs = sorted((seq for uid in expunged if (seq := self.seq(uid))), reverse=True)
+        self.uids = [uid for uid in self.uids if uid not in expunged]
+        for seq in seqs:  # highest first: each is still true when it is read
+            yield b"* %d EXPUNGE\r\n" % seq
+
+    def _flush_added(self, *, rev2: bool) -> Iterator[bytes]:
+        added, self._added = self._added, []
+        last = self.uids[-1] if self.uids else 0
+        new = sorted({uid for uid in added if uid > last})
+        if not new:
+            return
+        self.uids = [*self.uids, *new]
+        if not self.read_only:
+            self.recent.update(self.mailbox.claim_recent())
+        yield b"* %d EXISTS\r\n" % len(self.uids)
+        if not rev2:
+            yield b"* %d RECENT\r\n" % len(self.recent)
+
+
+def all_flags(mailbox: Mailbox) -> bytes:
+    """Every flag that messages of the mailbox may have."""
+    keywords = "".join(f" {name}" for name in mailbox.keywords if name)
+    return b"(\\Answered \\Flagged \\Deleted \\Seen \\Draft%s)" % keywords.encode()
