@@ -39,6 +39,8 @@ def bye(text: str, code: str = "") -> bytes:
     return Reply(b"BYE", text, code).line(b"*")
 
 
+SAID = ok("")
+"""The command said its tagged response itself."""
 BUG = no("internal error, it has been logged", "SERVERBUG")
 
 

@@ -1,0 +1,1 @@
+"""One file an extension, named after the RFC that added it; several are part of IMAP4rev2 now."""

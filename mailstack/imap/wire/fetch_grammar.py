@@ -63,7 +63,7 @@ def section(cur: Cursor) -> Section:
     if numbers and not cur.skip(b"."):
         cur.expect(b"]")
         return Section(numbers)
-    text, fields = SectionText.ALL, ()
+    text, fields = SectionText.ALL, tuple[bytes, ...]()
     if cur.peek() != b"]":
         text, fields = _section_text(cur, inside_part=bool(numbers))
     elif numbers:

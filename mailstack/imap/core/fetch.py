@@ -1,0 +1,129 @@
+"""FETCH and UID FETCH (RFC 9051 §6.4.5). What is said of one message is in `imap/fetch.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mailstack.errors import BadSyntax
+from mailstack.imap import replies
+from mailstack.imap.fetch import FetchPlan, Piece, Slice, Trouble, plan, send_slice
+from mailstack.imap.registry import SELECTED, Capability, Feature, command
+from mailstack.imap.replies import Reply
+from mailstack.imap.wire.cursor import Cursor, sp
+from mailstack.imap.wire.fetch_grammar import fetch_items
+from mailstack.imap.wire.search_grammar import numbers
+from mailstack.imap.wire.values import FetchAtt, FetchItem, SequenceSet
+from mailstack.ports import Flag, FlagAction, Flags
+
+if TYPE_CHECKING:
+    from mailstack.imap.session import ImapSession
+
+COLUMNS_AT_ONCE = 1000
+"""Messages whose responses are made in one piece."""
+CONTENTS_AT_ONCE = 32
+"""Messages that are read in one visit to a worker."""
+
+Arguments = tuple[SequenceSet, tuple[FetchItem, ...]]
+
+
+def fetch_arguments(cur: Cursor) -> Arguments:
+    # fetch = "FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" / fetch-att / "(" … ")")
+    wanted = numbers(cur)
+    sp(cur)
+    return wanted, fetch_items(cur)
+
+
+def check_numbers(session: ImapSession, wanted: SequenceSet, *, by_uid: bool) -> None:
+    """Raises: BadSyntax for a message sequence number that no message has (RFC 9051 §9)."""
+    if not by_uid and not session.view.valid_seqs(wanted):
+        raise BadSyntax(f"message sequence numbers up to {len(session.view.uids)}")
+
+
+async def fetch(session: ImapSession, asked: Arguments, *, by_uid: bool) -> Reply:
+    wanted, items = asked
+    check_numbers(session, wanted, by_uid=by_uid)
+    if by_uid:
+        items = (FetchAtt.UID, *items)
+    what = plan(items, utf8=session.rev2)
+    uids = session.view.select(wanted, by_uid=by_uid)
+    if what.needs_measure:
+        await session.view.mailbox.measure(uids)
+    if what.needs_content:
+        if what.sets_seen and not session.view.read_only:
+            await set_seen(session, uids)
+        return await contents(session, what, uids)
+    for start in range(0, len(uids), COLUMNS_AT_ONCE):
+        await session.say_much(columns(session, what, uids[start : start + COLUMNS_AT_ONCE]))
+    return replies.ok("FETCH completed")
+
+
+async def set_seen(session: ImapSession, uids: Sequence[int]) -> None:
+    """Reading a body marks the message as read, and the client is told."""
+    mailbox = session.view.mailbox
+    unseen = [uid for uid in uids if not (mailbox.flags(uid) or 0) & Flag.SEEN]
+    if unseen:
+        await mailbox.store_flags(unseen, FlagAction.ADD, Flags(Flag.SEEN), session.view)
+        session.view.note_flags(unseen)
+
+
+def columns(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> bytes:
+    """Whole responses of what is in memory; a message that is gone has none."""
+    view, mailbox, rev2 = session.view, session.view.mailbox, session.rev2
+    rows = [
+        (view.seq(uid), uid, view.flag_bits(uid, rev2=rev2), mailbox.size(uid) or 0, mailbox.internal_date(uid) or 0.0)
+        for uid in uids
+        if mailbox.flags(uid) is not None
+    ]
+    if not rows:
+        return b""
+    seqs, present, flags, sizes, dates = zip(*rows, strict=True)
+    return what.render_columns(seqs, present, flags, sizes, dates, names=view.lists)
+
+
+async def contents(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> Reply:
+    """Responses that need the messages' octets."""
+    mailbox = session.view.mailbox
+    vanished, unknown = 0, False
+    for start in range(0, len(uids), CONTENTS_AT_ONCE):
+        batch = uids[start : start + CONTENTS_AT_ONCE]
+        for uid, pieces in zip(batch, await mailbox.examine(batch, what.render), strict=True):
+            if pieces is None:
+                vanished += 1
+            else:
+                unknown |= await one(session, what, uid, pieces)
+    if unknown:
+        return replies.no("a part's transfer encoding is not known", "UNKNOWN-CTE")
+    if vanished:
+        return replies.no(f"{vanished} messages were removed meanwhile", "EXPUNGEISSUED")
+    return replies.ok("FETCH completed")
+
+
+async def one(session: ImapSession, what: FetchPlan, uid: int, pieces: Sequence[Piece]) -> bool:
+    """One response; whether an item had to be left out."""
+    view, mailbox = session.view, session.view.mailbox
+    flags = view.lists[view.flag_bits(uid, rev2=session.rev2)]
+    head = what.render_column(view.seq(uid), uid, flags, mailbox.size(uid) or 0, mailbox.internal_date(uid) or 0.0)
+    unknown = Trouble.UNKNOWN_CTE in pieces
+    said = [piece for piece in pieces if not isinstance(piece, Trouble)]
+    if len(said) == 1 and isinstance(said[0], bytes):
+        await session.say_much(head + (b" " if what.columns and said[0] else b"") + said[0] + b")\r\n")
+        return unknown
+    session.say(head + (b" " if what.columns and said else b""))
+    for piece in said:
+        if isinstance(piece, Slice):
+            await send_slice(session.connection, mailbox, uid, piece)
+        else:
+            await session.say_much(piece)
+    session.say(b")\r\n")
+    return unknown
+
+
+FEATURE = Feature(
+    commands=(
+        command(b"FETCH", SELECTED, fetch_arguments, partial(fetch, by_uid=False), keeps_numbers=True),
+        command(b"UID FETCH", SELECTED, fetch_arguments, partial(fetch, by_uid=True)),
+    ),
+    capabilities=(Capability("BINARY"),),
+)

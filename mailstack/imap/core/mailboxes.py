@@ -1,0 +1,178 @@
+"""SELECT, EXAMINE, CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE, STATUS (RFC 9051 §6.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mailstack.errors import Problem, Refused
+from mailstack.imap import replies
+from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, command
+from mailstack.imap.replies import Reply
+from mailstack.imap.view import View, all_flags
+from mailstack.imap.wire import encode
+from mailstack.imap.wire.cursor import Cursor, atom, mailbox, sp
+from mailstack.ports import Flag, MailboxStatus
+
+if TYPE_CHECKING:
+    from mailstack.imap.session import ImapSession
+
+STATUS_ITEMS = ("MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE", "MAILBOXID", "APPENDLIMIT")
+SPECIAL_USES = {b"ALL", b"ARCHIVE", b"DRAFTS", b"FLAGGED", b"JUNK", b"SENT", b"TRASH", b"IMPORTANT"}
+DELIMITER = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    name: str
+    special_use: str
+
+
+def create_arguments(cur: Cursor) -> Create:
+    # create = "CREATE" SP mailbox [create-params]   ; RFC 6154 §3: "(USE (\\Drafts))"
+    name = mailbox(cur)
+    special_use = ""
+    if cur.skip(b" (USE ("):
+        cur.expect(b"\\")
+        attribute = atom(cur)
+        if attribute.upper() not in SPECIAL_USES:
+            raise cur.expected("a special-use attribute")
+        special_use = "\\" + attribute.decode().capitalize()
+        cur.expect(b"))")
+    return Create(name, special_use)
+
+
+def two_mailboxes(cur: Cursor) -> tuple[str, str]:
+    first = mailbox(cur)
+    sp(cur)
+    return first, mailbox(cur)
+
+
+def status_arguments(cur: Cursor) -> tuple[str, tuple[str, ...]]:
+    # status = "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"
+    name = mailbox(cur)
+    sp(cur)
+    return name, status_items(cur)
+
+
+def status_items(cur: Cursor) -> tuple[str, ...]:
+    cur.expect(b"(")
+    items: list[str] = []
+    while True:
+        start = cur.position
+        word = atom(cur).decode().upper()
+        if word not in STATUS_ITEMS:
+            cur.position = start
+            raise cur.expected("a status item")
+        items.append(word)
+        if cur.skip(b")"):
+            return tuple(items)
+        sp(cur)
+
+
+async def select(session: ImapSession, name: str, *, read_only: bool) -> Reply:
+    was_selected = session.state.name == "SELECTED"
+    session.deselect()
+    if was_selected:
+        session.say(replies.ok("the mailbox that was selected is closed", "CLOSED").line(b"*"))
+    view = View(session.wake, read_only=read_only)
+    opened = await session.store.open(name, view)
+    view.begin(opened)
+    session.select(view)
+    flags = all_flags(opened)
+    session.say(b"* %d EXISTS\r\n" % len(view.uids))
+    if not session.rev2:
+        session.say(b"* %d RECENT\r\n" % len(view.recent))
+        unseen = first_unseen(view)
+        if unseen:
+            session.say(replies.ok("first unseen message", f"UNSEEN {unseen}").line(b"*"))
+    session.say(b"* FLAGS %s\r\n" % flags)
+    permanent = "()" if read_only else flags.decode()[:-1] + " \\*)"
+    session.say(replies.ok("flags that can be set", f"PERMANENTFLAGS {permanent}").line(b"*"))
+    session.say(replies.ok("UIDs are valid", f"UIDVALIDITY {opened.uid_validity}").line(b"*"))
+    session.say(replies.ok("the next UID", f"UIDNEXT {opened.uid_next}").line(b"*"))
+    session.say(replies.ok("the mailbox's id", f"MAILBOXID ({opened.mailbox_id})").line(b"*"))
+    if session.rev2:
+        session.say(b'* LIST () "/" %s\r\n' % encode.mailbox(opened.name, utf8=True))
+    if read_only:
+        return replies.ok("EXAMINE completed", "READ-ONLY")
+    return replies.ok("SELECT completed", "READ-WRITE")
+
+
+def first_unseen(view: View) -> int:
+    """The first unseen message's number, 0 if there is none (RFC 3501 §7.1)."""
+    for seq, uid in enumerate(view.uids, 1):
+        if not (view.mailbox.flags(uid) or 0) & Flag.SEEN:
+            return seq
+    return 0
+
+
+async def create(session: ImapSession, asked: Create) -> Reply:
+    name = asked.name.rstrip(DELIMITER)
+    if name.upper() == "INBOX":
+        raise Refused(Problem.MAILBOX_EXISTS, name)
+    mailbox_id = await session.store.create(name, asked.special_use)
+    return replies.ok("CREATE completed", f"MAILBOXID ({mailbox_id})")
+
+
+async def delete(session: ImapSession, name: str) -> Reply:
+    await session.store.delete(name)
+    return replies.ok("DELETE completed")
+
+
+async def rename(session: ImapSession, names: tuple[str, str]) -> Reply:
+    old, new = names
+    await session.store.rename(old, new.rstrip(DELIMITER))
+    return replies.ok("RENAME completed")
+
+
+async def subscribe(session: ImapSession, name: str) -> Reply:
+    await session.store.subscribe(name)
+    return replies.ok("SUBSCRIBE completed")
+
+
+async def unsubscribe(session: ImapSession, name: str) -> Reply:
+    await session.store.unsubscribe(name)
+    return replies.ok("UNSUBSCRIBE completed")
+
+
+async def status(session: ImapSession, asked: tuple[str, tuple[str, ...]]) -> Reply:
+    name, items = asked
+    session.say(status_response(session, name, items, await session.store.status(name)))
+    return replies.ok("STATUS completed")
+
+
+def status_response(session: ImapSession, name: str, items: tuple[str, ...], found: MailboxStatus) -> bytes:
+    """One STATUS response."""
+    values = {
+        "MESSAGES": found.messages,
+        "RECENT": found.recent,
+        "UIDNEXT": found.uid_next,
+        "UIDVALIDITY": found.uid_validity,
+        "UNSEEN": found.unseen,
+        "DELETED": found.deleted,
+        "SIZE": found.size,
+        "MAILBOXID": f"({found.mailbox_id})",
+        "APPENDLIMIT": session.settings.max_message_size,
+    }
+    shown = " ".join(f"{item} {values[item]}" for item in items)
+    return b"* STATUS %s (%s)\r\n" % (encode.mailbox(name, utf8=session.rev2), shown.encode())
+
+
+FEATURE = Feature(
+    commands=(
+        command(b"SELECT", AUTHENTICATED, mailbox, partial(select, read_only=False)),
+        command(b"EXAMINE", AUTHENTICATED, mailbox, partial(select, read_only=True)),
+        command(b"CREATE", AUTHENTICATED, create_arguments, create),
+        command(b"DELETE", AUTHENTICATED, mailbox, delete),
+        command(b"RENAME", AUTHENTICATED, two_mailboxes, rename),
+        command(b"SUBSCRIBE", AUTHENTICATED, mailbox, subscribe),
+        command(b"UNSUBSCRIBE", AUTHENTICATED, mailbox, unsubscribe),
+        command(b"STATUS", AUTHENTICATED, status_arguments, status),
+    ),
+    capabilities=(
+        Capability("CREATE-SPECIAL-USE", AUTHENTICATED),
+        Capability("STATUS=SIZE", AUTHENTICATED),
+    ),
+)

@@ -1,0 +1,56 @@
+"""CHECK, CLOSE, EXPUNGE (RFC 9051 §6.4, RFC 3501 §6.4.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailstack.errors import Problem, Refused
+from mailstack.imap import replies
+from mailstack.imap.registry import SELECTED, Feature, command, nothing
+from mailstack.imap.replies import Reply
+from mailstack.ports import Flag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mailstack.imap.session import ImapSession
+
+
+def deleted(session: ImapSession, uids: Iterable[int]) -> list[int]:
+    """Those with \\Deleted."""
+    mailbox = session.view.mailbox
+    return [uid for uid in uids if (mailbox.flags(uid) or 0) & Flag.DELETED]
+
+
+def writable(session: ImapSession) -> None:
+    """Raises: Refused(READ_ONLY) in a mailbox opened by EXAMINE."""
+    if session.view.read_only:
+        raise Refused(Problem.READ_ONLY, "opened by EXAMINE")
+
+
+async def check(session: ImapSession, _: None) -> Reply:
+    return replies.ok("CHECK completed")
+
+
+async def close(session: ImapSession, _: None) -> Reply:
+    view = session.view
+    if not view.read_only:
+        await view.mailbox.expunge(deleted(session, view.uids), view)
+    session.deselect()
+    return replies.ok("CLOSE completed")
+
+
+async def expunge(session: ImapSession, _: None) -> Reply:
+    writable(session)
+    view = session.view
+    await view.mailbox.expunge(deleted(session, view.uids), view)
+    return replies.ok("EXPUNGE completed")
+
+
+FEATURE = Feature(
+    commands=(
+        command(b"CHECK", SELECTED, nothing, check),
+        command(b"CLOSE", SELECTED, nothing, close),
+        command(b"EXPUNGE", SELECTED, nothing, expunge),
+    ),
+)

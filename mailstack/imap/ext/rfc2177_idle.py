@@ -1,0 +1,48 @@
+"""IDLE (RFC 2177; RFC 9051 §6.3.13): the client is told of changes as they happen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailstack.errors import BadSyntax
+from mailstack.imap import replies
+from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, State, command, nothing
+from mailstack.imap.replies import Reply
+from mailstack.imap.wire.framing import Command
+
+if TYPE_CHECKING:
+    from mailstack.imap.session import ImapSession
+
+
+async def idle(session: ImapSession, _: None) -> Reply:
+    session.say(b"+ idling\r\n")
+    session.idling = True
+    try:
+        while True:
+            tell(session)
+            event = session.framer.next_event()
+            if event is None:
+                session.framer.feed(await session.connection.receive())
+                continue
+            if isinstance(event, Command) and event.octets.strip().upper() == b"DONE":
+                return replies.ok("IDLE terminated")
+            raise BadSyntax("DONE")
+    finally:
+        session.idling = False
+
+
+def tell(session: ImapSession) -> None:
+    """What happened in the selected mailbox."""
+    if session.state is not State.SELECTED:
+        return
+    if session.view.gone:
+        session.say(replies.ok("the mailbox was deleted, renamed or replaced", "CLOSED").line(b"*"))
+        session.deselect()
+    else:
+        session.flush(allow_expunge=True)
+
+
+FEATURE = Feature(
+    commands=(command(b"IDLE", AUTHENTICATED, nothing, idle),),
+    capabilities=(Capability("IDLE"),),
+)

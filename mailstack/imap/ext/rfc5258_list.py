@@ -1,0 +1,229 @@
+"""LIST and LSUB, with selection and return options (RFC 9051 §6.3.9; RFC 5258, RFC 5819, RFC 6154)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mailstack.imap import replies
+from mailstack.imap.core.mailboxes import status_items, status_response
+from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, command
+from mailstack.imap.replies import Reply
+from mailstack.imap.wire import encode
+from mailstack.imap.wire.cursor import Cursor, list_mailbox, mailbox, sp
+from mailstack.ports import MailboxEntry
+
+if TYPE_CHECKING:
+    from mailstack.imap.session import ImapSession
+
+DELIMITER = "/"
+MAX_PATTERNS = 100
+"""Patterns of one LIST."""
+_WORD = re.compile(rb"[A-Za-z-]+")
+SELECTIONS = frozenset({b"SUBSCRIBED", b"REMOTE", b"RECURSIVEMATCH", b"SPECIAL-USE"})
+RETURNS = frozenset({b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE", b"STATUS"})
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """LIST's arguments. `extended`: options were given, so attributes of RFC 5258 may be shown."""
+
+    reference: str
+    patterns: tuple[str, ...]
+    selections: frozenset[bytes] = frozenset()
+    returns: frozenset[bytes] = frozenset()
+    status: tuple[str, ...] = ()
+    extended: bool = False
+
+
+@dataclass(slots=True)
+class Found:
+    """One name that is listed."""
+
+    name: str
+    attributes: list[str] = field(default_factory=list)
+    childinfo: bool = False
+    selectable: bool = False
+
+
+def list_arguments(cur: Cursor) -> List:
+    # list = "LIST" [SP list-select-opts] SP mailbox SP mbox-or-pat [SP list-return-opts]
+    selections, extended = frozenset[bytes](), False
+    if cur.peek() == b"(":
+        selections, extended = _options(cur, SELECTIONS)[0], True
+        sp(cur)
+    reference = mailbox(cur)
+    sp(cur)
+    if cur.skip(b"("):
+        patterns, extended = [list_mailbox(cur)], True
+        while cur.skip(b" "):
+            patterns.append(list_mailbox(cur))
+            if len(patterns) > MAX_PATTERNS:
+                raise cur.expected("fewer patterns")
+        cur.expect(b")")
+    else:
+        patterns = [list_mailbox(cur)]
+    returns, status = frozenset[bytes](), tuple[str, ...]()
+    if cur.skip(b" RETURN "):
+        (returns, status), extended = _options(cur, RETURNS), True
+    if b"RECURSIVEMATCH" in selections and b"SUBSCRIBED" not in selections:
+        raise cur.expected("SUBSCRIBED beside RECURSIVEMATCH")
+    return List(reference, tuple(patterns), selections, returns, status, extended)
+
+
+def _options(cur: Cursor, known: frozenset[bytes]) -> tuple[frozenset[bytes], tuple[str, ...]]:
+    cur.expect(b"(")
+    options: set[bytes] = set()
+    status: tuple[str, ...] = ()
+    while not cur.skip(b")"):
+        start = cur.position
+        word = cur.match(_WORD, "a LIST option")[0].upper()
+        if word not in known:
+            cur.position = start
+            raise cur.expected("a LIST option: " + ", ".join(sorted(name.decode() for name in known)))
+        options.add(word)
+        if word == b"STATUS":
+            sp(cur)
+            status = status_items(cur)
+        cur.skip(b" ")
+    return frozenset(options), status
+
+
+def lsub_arguments(cur: Cursor) -> tuple[str, str]:
+    # lsub = "LSUB" SP mailbox SP list-mailbox   ; RFC 3501
+    reference = mailbox(cur)
+    sp(cur)
+    return reference, list_mailbox(cur)
+
+
+class Pattern:
+    """A name with "*" and "%" (RFC 9051 §6.3.9). Matching takes a time proportional to the length of
+    name times pattern, whatever the wildcards."""
+
+    def __init__(self, reference: str, pattern: str) -> None:
+        joined = pattern if pattern.upper().startswith("INBOX") and not reference else reference + pattern
+        self._pattern = re.sub(r"[*%]*\*[*%]*", "*", re.sub("%+", "%", joined))
+
+    def matches(self, name: str) -> bool:
+        if name == "INBOX" and self._pattern.upper() == "INBOX":
+            return True
+        # Positions of the pattern that are possible after each character of the name.
+        pattern = self._pattern
+        reach = self._closed({0})
+        for char in name:
+            after: set[int] = set()
+            for position in reach:
+                if position == len(pattern):
+                    continue
+                token = pattern[position]
+                if token == "*" or (token == "%" and char != DELIMITER):
+                    after.add(position)
+                elif token == char:
+                    after.add(position + 1)
+            if not after:
+                return False
+            reach = self._closed(after)
+        return len(pattern) in reach
+
+    def _closed(self, positions: set[int]) -> set[int]:
+        for position in sorted(positions):
+            at = position
+            while at < len(self._pattern) and self._pattern[at] in "*%":
+                at += 1
+                positions.add(at)
+        return positions
+
+
+async def list_(session: ImapSession, asked: List) -> Reply:
+    if not asked.extended and asked.patterns == ("",):
+        session.say(b'* LIST (\\Noselect) "/" ""\r\n')
+        return replies.ok("LIST completed")
+    entries = await session.store.mailboxes()
+    subscribed = set(await session.store.subscriptions())
+    patterns = [Pattern(asked.reference, pattern) for pattern in asked.patterns]
+    for found in _choose(asked, entries, subscribed, patterns):
+        line = response(session, b"LIST", found.attributes, found.name)
+        if found.childinfo:
+            line = line[:-2] + b' ("CHILDINFO" ("SUBSCRIBED"))\r\n'
+        await session.say_much(line)
+        if asked.status and found.selectable:
+            status = await session.store.status(found.name)
+            await session.say_much(status_response(session, found.name, asked.status, status))
+    return replies.ok("LIST completed")
+
+
+def _choose(asked: List, entries: Iterable[MailboxEntry], subscribed: set[str], patterns: list[Pattern]) -> list[Found]:
+    existing = {entry.name: entry for entry in entries}
+    names = set(existing)
+    if b"SUBSCRIBED" in asked.selections:
+        names = subscribed | _ancestors(subscribed) if b"RECURSIVEMATCH" in asked.selections else set(subscribed)
+    parents = _ancestors(existing)
+    chosen: list[Found] = []
+    for name in sorted(names, key=lambda name: (name != "INBOX", name)):
+        if not any(pattern.matches(name) for pattern in patterns):
+            continue
+        entry = existing.get(name)
+        if b"SPECIAL-USE" in asked.selections and not (entry and entry.special_use):
+            continue
+        found = Found(name, selectable=entry is not None and entry.selectable)
+        found.attributes = _attributes(entry, name in parents)
+        if name in subscribed and (b"SUBSCRIBED" in asked.selections | asked.returns):
+            found.attributes.append("\\Subscribed")
+        found.childinfo = b"RECURSIVEMATCH" in asked.selections and name not in subscribed
+        chosen.append(found)
+    return chosen
+
+
+def _attributes(entry: MailboxEntry | None, has_children: bool) -> list[str]:
+    attributes = ["\\HasChildren" if has_children else "\\HasNoChildren"]
+    if entry is None:
+        return ["\\NonExistent", *attributes]
+    if not entry.selectable:
+        attributes.insert(0, "\\Noselect")
+    if entry.special_use:
+        attributes.append(entry.special_use)
+    return attributes
+
+
+def _ancestors(names: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for name in names:
+        parts = name.split(DELIMITER)
+        found.update(DELIMITER.join(parts[:depth]) for depth in range(1, len(parts)))
+    return found
+
+
+async def lsub(session: ImapSession, asked: tuple[str, str]) -> Reply:
+    reference, wanted = asked
+    pattern = Pattern(reference, wanted)
+    subscribed = set(await session.store.subscriptions())
+    for name in sorted(subscribed | _ancestors(subscribed)):
+        if not pattern.matches(name):
+            continue
+        if name in subscribed:
+            session.say(response(session, b"LSUB", [], name))
+        elif wanted.endswith("%"):  # RFC 3501 §6.3.9
+            session.say(response(session, b"LSUB", ["\\Noselect"], name))
+    return replies.ok("LSUB completed")
+
+
+def response(session: ImapSession, kind: bytes, attributes: list[str], name: str) -> bytes:
+    """One LIST or LSUB response."""
+    shown = encode.mailbox(name, utf8=session.rev2)
+    return b'* %s (%s) "/" %s\r\n' % (kind, " ".join(attributes).encode(), shown)
+
+
+FEATURE = Feature(
+    commands=(
+        command(b"LIST", AUTHENTICATED, list_arguments, list_),
+        command(b"LSUB", AUTHENTICATED, lsub_arguments, lsub),
+    ),
+    capabilities=(
+        Capability("CHILDREN"),
+        Capability("LIST-EXTENDED"),
+        Capability("LIST-STATUS"),
+        Capability("SPECIAL-USE"),
+    ),
+)

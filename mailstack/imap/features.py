@@ -1,0 +1,34 @@
+"""Every feature of the server: the one tuple that commands and capabilities come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mailstack.imap.core import any_state, append, copy, fetch, login, mailboxes, search, selected, store
+from mailstack.imap.ext import (
+    rfc2177_idle, rfc2342_namespace, rfc2971_id, rfc3691_unselect, rfc4315_uidplus, rfc5161_enable, rfc5258_list,
+    rfc6851_move,
+)  # fmt: skip
+from mailstack.imap.registry import Capability, Feature, Row
+
+FEATURES: tuple[Feature, ...] = (
+    any_state.FEATURE,
+    login.FEATURE,
+    mailboxes.FEATURE,
+    append.FEATURE,
+    selected.FEATURE,
+    fetch.FEATURE,
+    search.FEATURE,
+    store.FEATURE,
+    copy.FEATURE,
+    rfc2177_idle.FEATURE,
+    rfc2342_namespace.FEATURE,
+    rfc2971_id.FEATURE,
+    rfc3691_unselect.FEATURE,
+    rfc4315_uidplus.FEATURE,
+    rfc5161_enable.FEATURE,
+    rfc5258_list.FEATURE,
+    rfc6851_move.FEATURE,
+)
+TABLE: Mapping[bytes, Row] = {row.name: row for feature in FEATURES for row in feature.commands}
+CAPABILITIES: tuple[Capability, ...] = tuple(word for feature in FEATURES for word in feature.capabilities)
