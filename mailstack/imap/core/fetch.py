@@ -52,20 +52,21 @@ async def fetch(session: ImapSession, asked: Arguments, *, by_uid: bool) -> Repl
         await session.view.mailbox.measure(uids)
     if what.needs_content:
         if what.sets_seen and not session.view.read_only:
-            await set_seen(session, uids)
+            await set_seen(session, uids, told=FetchAtt.FLAGS in what.columns)
         return await contents(session, what, uids)
     for start in range(0, len(uids), COLUMNS_AT_ONCE):
         await session.say_much(columns(session, what, uids[start : start + COLUMNS_AT_ONCE]))
     return replies.ok("FETCH completed")
 
 
-async def set_seen(session: ImapSession, uids: Sequence[int]) -> None:
-    """Reading a body marks the message as read, and the client is told."""
+async def set_seen(session: ImapSession, uids: Sequence[int], *, told: bool) -> None:
+    """Reading a body marks the message as read, and the client is told, unless its response says so."""
     mailbox = session.view.mailbox
     unseen = [uid for uid in uids if not (mailbox.flags(uid) or 0) & Flag.SEEN]
     if unseen:
         await mailbox.store_flags(unseen, FlagAction.ADD, Flags(Flag.SEEN), session.view)
-        session.view.note_flags(unseen)
+        if not told:
+            session.view.note_flags(unseen)
 
 
 def columns(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> bytes:
