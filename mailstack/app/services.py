@@ -96,7 +96,7 @@ def _imap(config: Config, listener: Listener, resources: Resources, manners: Man
     settings = ImapSettings(
         hostname=config.hostname,
         tls_available=listener.tls is TlsMode.STARTTLS,
-        allow_plaintext=manners.anybody or not config.auth.require_tls,
+        allow_plaintext_auth=manners.anybody or not config.auth.require_tls,
         max_message_size=config.limits.max_message_size,
         timeout=config.imap.timeout,
     )
@@ -115,7 +115,7 @@ def _pop3(config: Config, listener: Listener, resources: Resources, manners: Man
     settings = Pop3Settings(
         hostname=config.hostname,
         tls_available=listener.tls is TlsMode.STARTTLS,
-        allow_plaintext=manners.anybody or not config.auth.require_tls,
+        allow_plaintext_auth=manners.anybody or not config.auth.require_tls,
         timeout=config.pop3.timeout,
     )
     parts = Pop3Resources(

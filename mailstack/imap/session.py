@@ -66,7 +66,7 @@ class ImapSession:
     @property
     def may_log_in(self) -> bool:
         """Whether a password may come on this connection now."""
-        return self.settings.allow_plaintext or self.connection.tls is not None
+        return self.settings.allow_plaintext_auth or self.connection.tls is not None
 
     def say(self, octets: bytes) -> None:
         """Queue an untagged response or a continuation."""

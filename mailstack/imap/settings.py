@@ -14,7 +14,7 @@ class ImapSettings:
     hostname: str
     tls_available: bool = False
     """Whether STARTTLS may be offered."""
-    allow_plaintext: bool = False
+    allow_plaintext_auth: bool = False
     """Whether a password may come without TLS."""
     max_message_size: int = 50 * 1024 * 1024
     timeout: float = 1800.0

@@ -85,7 +85,7 @@ async def capa(session: Pop3Session, _: None) -> None:
 
 
 def may_log_in(session: Pop3Session) -> bool:
-    return session.settings.allow_plaintext or session.connection.tls is not None
+    return session.settings.allow_plaintext_auth or session.connection.tls is not None
 
 
 def demand_tls(session: Pop3Session) -> bool:

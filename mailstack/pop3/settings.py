@@ -14,7 +14,7 @@ class Pop3Settings:
     hostname: str
     tls_available: bool = False
     """Whether STLS may be offered."""
-    allow_plaintext: bool = False
+    allow_plaintext_auth: bool = False
     """Whether a password may come without TLS."""
     timeout: float = 600.0
     """RFC 1939 §3: at least ten minutes."""
