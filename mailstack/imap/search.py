@@ -39,7 +39,7 @@ from mailstack.mail import mime, transfer, words
 from mailstack.mail.header import block, body_start, unfold, values
 from mailstack.ports import FIRST_KEYWORD, MEMORY_LIMIT, Octets
 
-WINDOW = 64 * 1024
+WINDOW = MEMORY_LIMIT
 """Octets of an encoded text part that are decoded at a time."""
 
 

@@ -58,7 +58,9 @@ def is_charset(name: str) -> bool:
     if name.lower().replace("-", "_") in _NOT_CHARSETS:
         return False
     try:
-        b"".decode(name)
+        b" ".decode(name)
+    except UnicodeError:
+        return True
     except (LookupError, ValueError):
         return False
     return True
