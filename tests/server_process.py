@@ -63,6 +63,11 @@ class Server:
     def data(self) -> Path:
         return Path(self.services["data"])
 
+    @property
+    def ca(self) -> Path:
+        """The certificate that clients have to trust."""
+        return Path(self.services["ca"])
+
     def port(self, service: str) -> int:
         return int(self.services[service]["port"])
 

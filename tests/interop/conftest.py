@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -71,7 +72,7 @@ class Client:
         os.close(terminal)
         try:
             output = b""
-            while True:
+            while select.select([controller], [], [], CLIENT_LIMIT)[0]:
                 try:
                     piece = os.read(controller, 65536)
                 except OSError:
@@ -79,6 +80,8 @@ class Client:
                 if not piece:
                     break
                 output += piece
+            else:
+                raise AssertionError("it waits for an answer:\n" + output.decode("utf-8", "replace"))
             assert process.wait(CLIENT_LIMIT) == 0, output.decode("utf-8", "replace")
         finally:
             if process.poll() is None:

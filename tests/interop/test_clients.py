@@ -198,13 +198,14 @@ def test_fetchmail(server: Server, client: Any, protocol: str) -> None:
 
 @pytest.mark.needs("mutt")
 class TestMutt:
-    COMMON = "set ssl_starttls=no\nset ssl_verify_host=no\nset ssl_verify_dates=no\nset header_cache=\n"
+    def common(self, server: Server) -> str:
+        return f"set certificate_file={server.ca}\nset ssl_ca_certificates_file={server.ca}\nset header_cache=\n"
 
     def test_sends(self, server: Server, client: Any) -> None:
         url = f"smtp://mutt%40example.org@127.0.0.1:{server.port('submission')}/"
         rc = client.write(
             "muttrc",
-            f"{self.COMMON}set smtp_url={url}\nset smtp_pass=x\nset smtp_authenticators='plain'\n"
+            f"{self.common(server)}set smtp_url={url}\nset smtp_pass=x\nset smtp_authenticators='plain'\n"
             "set from=mutt@example.org\nset copy=no\nset use_from=yes\n",
         )
         client.run("mutt", "-F", str(rc), "-s", "from mutt", "--", "to-mutt@example.org", stdin=b"Hello.\n")
@@ -214,11 +215,12 @@ class TestMutt:
         for number in range(3):
             send_message(server, "mutt@example.org", message(f"number {number}"))
         out = client.home / "out"
+        keys = "<next-entry>".join([f"<copy-message>{out}<enter>"] * 3)
         rc = client.write(
             "muttrc",
-            f"{self.COMMON}set imap_user=mutt@example.org\nset imap_pass=x\nset mbox_type=mbox\nset confirmcreate=no\n"
+            f"{self.common(server)}set imap_user=mutt@example.org\nset imap_pass=x\nset mbox_type=mbox\nset confirmcreate=no\n"
             "set confirmappend=no\nset sleep_time=0\nset quit=yes\nset move=no\nset wait_key=no\n"
-            f"push '<tag-pattern>~A<enter><tag-prefix><copy-message>{out}<enter><quit>'\n",
+            f"push '{keys}<quit>'\n",
         )
         folder = f"imap://127.0.0.1:{server.port('imap')}/INBOX"
         client.run_in_terminal("mutt", "-n", "-F", str(rc), "-f", folder)

@@ -1,0 +1,152 @@
+"""Accounts and aliases on disk: all SQL about them, in a portable form. Blocking.
+
+Several processes may have the file open: the server reads while the command line writes."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailstack.ports import AccountName
+
+BUSY = 10.0
+"""Seconds to wait for another process that writes."""
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS accounts (name TEXT PRIMARY KEY, password_hash TEXT NOT NULL, created REAL NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS aliases (address TEXT NOT NULL, target TEXT NOT NULL, PRIMARY KEY (address, target))",
+)
+
+
+class AccountsError(Exception):
+    """The accounts cannot be changed so; the message says why, for the one who asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAccount:
+    """One account. `created` in seconds since the epoch."""
+
+    name: AccountName
+    password_hash: str
+    created: float
+
+
+class AccountDatabase:
+    """The file. Made when it is not there. Raises: AccountsError, from every method, when the file
+    cannot be read or written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._errors():
+            self._connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
+            path.chmod(0o600)
+            for statement in _SCHEMA:
+                self._connection.execute(statement)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def version(self) -> int:
+        """Another number after another connection has written; some microseconds."""
+        with self._errors():
+            row = self._connection.execute("PRAGMA data_version").fetchone()
+        return int(row[0])
+
+    def account(self, name: str) -> StoredAccount | None:
+        """The account of this name, in any case of letters."""
+        with self._errors():
+            row = self._connection.execute(
+                "SELECT name, password_hash, created FROM accounts WHERE name = ?", (name.lower(),)
+            ).fetchone()
+        return StoredAccount(AccountName(row[0]), row[1], row[2]) if row else None
+
+    def accounts(self) -> Sequence[StoredAccount]:
+        """All of them by name."""
+        with self._errors():
+            rows = self._connection.execute("SELECT name, password_hash, created FROM accounts ORDER BY name")
+            return [StoredAccount(AccountName(name), digest, created) for name, digest, created in rows]
+
+    def add_account(self, name: str, password_hash: str) -> None:
+        """Raises: AccountsError if it exists."""
+        if self.account(name) is not None:
+            raise AccountsError(f"{name.lower()} exists already")
+        with self._errors():
+            self._connection.execute(
+                "INSERT INTO accounts (name, password_hash, created) VALUES (?, ?, ?)",
+                (name.lower(), password_hash, time.time()),
+            )
+
+    def add_accounts(self, names: Sequence[str], password_hash: str) -> None:
+        """Many at once, with one password; all or none. Raises: AccountsError if one exists."""
+        now = time.time()
+        with self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._connection.executemany(
+                    "INSERT INTO accounts (name, password_hash, created) VALUES (?, ?, ?)",
+                    [(name.lower(), password_hash, now) for name in names],
+                )
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def set_password(self, name: str, password_hash: str) -> None:
+        """Raises: AccountsError if there is no such account."""
+        with self._errors():
+            done = self._connection.execute(
+                "UPDATE accounts SET password_hash = ? WHERE name = ?", (password_hash, name.lower())
+            )
+        if not done.rowcount:
+            raise AccountsError(f"there is no account {name.lower()}")
+
+    def remove_account(self, name: str) -> None:
+        """The login only; the mail stays where it is. Raises: AccountsError if there is none."""
+        with self._errors():
+            done = self._connection.execute("DELETE FROM accounts WHERE name = ?", (name.lower(),))
+        if not done.rowcount:
+            raise AccountsError(f"there is no account {name.lower()}")
+
+    def aliases(self) -> dict[str, list[str]]:
+        """Address → where its mail goes. "@domain" is the catch-all of the domain."""
+        found: dict[str, list[str]] = {}
+        with self._errors():
+            for address, target in self._connection.execute(
+                "SELECT address, target FROM aliases ORDER BY address, target"
+            ):
+                found.setdefault(address, []).append(target)
+        return found
+
+    def add_alias(self, address: str, target: str) -> None:
+        """Raises: AccountsError if it exists."""
+        with self._errors():
+            known = self._connection.execute(
+                "SELECT 1 FROM aliases WHERE address = ? AND target = ?", (address.lower(), target.lower())
+            ).fetchone()
+            if known:
+                raise AccountsError(f"{address.lower()} leads to {target.lower()} already")
+            self._connection.execute(
+                "INSERT INTO aliases (address, target) VALUES (?, ?)", (address.lower(), target.lower())
+            )
+
+    def remove_alias(self, address: str, target: str | None = None) -> None:
+        """One target, or all of them. Raises: AccountsError if there is no such alias."""
+        with self._errors():
+            if target is None:
+                done = self._connection.execute("DELETE FROM aliases WHERE address = ?", (address.lower(),))
+            else:
+                done = self._connection.execute(
+                    "DELETE FROM aliases WHERE address = ? AND target = ?", (address.lower(), target.lower())
+                )
+        if not done.rowcount:
+            raise AccountsError(f"there is no such alias {address.lower()}")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise AccountsError(f"accounts database {self.path}: {error}") from error

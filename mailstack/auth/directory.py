@@ -1,0 +1,91 @@
+"""Who receives what: accounts, aliases, catch-all, plus-addressing. Implements `ports.Directory`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mailstack.auth.database import AccountDatabase, AccountsError
+from mailstack.config.sections import Domain
+from mailstack.errors import Problem, Refused
+from mailstack.mail.address import Address
+from mailstack.ports import AccountName, Local, Remote
+
+MAX_ALIAS_DEPTH = 10
+"""Aliases that lead to aliases."""
+MAX_TARGETS = 1000
+"""Accounts that one address may lead to."""
+
+
+class StoredDirectory:
+    """The domains of the configuration over the accounts database, which is read into memory and read
+    again when another process has written to it."""
+
+    def __init__(self, database: AccountDatabase, domains: Iterable[Domain]) -> None:
+        self._database = database
+        self._domains: dict[str, Domain] = {}
+        for domain in domains:
+            self._domains[domain.name.lower()] = domain
+            self._domains[_ascii(domain.name)] = domain
+        self._version = -1
+        self._accounts: frozenset[str] = frozenset()
+        self._aliases: dict[str, list[str]] = {}
+
+    async def route(self, address: Address) -> Local | Remote:
+        self._refresh()
+        domain = self._domains.get(address.domain.lower())
+        if domain is None and not address.domain:
+            domain = next(iter(self._domains.values()), None)  # <Postmaster>
+        if domain is None:
+            return Remote(address.domain)
+        found = self._resolve(address.local_part.lower(), domain)
+        if not found:
+            raise Refused(Problem.NO_SUCH_RECIPIENT, str(address))
+        return Local(tuple(AccountName(name) for name in found))
+
+    async def may_send_as(self, account: AccountName, sender: Address) -> bool:
+        self._refresh()
+        domain = self._domains.get(sender.domain.lower())
+        return domain is not None and account in self._resolve(sender.local_part.lower(), domain, catch_all=False)
+
+    def _refresh(self) -> None:
+        try:
+            version = self._database.version()
+            if version != self._version:
+                self._accounts = frozenset(account.name for account in self._database.accounts())
+                self._aliases = self._database.aliases()
+                self._version = version
+        except AccountsError as error:
+            raise Refused(Problem.STORE_UNAVAILABLE, str(error)) from error
+
+    def _resolve(self, local: str, domain: Domain, *, catch_all: bool = True) -> list[str]:
+        names = [f"{local}@{domain.name}"]
+        if domain.plus_delimiter and domain.plus_delimiter in local[1:]:
+            names.append(f"{local[: local.index(domain.plus_delimiter, 1)]}@{domain.name}")
+        if local == "postmaster" and domain.postmaster:
+            names.append(domain.postmaster)
+        if catch_all:
+            names.append(f"@{domain.name}")
+            if domain.catch_all:
+                names.append(domain.catch_all)
+        for name in names:
+            found: dict[str, None] = {}
+            self._follow(name.lower(), found, 0)
+            if found:
+                return list(found)
+        return []
+
+    def _follow(self, name: str, found: dict[str, None], depth: int) -> None:
+        if depth > MAX_ALIAS_DEPTH or len(found) >= MAX_TARGETS:
+            return
+        if name in self._accounts:
+            found[name] = None
+        for target in self._aliases.get(name, ()):
+            if target != name:
+                self._follow(target, found, depth + 1)
+
+
+def _ascii(name: str) -> str:
+    try:
+        return name.lower().encode("idna").decode("ascii")
+    except UnicodeError:
+        return name.lower()
