@@ -209,6 +209,6 @@ def send_message(server: Server, recipient: str, octets: bytes, sender: str = "s
         stuffed = octets.replace(b"\r\n.", b"\r\n..")
         if stuffed.startswith(b"."):
             stuffed = b"." + stuffed
-        client.send(stuffed + (b"" if stuffed.endswith(b"\r\n") else b"\r\n") + b".\r\n")
+        client.send(stuffed + (b"" if not stuffed or stuffed.endswith(b"\r\n") else b"\r\n") + b".\r\n")
         client.reply(b"250")
         client.smtp(b"QUIT", b"221")

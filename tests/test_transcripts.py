@@ -9,15 +9,35 @@ from transcript_sessions import factory
 from transcripts import Fakes, FakeSession, FakeWorld, ScriptError, matcher, parse, play, transcripts, unescape
 
 from mailstack.errors import SessionEnded
+from mailstack.store.api import Store
+from mailstack.store.workers import InlineWorkers
 from mailstack.testing.connection import MemoryConnection
 
 
-@pytest.mark.parametrize("path", transcripts(), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def named(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+@pytest.mark.parametrize("path", transcripts(), ids=named)
 def test_transcript_over_fakes(path: Path) -> None:
     script = parse(path)
     if script.only == "server":
         pytest.skip("needs a real server")
     play(script, FakeWorld(script, factory(script.protocol, script.settings)))
+
+
+@pytest.mark.parametrize("path", transcripts(), ids=named)
+def test_transcript_over_a_maildir(path: Path, tmp_path: Path) -> None:
+    script = parse(path)
+    if script.only == "server":
+        pytest.skip("needs a real server")
+    world = FakeWorld(script, factory(script.protocol, script.settings))
+    store = Store(tmp_path, InlineWorkers(), world.fakes.log)
+    world.use_store(store, store.spool)
+    try:
+        play(script, world)
+    finally:
+        store.close()
 
 
 class Parrot:

@@ -16,14 +16,25 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from mailstack.mail.address import Address
-from mailstack.ports import AccountName, Delivery, Flag, Flags, Peer
+from mailstack.ports import (
+    AccountName,
+    AccountStore,
+    Blob,
+    Delivery,
+    Flag,
+    Flags,
+    MailStore,
+    NewMessage,
+    Peer,
+    Spool,
+)
 from mailstack.testing.accounts import MemoryAccounts, MemoryDirectory
 from mailstack.testing.clock import ManualClock
 from mailstack.testing.connection import MemoryConnection
 from mailstack.testing.counters import MemoryCounters
 from mailstack.testing.log import RecordingLog
 from mailstack.testing.outbound import MemoryOutbound
-from mailstack.testing.store import MemoryBlob, MemorySpool, MemoryStore
+from mailstack.testing.store import MemorySpool, MemoryStore
 
 SCRIPTS = Path(__file__).parent / "scripts"
 PROTOCOLS = ("smtp", "submission", "imap", "pop3")
@@ -389,8 +400,8 @@ class Fakes:
     """Everything that a session may want, in memory."""
 
     script: Transcript
-    store: MemoryStore = field(default_factory=MemoryStore)
-    spool: MemorySpool = field(default_factory=MemorySpool)
+    store: MailStore = field(default_factory=MemoryStore)
+    spool: Spool = field(default_factory=MemorySpool)
     outbound: MemoryOutbound = field(default_factory=MemoryOutbound)
     log: RecordingLog = field(default_factory=RecordingLog)
     clock: ManualClock = field(default_factory=ManualClock)
@@ -415,6 +426,20 @@ class FakeWorld:
         self._session = session
         self._links: list[FakeLink] = []
 
+    def use_store(self, store: MailStore, spool: Spool) -> None:
+        """Play over another store than the one in memory; it must never wait."""
+        self.fakes.store, self.fakes.spool = store, spool
+
+    def account(self, user: str) -> AccountStore:
+        account: AccountStore = result(self.fakes.store.account(AccountName(user)))
+        return account
+
+    def blob(self, octets: bytes) -> Blob:
+        sink = self.fakes.spool.sink()
+        result(sink.write(octets))
+        blob: Blob = result(sink.finish())
+        return blob
+
     def connect(self) -> FakeLink:
         connection = MemoryConnection(f"c{len(self._links) + 1}", Peer(self.script.peer, 40000 + len(self._links)))
         link = FakeLink(connection)
@@ -423,19 +448,22 @@ class FakeWorld:
         return link
 
     def make_mailbox(self, user: str, mailbox: str) -> None:
-        store = self.fakes.store.of(user)
-        if mailbox not in store.boxes:
-            result(store.create(mailbox))
+        account = self.account(user)
+        if all(entry.name != mailbox for entry in result(account.mailboxes())):
+            result(account.create(mailbox))
 
     def put(self, user: str, mailbox: str, flags: Flags, octets: bytes) -> None:
-        self.fakes.store.put(user, octets, mailbox, flags)
+        blob = self.blob(octets)
+        result(self.account(user).append(mailbox, [NewMessage(blob, flags)]))
+        blob.discard()
 
     def deliver(self, address: str, octets: bytes) -> None:
         local, _, domain = address.rpartition("@")
         route = result(self.fakes.directory.route(Address(local, domain)))
-        blob = MemoryBlob(octets)
+        blob = self.blob(octets)
         deliveries = [Delivery(AccountName(account), route.mailbox, b"") for account in route.accounts]
         answers = result(self.fakes.store.deliver(blob, deliveries))
+        blob.discard()
         assert not any(answers), answers
 
     def event(self, word: str, link: Link) -> None:
@@ -453,7 +481,8 @@ class FakeWorld:
     def finish(self) -> None:
         failures = [f"{line.what}: {line.error!r}" for line in self.fakes.log.failures]
         assert not failures or self.script.settings.get("failures") == "expected", failures
-        assert not self.fakes.spool.leaks, f"{self.fakes.spool.leaks} blobs or sinks were not discarded"
+        leaks = getattr(self.fakes.spool, "leaks", 0)
+        assert not leaks, f"{leaks} blobs or sinks were not discarded"
         for link in self._links:
             assert link.over, f"the session of {link.connection.id} did not return when the peer was gone"
 

@@ -6,3 +6,14 @@ listening.py    sockets: bound here, or passed by systemd
 development.py  the configuration of the development mode, and its start
 production.py   `mailstack serve`
 """
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def serve(config_path: Path, ready_file: Path | None) -> int:
+    """Run production until told to stop; the exit status. Imports the reactor."""
+    from mailstack.app.production import serve as run
+
+    return run(config_path, ready_file)

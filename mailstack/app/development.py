@@ -15,8 +15,18 @@ from mailstack.app.run import run as run_until_stopped
 from mailstack.app.server import CannotUseData, Server, compose, open_sockets, use_data
 from mailstack.app.services import Manners
 from mailstack.auth.anyone import AnyAccounts, AnyDirectory
-from mailstack.config.sections import Auth, Certificate, Config, Domain, Limits, Listener, ServiceName, Tls, usual_tls
-from mailstack.config.sections import USUAL_PORTS
+from mailstack.config.sections import (
+    USUAL_PORTS,
+    Auth,
+    Certificate,
+    Config,
+    Domain,
+    Limits,
+    Listener,
+    ServiceName,
+    Tls,
+    usual_tls,
+)
 from mailstack.net.certificates import CERTIFICATE, KEY, usable, write_self_signed
 from mailstack.observe.log import FORMATS, Level, StructuredLog
 from mailstack.observe.twisted_log import capture

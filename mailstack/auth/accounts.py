@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-
 from mailstack.auth import passwords
 from mailstack.auth.database import AccountDatabase, AccountsError
 from mailstack.auth.limits import LoginLimits

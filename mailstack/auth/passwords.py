@@ -68,7 +68,7 @@ def _verify_imported(bare: str, octets: bytes) -> bool:
         if kind in ("2a", "2b", "2y"):
             import bcrypt  # type: ignore[import-not-found,unused-ignore]
 
-            return bcrypt.checkpw(octets[:72], bare.encode("ascii"))
+            return bool(bcrypt.checkpw(octets[:72], bare.encode("ascii")))
         if kind in ("5$", "6$"):
             from passlib.hash import sha256_crypt, sha512_crypt  # type: ignore[import-untyped,import-not-found,unused-ignore]
 

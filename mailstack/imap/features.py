@@ -6,7 +6,13 @@ from collections.abc import Mapping
 
 from mailstack.imap.core import any_state, append, copy, fetch, login, mailboxes, search, selected, store
 from mailstack.imap.ext import (
-    rfc2177_idle, rfc2342_namespace, rfc2971_id, rfc3691_unselect, rfc4315_uidplus, rfc5161_enable, rfc5258_list,
+    rfc2177_idle,
+    rfc2342_namespace,
+    rfc2971_id,
+    rfc3691_unselect,
+    rfc4315_uidplus,
+    rfc5161_enable,
+    rfc5258_list,
     rfc6851_move,
 )  # fmt: skip
 from mailstack.imap.registry import Capability, Feature, Row

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mailstack.errors import (
-    BadSyntax, ConnectionClosed, FramingLost, IdleTimeout, Problem, Refused, SessionEnded, ShuttingDown,
+    BadSyntax,
+    ConnectionClosed,
+    FramingLost,
+    IdleTimeout,
+    Problem,
+    Refused,
+    SessionEnded,
+    ShuttingDown,
 )  # fmt: skip
 from mailstack.imap import replies
 from mailstack.imap.registry import Row, State

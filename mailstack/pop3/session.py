@@ -7,7 +7,14 @@ from enum import Enum
 
 from mailstack.auth.sasl import Credentials
 from mailstack.errors import (
-    BadSyntax, ConnectionClosed, FramingLost, IdleTimeout, Problem, Refused, SessionEnded, ShuttingDown,
+    BadSyntax,
+    ConnectionClosed,
+    FramingLost,
+    IdleTimeout,
+    Problem,
+    Refused,
+    SessionEnded,
+    ShuttingDown,
 )  # fmt: skip
 from mailstack.pop3 import replies
 from mailstack.pop3.settings import Pop3Resources, Pop3Settings

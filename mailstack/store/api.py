@@ -12,8 +12,19 @@ from twisted.internet.defer import Deferred
 
 from mailstack.errors import Problem, Refused
 from mailstack.ports import (
-    AccountName, Appended, Blob, Copied, Delivery, Flag, Log, MailboxEntry, MailboxGone, MailboxListener,
-    MailboxStatus, NewMessage, Uid,
+    AccountName,
+    Appended,
+    Blob,
+    Copied,
+    Delivery,
+    Flag,
+    Log,
+    MailboxEntry,
+    MailboxGone,
+    MailboxListener,
+    MailboxStatus,
+    NewMessage,
+    Uid,
 )  # fmt: skip
 from mailstack.store.hub import Hub
 from mailstack.store.mailbox import OpenMailbox

@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mailstack.errors import Problem, Refused
 from mailstack.ports import (
-    Added, Change, Copied, Expunged, FlagAction, Flags, FlagsChanged, MailboxGone, MailboxListener, Octets, Uid,
+    Added,
+    Change,
+    Copied,
+    Expunged,
+    FlagAction,
+    Flags,
+    FlagsChanged,
+    MailboxGone,
+    MailboxListener,
+    Octets,
+    Uid,
 )  # fmt: skip
 from mailstack.store.maildir import change, names
 from mailstack.store.maildir.sync import Differences, FolderFiles
@@ -122,10 +132,13 @@ class OpenMailbox:
         wanted = [uid for uid in uids if uid in self._flags and (uid not in self._dates or uid not in self._sizes)]
         for start in range(0, len(wanted), MEASURED_AT_ONCE):
             piece = wanted[start : start + MEASURED_AT_ONCE]
-            for uid, size, date in await self._run(lambda: [self._measured(uid) for uid in piece]):  # noqa: B023
+            for uid, size, date in await self._run(partial(self._measure_all, piece)):
                 if uid in self._flags and size >= 0:
                     self._sizes[uid] = size
                     self._dates[uid] = date
+
+    def _measure_all(self, uids: Sequence[int]) -> list[tuple[int, int, float]]:
+        return [self._measured(uid) for uid in uids]
 
     def _measured(self, uid: int) -> tuple[int, int, float]:
         path = self.files.path_of(uid)

@@ -55,10 +55,13 @@ class MemoryBlob:
 
 
 def octets_of(blob: Blob) -> bytes:
-    """What a MemoryBlob holds; it must not have been discarded."""
-    assert isinstance(blob, MemoryBlob), f"not a MemoryBlob: {blob!r}"
-    assert not blob.discarded, "the blob is discarded already"
-    return blob.octets
+    """What a blob holds: a MemoryBlob that was not discarded, or a small one of the real spool."""
+    if isinstance(blob, MemoryBlob):
+        assert not blob.discarded, "the blob is discarded already"
+        return blob.octets
+    octets = b"".join(getattr(blob, "chunks", ()))
+    assert len(octets) == blob.size, f"not in memory: {blob!r}"
+    return octets
 
 
 class MemorySink:

@@ -6,7 +6,14 @@ import re
 
 from mailstack.imap.wire.cursor import Cursor, astring, number, sp
 from mailstack.imap.wire.values import (
-    BinarySection, BinarySize, BodySection, FetchAtt, FetchItem, Partial, Section, SectionText,
+    BinarySection,
+    BinarySize,
+    BodySection,
+    FetchAtt,
+    FetchItem,
+    Partial,
+    Section,
+    SectionText,
 )  # fmt: skip
 
 MAX_HEADER_LIST = 500

@@ -9,8 +9,25 @@ from dataclasses import dataclass
 from mailstack.errors import Problem, Refused
 from mailstack.imap.wire.cursor import Cursor, astring, atom, date_, number, sequence_set, sp
 from mailstack.imap.wire.values import (
-    All, And, BodyHas, DateOrder, HasFlag, HasKeyword, HeaderHas, InSequence, InternalDay, InUids, IsRecent, Larger,
-    Not, Or, SearchKey, SentDay, SequenceSet, Smaller, TextHas,
+    All,
+    And,
+    BodyHas,
+    DateOrder,
+    HasFlag,
+    HasKeyword,
+    HeaderHas,
+    InSequence,
+    InternalDay,
+    InUids,
+    IsRecent,
+    Larger,
+    Not,
+    Or,
+    SearchKey,
+    SentDay,
+    SequenceSet,
+    Smaller,
+    TextHas,
 )  # fmt: skip
 from mailstack.ports import Flag
 
