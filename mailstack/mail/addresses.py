@@ -32,8 +32,9 @@ _SIMPLE = re.compile(
     rb"(?:(?:\"([^\"\\\x00]*)\"|([^\"\\\x00()<>@,:;\[\]]*?))[ \t]*<([^\"\\\x00-\x20()<>@,:;\[\]]+)@([A-Za-z0-9.\-]+)>"
     rb"|([^\"\\\x00-\x20()<>@,:;\[\]]+)@([A-Za-z0-9.\-]+))"
 )
+# An unended string takes the rest, a lone backslash included: tried once, not again from every octet.
 _TOKEN = re.compile(
-    rb"[ \t\r\n]+|\"(?P<quoted>(?:[^\"\\]|\\.)*+)(?:\"|\Z)|(?P<literal>\[(?:[^\]\\\[]|\\.)*+(?:\]|\Z))"
+    rb"[ \t\r\n]+|\"(?P<quoted>(?:[^\"\\]|\\.)*+)(?:\"|\\?\Z)|(?P<literal>\[(?:[^\]\\\[]|\\.)*+(?:\]|\\?\Z))"
     rb"|(?P<special>[()<>@,:;\]\"\\])|(?P<atom>[^ \t\r\n()<>@,:;\[\]\"\\]+)",
     re.DOTALL,
 )

@@ -17,6 +17,9 @@ MAX_DEPTH = 50
 """How deep parts lie in one another at most; ours. Real mail that was forwarded often has some 20."""
 MAX_PARTS = 10_000
 """Parts of one message at most, as Dovecot has it; what follows belongs to the last one."""
+MAX_NEAR_DELIMITERS = 100_000
+"""Lines of one message that begin like a delimiter and are none; ours. Boundaries that begin alike could
+else make every level look at every line. What follows has no delimiters any more."""
 MAX_BOUNDARY = 256
 """Octets of a boundary; RFC 2046 §5.1.1 allows 70, some senders take more."""
 MAX_PADDING = 1024
@@ -86,6 +89,7 @@ class _Scan:
     def __init__(self, octets: Findable) -> None:
         self._octets = octets
         self._left = MAX_PARTS
+        self._near_left = MAX_NEAR_DELIMITERS
 
     def part(self, start: int, end: int, depth: int, default: tuple[bytes, bytes]) -> Part:
         octets = self._octets
@@ -129,6 +133,9 @@ class _Scan:
         while at >= 0:
             after, closes = self._after(at + len(delimiter), end)
             if after < 0:
+                self._near_left -= 1
+                if self._near_left <= 0:
+                    break
                 at = octets.find(delimiter, at + 2, end)
                 continue
             if start >= 0:

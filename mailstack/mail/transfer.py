@@ -7,7 +7,7 @@ import re
 from typing import Protocol
 
 _NON_BASE64 = re.compile(rb"[^A-Za-z0-9+/=]+")
-_TRAILING_SPACE = re.compile(rb"[ \t]+(?=\r?\n)")
+_TRAILING_SPACE = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n)")
 
 
 class Decoder(Protocol):

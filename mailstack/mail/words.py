@@ -120,7 +120,7 @@ Parameters = tuple[tuple[bytes, bytes], ...]
 
 # parameter = attribute "=" value ; value = token / quoted-string  ; RFC 2045 §5.1, and what real mail does
 _PARAMETER = re.compile(
-    rb";[ \t\r\n;]*+([^\x00-\x20=;\"]++)[ \t\r\n]*+=[ \t\r\n]*+(?:\"((?:[^\"\\]|\\.)*+)(?:\"|\Z)|([^;]*+))", re.DOTALL
+    rb";[ \t\r\n]*+([^\x00-\x20=;\"]++)[ \t\r\n]*+=[ \t\r\n]*+(?:\"((?:[^\"\\]|\\.)*+)(?:\"|\\?\Z)|([^;]*+))", re.DOTALL
 )
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 # attribute *section* of RFC 2231 §3 and §4: name*0, name*0*, name*

@@ -131,6 +131,12 @@ def test_the_number_of_parts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     assert part.children[-1].end == len(data)
 
 
+def test_lines_like_delimiters_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mime, "MAX_NEAR_DELIMITERS", 3)
+    assert len(mime.scan(mixed(b"b", b"\r\n--bx\r\n--by", TEXT)).children) == 2
+    assert len(mime.scan(mixed(b"b", b"\r\n--bx\r\n--by\r\n--bz", TEXT)).children) == 1
+
+
 @pytest.mark.parametrize("value", [b"", b"text", b"/", b"; charset=x", b"multipart", b"\xff/\xff"])
 def test_an_odd_content_type_is_plain_text(value: bytes) -> None:
     part = mime.scan(b"Content-Type: %b\r\n\r\nx" % value)

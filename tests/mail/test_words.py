@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,6 +63,15 @@ def test_the_extended_form_of_a_parameter_wins() -> None:
     params = words.parameters(b"a/b; filename=x; filename*=iso-8859-1''%e4.txt")
     assert words.parameter(params, b"filename") == "ä.txt"
     assert words.parameter(params, b"name") == ""
+
+
+@pytest.mark.parametrize("hostile", [b";", b"; ", b';a="\\', b";a", b"a", b" ", b'"', b"=?", b"=?a?q?", b"=?a?q?b?= "])
+def test_long_values_take_linear_time(hostile: bytes) -> None:
+    value = b"a/b;" + hostile * (words.MAX_VALUE // len(hostile))
+    began = time.process_time()
+    words.parameters(value)
+    words.decode_words(value)
+    assert time.process_time() - began < 1  # some 20 ms; quadratic time is 5 s and more
 
 
 @given(st.binary())
