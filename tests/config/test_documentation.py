@@ -1,0 +1,44 @@
+"""Every key of the configuration is in the reference and in the example, and the example is one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from mailstack.config import sections
+from mailstack.config.load import load
+from mailstack.net.certificates import write_self_signed
+
+ROOT = Path(__file__).parents[2]
+SECTIONS = ("Config", "Domain", "Listener", "Certificate", "Limits", "Auth", "Smtp", "Imap", "Pop3", "Log", "Metrics")
+KEYS = [(name, field.name) for name in SECTIONS for field in dataclasses.fields(getattr(sections, name))]
+TABLES = {"tls", "limits", "auth", "smtp", "imap", "pop3", "log", "metrics"}
+
+
+@pytest.mark.parametrize(("section", "key"), KEYS)
+def test_every_key_is_documented(section: str, key: str) -> None:
+    reference = (ROOT / "docs/configuration.md").read_text()
+    example = (ROOT / "etc/mailstack.toml").read_text()
+    if section == "Config" and key in TABLES | {"domains", "listeners"}:
+        assert f"[{key}" in reference
+        assert f"[{key}" in example
+    else:
+        assert f"| `{key}` |" in reference
+        assert f"\n{key} = " in example or f"\n# {key} = " in example or f"\n# {key} is not set" in example
+
+
+def test_the_example_loads_and_has_the_defaults(tmp_path: Path) -> None:
+    cert, _ = write_self_signed(tmp_path, ["mail.example.org"])
+    text = (ROOT / "etc/mailstack.toml").read_text().replace("/etc/mailstack/tls", str(cert.parent))
+    plain, full = tmp_path / "plain.toml", tmp_path / "full.toml"
+    plain.write_text(text)
+    lines = [
+        line[2:] if line.startswith("# ") and " = " in line and line[2].islower() else line
+        for line in text.splitlines()
+    ]
+    kept = [line for line in lines if not line.startswith("A line that")]
+    full.write_text("\n".join(kept))
+    shown, spelled = load(plain), load(full)
+    assert dataclasses.replace(spelled, metrics=shown.metrics) == shown
