@@ -8,8 +8,8 @@ import re
 from datetime import UTC, date, datetime, timedelta, timezone
 
 from mailstack.errors import BadSyntax
-from mailstack.imap.wire.mailbox_name import from_modified_utf7
 from mailstack.imap.wire.values import STAR, SequenceSet
+from mailstack.mail.mailbox_name import from_modified_utf7
 from mailstack.ports import Flag, Flags
 
 MAX_RANGES = 20_000

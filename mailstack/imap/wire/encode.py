@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from datetime import date
 from functools import lru_cache
 
-from mailstack.imap.wire.mailbox_name import to_modified_utf7
 from mailstack.mail.addresses import ListedAddress
 from mailstack.mail.envelope import envelope
 from mailstack.mail.header import Findable, block
+from mailstack.mail.mailbox_name import to_modified_utf7
 from mailstack.mail.mime import Part
 from mailstack.mail.words import Parameters
 from mailstack.ports import FIRST_KEYWORD, Flag

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mailstack.errors import Problem, Refused
-from mailstack.imap.wire.mailbox_name import from_modified_utf7, to_modified_utf7
+from mailstack.mail.mailbox_name import from_modified_utf7, to_modified_utf7
 from mailstack.store.maildir import layout
 from mailstack.store.maildir.layout import DELIMITER, INBOX, Folder, replace_file, sync_directory
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mailstack.errors import Problem, Refused
-from mailstack.imap.wire.mailbox_name import from_modified_utf7, to_modified_utf7
+from mailstack.mail.mailbox_name import from_modified_utf7, to_modified_utf7
 
 DELIMITER = "/"
 INBOX = "INBOX"
