@@ -28,13 +28,16 @@ class NotStarted(AssertionError):
 class Server:
     """`mailstack dev` (or other arguments) as a process. A context manager."""
 
-    def __init__(self, directory: Path, arguments: Sequence[str] = (), **environment: str) -> None:
+    def __init__(
+        self, directory: Path, arguments: Sequence[str] = (), prefix: Sequence[str] = (), **environment: str
+    ) -> None:
         self.directory = directory
         self.log = directory / "server.log"
         self.ready_file = directory / "ready.json"
         self.ready_file.unlink(missing_ok=True)
         standard = ("dev", "--data", str(directory / "data"), "--ports", "0")
-        command = [sys.executable, "-m", "mailstack", *(arguments or standard), "--ready-file", str(self.ready_file)]
+        program = [*prefix, sys.executable, "-m", "mailstack"]
+        command = [*program, *(arguments or standard), "--ready-file", str(self.ready_file)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=REPOSITORY, env={**os.environ, **environment}
@@ -58,6 +61,21 @@ class Server:
         except subprocess.TimeoutExpired:
             return False
         return True
+
+    def wait_log(self, text: str, log: Path | None = None) -> str:
+        """The first line of the log that has `text`, once it is there. Raises: AssertionError."""
+        end = time.monotonic() + START_LIMIT
+        while True:
+            path = log or self.log
+            lines = path.read_text().splitlines() if path.exists() else []
+            if found := [line for line in lines if text in line]:
+                return found[0]
+            if self.exited_within(POLL) or time.monotonic() > end:
+                raise AssertionError(f"no {text!r} in the log:\n" + "\n".join(lines[-30:]))
+
+    def hang_up(self) -> None:
+        """SIGHUP."""
+        self.process.send_signal(signal.SIGHUP)
 
     @property
     def data(self) -> Path:

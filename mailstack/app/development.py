@@ -28,7 +28,7 @@ from mailstack.config.sections import (
     usual_tls,
 )
 from mailstack.net.certificates import CERTIFICATE, KEY, usable, write_self_signed
-from mailstack.observe.log import FORMATS, Level, StructuredLog
+from mailstack.observe.log import FORMATS, Level, StructuredLog, Target
 from mailstack.observe.twisted_log import capture
 from mailstack.ports import Log
 
@@ -151,8 +151,8 @@ def announcement(ready: Ready, ephemeral: bool) -> str:
 def make_log(form: str) -> Log:
     """The log on the standard error stream."""
     if form == "none":
-        return StructuredLog(sys.stderr, FORMATS["text"], Level.WARNING)
-    return StructuredLog(sys.stderr, FORMATS[form])
+        return StructuredLog(Target(sys.stderr, FORMATS["text"], Level.WARNING))
+    return StructuredLog(Target(sys.stderr, FORMATS[form]))
 
 
 def _port(options: DevelopmentOptions, service: ServiceName) -> int:

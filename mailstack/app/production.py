@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
@@ -18,18 +18,27 @@ from mailstack.app.metrics_page import listen_metrics
 from mailstack.app.privileges import CannotDrop, drop
 from mailstack.app.readiness import Ready
 from mailstack.app.run import run as run_until_stopped
-from mailstack.app.server import CannotUseData, Server, close_sockets, compose, open_sockets, use_data
+from mailstack.app.server import (
+    CannotUseData,
+    Server,
+    certificate_files,
+    close_sockets,
+    compose,
+    open_sockets,
+    use_data,
+)
 from mailstack.app.services import Manners
 from mailstack.auth.accounts import StoredAccounts
 from mailstack.auth.database import AccountDatabase, AccountsError
 from mailstack.auth.directory import StoredDirectory
 from mailstack.auth.limits import LoginLimits
 from mailstack.auth.passwords import VerifiedPasswords
+from mailstack.config.changes import changes
 from mailstack.config.load import ConfigError, load
 from mailstack.config.sections import Config, LogLevel
 from mailstack.net.systemd import passed_sockets
 from mailstack.net.tls import BadCertificate
-from mailstack.observe.log import FORMATS, Level, StructuredLog
+from mailstack.observe.log import FORMATS, Level, StructuredLog, Target
 from mailstack.observe.twisted_log import capture
 from mailstack.ports import Accounts, Directory, Log
 
@@ -55,40 +64,115 @@ class Hashing:
         return deferToThreadPool(self.reactor, self.pool, fn)
 
 
+@dataclass(slots=True)
+class Identities:
+    """Who is who, by the accounts database and a configuration. Failures that were counted and
+    passwords that were verified outlive a change of the configuration."""
+
+    database: AccountDatabase
+    limits: LoginLimits
+    verified: VerifiedPasswords
+    hashing: Hashing
+    log: Log
+
+    @classmethod
+    def of(cls, config: Config, hashing: Hashing, log: Log) -> Identities:
+        """Raises: AccountsError."""
+        auth = config.auth
+        limits = LoginLimits(auth.failures_per_address, auth.failures_per_account, auth.failure_window, time.monotonic)
+        verified = VerifiedPasswords(auth.verified_password_memory, time.monotonic)
+        return cls(AccountDatabase(config.accounts_database), limits, verified, hashing, log)
+
+    def under(self, config: Config) -> tuple[Accounts, Directory]:
+        """Accounts and directory as this configuration wants them."""
+        auth = config.auth
+        self.limits.set(auth.failures_per_address, auth.failures_per_account, auth.failure_window)
+        self.verified.keep_for(auth.verified_password_memory)
+        accounts = StoredAccounts(
+            self.database, self.limits, self.verified, self.hashing.run, self.log,
+            default_domain=config.domains[0].name.lower(),
+        )  # fmt: skip
+        return accounts, StoredDirectory(self.database, config.domains)
+
+
+@dataclass(slots=True)
+class Production:
+    """A running server, the configuration that it runs on, and the file that this came from."""
+
+    server: Server
+    config: Config
+    path: Path
+    identities: Identities
+    target: Target
+
+    def reload(self) -> None:
+        """Take up what the file says now, or nothing of it if it cannot be used."""
+        log = self.server.running.log
+        try:
+            found = changes(self.config, load(self.path))
+            stream = self._prepare(found.usable)
+        except (ConfigError, BadCertificate, OSError) as error:
+            log.warning("configuration not reloaded; the one in use stays", reason=str(error))
+            return
+        self.config = found.usable
+        before, self.target.stream = self.target.stream, stream
+        _close(before)
+        self.target.form = FORMATS[self.config.log.format.value]
+        self.target.level = LEVELS[self.config.log.level]
+        self.server.reconfigure(self.config, *self.identities.under(self.config))
+        log.event("reloaded", changed=_listed(found.taken))
+        if found.waiting:
+            log.warning("changes that need a restart", keys=_listed(found.waiting))
+
+    def _prepare(self, config: Config) -> TextIO:
+        """Everything that can fail; the new stream of the log. Raises: BadCertificate, OSError."""
+        stream = open_stream(config)
+        try:
+            if self.server.running.tls is not None and config.tls.certificates:
+                self.server.running.tls.use(certificate_files(config))
+        except BadCertificate:
+            _close(stream)
+            raise
+        return stream
+
+
 def serve(config_path: Path, ready_file: Path | None) -> int:
     """Serve until told to stop; the exit status."""
     os.umask(0o077)
     try:
         config = load(config_path)
-        server = _start(config)
+        production = _start(config, config_path)
     except Problems as error:
         print(f"mailstack: {error}", file=sys.stderr)
         return 1
-    return _serve(server, config, config_path, ready_file)
+    return _serve(production, ready_file)
 
 
-def _start(config: Config) -> Server:
+def _start(config: Config, path: Path) -> Production:
     from twisted.internet import reactor
 
     if os.getuid() == 0 and not config.user:
         drop("")  # says why root is not enough
     opened = open_sockets(config, passed_sockets(os.environ))
     try:
-        log = make_log(config)
-        capture(log)
         if os.getuid() == 0:
             _own_data(config)
         drop(config.user, config.group)
-        hashing = Hashing(reactor, ThreadPool(1, HASHING_THREADS, name="hashing"))
-        server = compose(reactor, config, log, opened, lambda: _identify(config, log, hashing), Manners())
+        # As the account that we became: what cannot be opened again at a reload fails now.
+        target = Target(open_stream(config), FORMATS[config.log.format.value], LEVELS[config.log.level])
+        log = StructuredLog(target)
+        capture(log)
+        use_data(config.data)
+        identities = Identities.of(config, Hashing(reactor, ThreadPool(1, HASHING_THREADS, name="hashing")), log)
+        server = compose(reactor, config, log, opened, lambda: identities.under(config), Manners())
     except BaseException:
         close_sockets(opened)
         raise
-    hashing.pool.start()
-    server.running.closers.append(hashing.pool.stop)
+    identities.hashing.pool.start()
+    server.running.closers.append(identities.hashing.pool.stop)
     if config.metrics.port is not None:
         listen_metrics(server, config.metrics.address, config.metrics.port)
-    return server
+    return Production(server, config, path, identities, target)
 
 
 def _own_data(config: Config) -> None:
@@ -101,18 +185,8 @@ def _own_data(config: Config) -> None:
         shutil.chown(config.data, config.user, config.group or None)
 
 
-def _identify(config: Config, log: Log, hashing: Hashing) -> tuple[Accounts, Directory]:
-    database = AccountDatabase(config.accounts_database)
-    auth = config.auth
-    limits = LoginLimits(auth.failures_per_address, auth.failures_per_account, auth.failure_window, time.monotonic)
-    verified = VerifiedPasswords(auth.verified_password_memory, time.monotonic)
-    accounts = StoredAccounts(
-        database, limits, verified, hashing.run, log, default_domain=config.domains[0].name.lower()
-    )
-    return accounts, StoredDirectory(database, config.domains)
-
-
-def _serve(server: Server, config: Config, config_path: Path, ready_file: Path | None) -> int:
+def _serve(production: Production, ready_file: Path | None) -> int:
+    server, config = production.server, production.config
     certificates = config.tls.certificates
     ca = certificates[0].cert if certificates else None
     ready = Ready(server.services, os.getpid(), config.data, ca)
@@ -123,26 +197,22 @@ def _serve(server: Server, config: Config, config_path: Path, ready_file: Path |
             ready.write(ready_file)
         log.event("ready", pid=os.getpid(), **{name: f"{host}:{port}" for name, (host, port) in ready.services.items()})
 
-    def reload() -> None:
-        try:
-            changed = load(config_path)
-        except (ConfigError, OSError) as error:
-            log.warning("configuration not reloaded; the one in use stays", reason=str(error))
-        else:
-            if changed != config:
-                log.warning("the configuration has changed; what is not certificates needs a restart")
-        if server.running.tls is not None:
-            server.running.tls.reload_if_changed()
-        log.event("reloaded")
-
     try:
-        return run_until_stopped(server.running, ready=announce, reload=reload)
+        return run_until_stopped(server.running, ready=announce, reload=production.reload)
     finally:
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)
 
 
-def make_log(config: Config) -> StructuredLog:
-    """The log as configured. Raises: OSError."""
-    stream = sys.stderr if config.log.file is None else config.log.file.open("a", encoding="utf-8")
-    return StructuredLog(stream, FORMATS[config.log.format.value], LEVELS[config.log.level])
+def open_stream(config: Config) -> TextIO:
+    """What the log is written to. Raises: OSError."""
+    return sys.stderr if config.log.file is None else config.log.file.open("a", encoding="utf-8")
+
+
+def _close(stream: TextIO) -> None:
+    if stream is not sys.stderr:
+        stream.close()
+
+
+def _listed(keys: tuple[str, ...]) -> str:
+    return ", ".join(keys) or "nothing"

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,18 @@ class Server:
     running: Running
     counts: Counts
     admission: Admission
+    manners: Manners
+    resources: Resources
     services: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def reconfigure(self, config: Config, accounts: Accounts, directory: Directory) -> None:
+        """Connections to come are served by `config`, which has the listeners of the one before in
+        its order; those that are open end as they began."""
+        self.resources = replace(self.resources, accounts=accounts, directory=directory)
+        self.admission.limit = config.limits.connections
+        self.admission.limit_per_address = config.limits.connections_per_address
+        for section, listener in zip(config.listeners, self.running.listeners, strict=True):
+            listener.offer(service(config, section, self.resources, self.manners))
 
 
 def open_sockets(config: Config, passed: Mapping[str, list[int]]) -> Sockets:
@@ -87,12 +98,12 @@ def compose(reactor: Any, config: Config, log: Log, opened: Sockets, identify: I
     tls = _server_tls(config, log)
     running = Running(reactor, log, tls)
     admission = Admission(config.limits.connections, config.limits.connections_per_address)
-    server = Server(running, Counts(), admission)
-    resources = _resources(server, config, identify)
+    counts = Counts()
+    server = Server(running, counts, admission, manners, _resources(running, counts, config, identify))
     ids = connection_ids(int(time.time() * 8) % 2**20 * 2**15 + os.getpid() % 2**15)
     for section, sockets in opened:
         factory = NetListener(
-            service(config, section, resources, manners),
+            service(config, section, server.resources, manners),
             reactor=reactor, log=log, counters=server.counts, tls=tls, admission=admission, ids=ids,
         )  # fmt: skip
         ports = [serve(reactor, each, factory) for each in sockets]
@@ -116,11 +127,15 @@ def use_data(path: Path) -> None:
 def _server_tls(config: Config, log: Log) -> ServerTls | None:
     if not config.tls.certificates:
         return None
-    return ServerTls([CertificateFiles(pair.cert, pair.key) for pair in config.tls.certificates], log)
+    return ServerTls(certificate_files(config), log)
 
 
-def _resources(server: Server, config: Config, identify: Identify) -> Resources:
-    running = server.running
+def certificate_files(config: Config) -> list[CertificateFiles]:
+    """The files of the configuration's certificates, in its order."""
+    return [CertificateFiles(pair.cert, pair.key) for pair in config.tls.certificates]
+
+
+def _resources(running: Running, counts: Counts, config: Config, identify: Identify) -> Resources:
     use_data(config.data)
     accounts, directory = identify()
     workers = Workers(running.reactor)
@@ -135,6 +150,6 @@ def _resources(server: Server, config: Config, identify: Identify) -> Resources:
         directory=directory,
         outbound=outbound,
         log=running.log,
-        counters=server.counts,
+        counters=counts,
         clock=ReactorClock(running.reactor),
     )

@@ -17,12 +17,16 @@ class LoginLimits:
     is not held up by what others do to the account."""
 
     def __init__(self, per_address: int, per_account: int, window: float, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.set(per_address, per_account, window)
+        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+        self._good: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def set(self, per_address: int, per_account: int, window: float) -> None:
+        """Other limits; failures that were counted stay counted."""
         self._per_address = per_address
         self._per_account = per_account
         self._window = window
-        self._clock = clock
-        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
-        self._good: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def check(self, host: str, account: str) -> None:
         """Raises: Refused(TOO_MANY_FAILURES)."""
@@ -38,8 +42,10 @@ class LoginLimits:
         """A wrong password. It takes away what the pair had earned after as many as an address may have."""
         network = network_of(host)
         for key in (f"a {network}", f"n {account}"):
-            times = self._failures.setdefault(key, deque(maxlen=max(self._per_address, self._per_account)))
+            times = self._failures.setdefault(key, deque())
             times.append(self._clock())
+            while len(times) > max(self._per_address, self._per_account):
+                times.popleft()
             self._failures.move_to_end(key)
         if self._recent(f"a {network}") >= self._per_address:
             self._good.pop((network, account), None)

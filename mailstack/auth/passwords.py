@@ -89,6 +89,12 @@ class VerifiedPasswords:
         self._key = os.urandom(32)
         self._known: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
 
+    def keep_for(self, seconds: float) -> None:
+        """Another time from now on; what is remembered already keeps its own. 0: remember nothing."""
+        self._seconds = seconds
+        if seconds <= 0:
+            self._known.clear()
+
     def knows(self, name: str, stored: str, password: str) -> bool:
         """Whether this password was right for this very hash, not long ago."""
         entry = self._known.get(name)

@@ -21,7 +21,7 @@ def config_option(command: F) -> F:
         "--config",
         "-c",
         "config_path",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=click.Path(path_type=Path, dir_okay=False, readable=False),
         envvar="MAILSTACK_CONFIG",
         default=DEFAULT_CONFIG,
         show_default=True,

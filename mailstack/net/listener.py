@@ -75,17 +75,21 @@ class Listener(Factory):
         self, service: Service, *, reactor: Any, log: Log, counters: Counters, tls: ServerTls | None,
         admission: Admission, ids: Iterator[str],
     ) -> None:  # fmt: skip
-        self.service = service
         self.reactor = reactor
         self.log = log.bind(service=service.name)
         self.server_tls: Any = tls
-        self.implicit_tls = service.implicit_tls
+        self.offer(service)
         self.draining = False
         self._counters = counters
         self._admission = admission
         self._ids = ids
         self._connections: set[WireProtocol] = set()
         self._empty: Deferred[None] | None = None
+
+    def offer(self, service: Service) -> None:
+        """What connections from now on get."""
+        self.service = service
+        self.implicit_tls = service.implicit_tls
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         peer = Peer(getattr(addr, "host", ""), getattr(addr, "port", 0))

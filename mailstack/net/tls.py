@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from OpenSSL import SSL, crypto
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import CertificateOptions
 from zope.interface import implementer
@@ -45,12 +48,11 @@ class ServerTls:
     certificate in use stays."""
 
     def __init__(self, files: Sequence[CertificateFiles], log: Log) -> None:
-        if not files:
-            raise BadCertificate("no certificate is configured")
-        self._files = tuple(files)
         self._log = log
-        self._stamps = self._stat()
-        self._loaded = self._load()
+        self._files: tuple[CertificateFiles, ...] = ()
+        self._stamps: tuple[tuple[int, int], ...] = ()
+        self._loaded: list[_Loaded] = []
+        self.use(files)
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         return SSL.Connection(self._loaded[0].context, None)
@@ -68,6 +70,19 @@ class ServerTls:
             return False
         self._log.event("certificates reloaded", files=len(self._files))
         return True
+
+    def use(self, files: Sequence[CertificateFiles]) -> None:
+        """Serve other files from now on. Raises: BadCertificate; then all stays as it is."""
+        before = self._files, self._stamps
+        if not files:
+            raise BadCertificate("no certificate is configured")
+        self._files = tuple(files)
+        self._stamps = self._stat()
+        try:
+            self._loaded = self._load()
+        except BadCertificate:
+            self._files, self._stamps = before
+            raise
 
     def _stat(self) -> tuple[tuple[int, int], ...]:
         return tuple(_stamp(path) for pair in self._files for path in (pair.certificate, pair.key))
@@ -102,36 +117,33 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _read(files: CertificateFiles) -> _Loaded:
     chain = _chain(files.certificate)
     try:
-        key = crypto.load_privatekey(crypto.FILETYPE_PEM, files.key.read_bytes(), passphrase=b"")
+        key = load_pem_private_key(files.key.read_bytes(), password=None)
     except OSError as error:
         raise BadCertificate(f"{files.key}: {error.strerror}") from error
-    except (crypto.Error, ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise BadCertificate(f"{files.key}: not an unencrypted private key in PEM form") from error
     try:
-        context = CertificateOptions(privateKey=key, certificate=chain[0], extraCertChain=chain[1:]).getContext()
+        # Twisted's annotations still name pyOpenSSL's own types, which pyOpenSSL itself calls obsolete.
+        options: Any = CertificateOptions
+        context = options(privateKey=key, certificate=chain[0], extraCertChain=chain[1:]).getContext()
         context.check_privatekey()
-    except SSL.Error as error:
+    except (SSL.Error, TypeError) as error:  # TypeError: a key that only encrypts
         raise BadCertificate(f"{files.key} is not the key of {files.certificate}") from error
     return _Loaded(_names(chain[0]), context)
 
 
-def _chain(path: Path) -> list[crypto.X509]:
-    from cryptography import x509
-
+def _chain(path: Path) -> list[x509.Certificate]:
     try:
-        certificates = x509.load_pem_x509_certificates(path.read_bytes())
+        return x509.load_pem_x509_certificates(path.read_bytes())
     except OSError as error:
         raise BadCertificate(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise BadCertificate(f"{path}: not a certificate in PEM form") from error
-    return [crypto.X509.from_cryptography(certificate) for certificate in certificates]
 
 
-def _names(certificate: crypto.X509) -> frozenset[str]:
-    from cryptography import x509
-
+def _names(certificate: x509.Certificate) -> frozenset[str]:
     try:
-        extension = certificate.to_cryptography().extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
         return frozenset()
     return frozenset(name.lower() for name in extension.value.get_values_for_type(x509.DNSName))

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TextIO
 
@@ -32,32 +33,48 @@ class Level(IntEnum):
     ERROR = 40
 
 
+@dataclass(slots=True)
+class Target:
+    """Where lines go, how they look, and which are written: one for the logs of a whole process, so
+    that what is changed here holds for every connection at once."""
+
+    stream: TextIO
+    form: Format
+    level: Level = Level.INFO
+    lost: int = 0
+    """Lines that could not be written, as on a full disk; told when one can be written again."""
+
+    def write(self, line: str) -> None:
+        """One line. That it cannot be written must not fail what it tells of."""
+        try:
+            self.stream.write(line + "\n")
+            self.stream.flush()
+        except OSError:
+            self.lost += 1
+
+
 class StructuredLog:
     """Implements `ports.Log` on a text stream. Thread-safe as far as one `write` call is."""
 
-    __slots__ = ("_clock", "_fields", "_format", "_level", "_second", "_stream")
+    __slots__ = ("_clock", "_fields", "_second", "_target")
 
     def __init__(
         self,
-        stream: TextIO,
-        form: Format,
-        level: Level = Level.INFO,
+        target: Target,
         fields: Mapping[str, object] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._stream = stream
-        self._format = form
-        self._level = level
+        self._target = target
         self._fields = dict(fields or {})
         self._clock = clock
         self._second = (-1, "")
 
     def event(self, what: str, /, **fields: object) -> None:
-        if self._level <= Level.INFO:
+        if self._target.level <= Level.INFO:
             self._write("info", what, fields)
 
     def warning(self, what: str, /, **fields: object) -> None:
-        if self._level <= Level.WARNING:
+        if self._target.level <= Level.WARNING:
             self._write("warn", what, fields)
 
     def failure(self, what: str, /, **fields: object) -> None:
@@ -67,12 +84,15 @@ class StructuredLog:
         self._write("error", what, fields)
 
     def bind(self, **fields: object) -> StructuredLog:
-        return StructuredLog(self._stream, self._format, self._level, {**self._fields, **fields}, self._clock)
+        return StructuredLog(self._target, {**self._fields, **fields}, self._clock)
 
     def _write(self, level: str, what: str, fields: Mapping[str, object]) -> None:
-        line = self._format(self._now(), level, what, {**self._fields, **fields} if self._fields else fields)
-        self._stream.write(line + "\n")
-        self._stream.flush()
+        target = self._target
+        line = target.form(self._now(), level, what, {**self._fields, **fields} if self._fields else fields)
+        if target.lost:
+            target.lost, lost = 0, target.lost
+            target.write(target.form(self._now(), "warn", "log lines lost", {"count": lost}))
+        target.write(line)
 
     def _now(self) -> str:
         now = self._clock()

@@ -7,12 +7,14 @@ import json
 
 import pytest
 
-from mailstack.observe.log import FORMATS, MAX_VALUE, Level, StructuredLog
+from mailstack.observe.log import FORMATS, MAX_VALUE, Level, StructuredLog, Target
 
 
 def line(form: str, what: str = "mail accepted", level: Level = Level.INFO, **fields: object) -> str:
     stream = io.StringIO()
-    StructuredLog(stream, FORMATS[form], level, {"conn": "a-1"}, clock=lambda: 1_790_000_000.25).event(what, **fields)
+    StructuredLog(Target(stream, FORMATS[form], level), {"conn": "a-1"}, clock=lambda: 1_790_000_000.25).event(
+        what, **fields
+    )
     return stream.getvalue()
 
 
@@ -51,7 +53,7 @@ def test_below_the_level_nothing_is_written() -> None:
 
 def test_a_failure_carries_its_traceback() -> None:
     stream = io.StringIO()
-    log = StructuredLog(stream, FORMATS["text"]).bind(conn="b-2")
+    log = StructuredLog(Target(stream, FORMATS["text"])).bind(conn="b-2")
     try:
         raise KeyError("lost")
     except KeyError:
