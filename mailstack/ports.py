@@ -214,7 +214,7 @@ class Flag(IntFlag):
     DRAFT = 16
 
 
-FIRST_KEYWORD = 8
+FIRST_KEYWORD = 6
 MAX_KEYWORDS = 26
 """A Maildir name has one lower-case letter a keyword (as in `dovecot-keywords`)."""
 
@@ -324,6 +324,19 @@ class MailboxGone:
 Change = Added | FlagsChanged | Expunged | MailboxGone
 
 
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Parallel columns of some messages, UIDs ascending: flag bits, mod-sequences (RFC 7162), sizes in
+    octets with CRLF line ends, internal dates in seconds since the epoch. Sizes and dates count only
+    after `Mailbox.measure`."""
+
+    uids: Sequence[int]
+    flags: Sequence[int]
+    modseqs: Sequence[int]
+    sizes: Sequence[int]
+    dates: Sequence[int]
+
+
 class MailboxListener(Protocol):
     """A session that has the mailbox open."""
 
@@ -340,10 +353,16 @@ class Mailbox(Protocol):
     mailbox_id: str
     uid_validity: int
     uid_next: int
+    highest_modseq: int
+    """No message's mod-sequence is above it (RFC 7162 §3.1.2.1)."""
 
     @property
     def uids(self) -> Sequence[int]:
-        """All UIDs, ascending. Never changed in place: keep it as a snapshot freely."""
+        """All UIDs, ascending, as they are now: copy what you keep."""
+
+    def columns(self, uids: Sequence[int]) -> Columns:
+        """The rows of those of `uids` (ascending) that are there. Costs a few nanoseconds a message
+        when they stand together."""
 
     @property
     def keywords(self) -> Sequence[str]:
@@ -356,14 +375,15 @@ class Mailbox(Protocol):
         """RFC822.SIZE in octets with CRLF line ends; None if gone. Call `measure` before."""
 
     def internal_date(self, uid: int) -> float | None:
-        """Seconds since the epoch; None if gone. Call `measure` before."""
+        """Whole seconds since the epoch; None if gone. Call `measure` before."""
 
     def claim_recent(self) -> frozenset[int]:
         """UIDs of messages that no session was told of as \\Recent yet (RFC 3501 §2.3.2); each is
         handed out once."""
 
-    async def measure(self, uids: Collection[int]) -> None:
-        """Make `size` and `internal_date` known for these messages."""
+    async def measure(self, uids: Collection[int], *, dates: bool = True) -> None:
+        """Make sizes known for these messages, and internal dates where they are wanted, which costs a
+        look at each file."""
 
     async def refresh(self) -> None:
         """Take in what others did to the files. Cheap when nothing changed. Changes have reached

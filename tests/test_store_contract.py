@@ -158,7 +158,7 @@ def test_expunge_keeps_uids_unique(both: Both) -> None:
     listener = Listener()
     uids = [both.append() for _ in range(3)]
     inbox = got(both.account.open("INBOX", listener))
-    snapshot = inbox.uids
+    snapshot = list(inbox.uids)
     assert list(got(inbox.expunge([uids[1], uids[2], 99], listener))) == uids[1:]
     assert list(snapshot) == uids
     assert list(inbox.uids) == uids[:1]

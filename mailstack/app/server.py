@@ -23,6 +23,7 @@ from mailstack.observe.metrics import Counts
 from mailstack.ports import Accounts, Directory, Log
 from mailstack.queue.incoming import QueueSpool
 from mailstack.store.api import Store
+from mailstack.store.watch import Watch
 from mailstack.store.workers import Workers
 
 Sockets = list[tuple[Listener, list[socket.socket]]]
@@ -139,7 +140,7 @@ def _resources(running: Running, counts: Counts, config: Config, identify: Ident
     use_data(config.data)
     accounts, directory = identify()
     workers = Workers(running.reactor)
-    store = Store(config.data, workers, running.log)
+    store = Store(config.data, workers, running.log, Watch(running.reactor, running.log))
     outbound = QueueSpool(config.data / "queue", workers, running.log)
     outbound.sweep()
     running.closers += [workers.close, store.close]

@@ -5,6 +5,7 @@ EXPUNGE is withheld while sequence numbers are in use (RFC 9051 §7.5.1)."""
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -20,7 +21,7 @@ class View:
         self.read_only = read_only
         self.gone = False
         """The mailbox is not there any more; the session must leave it."""
-        self.uids: Sequence[int] = ()
+        self.uids: array[int] = array("I")
         """What the client knows; `uids[n-1]` is message n."""
         self.recent: set[int] = set()
         self.saved: tuple[int, ...] = ()
@@ -42,7 +43,7 @@ class View:
     def begin(self, mailbox: Mailbox) -> None:
         """The client is told of everything that is there now."""
         self._mailbox = mailbox
-        self.uids = mailbox.uids
+        self.uids = array("I", mailbox.uids)
         self._added.clear()
         self._expunged.clear()
         self._changed.clear()
@@ -80,13 +81,13 @@ class View:
         index = bisect_left(self.uids, uid)
         return index + 1 if index < len(self.uids) and self.uids[index] == uid else 0
 
-    def select(self, numbers: SequenceSet, *, by_uid: bool) -> list[int]:
+    def select(self, numbers: SequenceSet, *, by_uid: bool) -> Sequence[int]:
         """UIDs of the messages that a sequence-set names, ascending, each once. Numbers above the last
         are passed over; `valid_seqs` says whether there are any."""
         if not self.uids:
             return []
         if len(numbers) == 1:
-            return list(self._range(*numbers[0], by_uid=by_uid))
+            return self._range(*numbers[0], by_uid=by_uid)
         found: set[int] = set()
         for low, high in numbers:
             found.update(self._range(low, high, by_uid=by_uid))
@@ -114,6 +115,20 @@ class View:
         """Flags with \\Recent, as `encode.FlagLists` wants them."""
         bits = self.mailbox.flags(uid) or 0
         return bits if rev2 or uid not in self.recent else bits | encode.RECENT
+
+    def numbers(self, uids: Sequence[int]) -> Sequence[int]:
+        """The message sequence numbers of messages (UIDs ascending) that the client knows."""
+        first = self.seq(uids[0]) if len(uids) else 0
+        if first and self.uids[first - 1 : first - 1 + len(uids)] == uids:
+            return range(first, first + len(uids))
+        return list(map(self.seq, uids))
+
+    def all_flag_bits(self, uids: Sequence[int], flags: Sequence[int], *, rev2: bool) -> Sequence[int]:
+        """`flag_bits` of many messages whose flags are at hand."""
+        if rev2 or not self.recent:
+            return flags
+        recent = self.recent
+        return [bits | encode.RECENT if uid in recent else bits for uid, bits in zip(uids, flags, strict=True)]
 
     @property
     def lists(self) -> encode.FlagLists:
@@ -152,7 +167,7 @@ class View:
         self._changed -= expunged
         self.recent -= expunged
         seqs = sorted((seq for uid in expunged if (seq := self.seq(uid))), reverse=True)
-        self.uids = [uid for uid in self.uids if uid not in expunged]
+        self.uids = array("I", [uid for uid in self.uids if uid not in expunged])
         for seq in seqs:  # highest first: each is still true when it is read
             yield b"* %d EXPUNGE\r\n" % seq
 
@@ -162,7 +177,7 @@ class View:
         new = sorted({uid for uid in added if uid > last})
         if not new:
             return
-        self.uids = [*self.uids, *new]
+        self.uids.extend(new)
         if not self.read_only:
             self.recent.update(self.mailbox.claim_recent())
         yield b"* %d EXISTS\r\n" % len(self.uids)

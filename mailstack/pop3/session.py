@@ -44,7 +44,7 @@ class Maildrop:
 
     def open(self, mailbox: Mailbox) -> None:
         self.mailbox = mailbox
-        self.uids = mailbox.uids
+        self.uids = tuple(mailbox.uids)
 
     @property
     def opened(self) -> Mailbox:
@@ -141,7 +141,7 @@ class Pop3Session:
             return
         store = await self.resources.store.account(account)
         self.maildrop.open(await store.open("INBOX", self.maildrop))
-        await self.maildrop.opened.measure(self.maildrop.uids)
+        await self.maildrop.opened.measure(self.maildrop.uids, dates=False)
         self.state = State.TRANSACTION
         self.connection.timeout = self.settings.timeout
         self.resources.counters.count("logins", "accepted")

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
-from twisted.internet.defer import Deferred
-
 from mailstack.errors import Problem, Refused
 from mailstack.ports import (
     AccountName,
@@ -31,10 +29,11 @@ from mailstack.store.mailbox import OpenMailbox
 from mailstack.store.maildir import account as account_files
 from mailstack.store.maildir import change, layout
 from mailstack.store.maildir.deliver import Directories, deliver
+from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.layout import DELIMITER, INBOX, Folder
 from mailstack.store.maildir.names import UniqueNames
-from mailstack.store.maildir.sync import FolderFiles
 from mailstack.store.spool import FileSpool, StoredBlob, refusal
+from mailstack.store.watch import Watch
 from mailstack.store.workers import Workers
 
 T = TypeVar("T")
@@ -48,8 +47,10 @@ MAX_DIRECTORY = 255
 class Store:
     """All accounts below `<data>/mail`, the spool in `<data>/spool`."""
 
-    def __init__(self, data: Path, workers: Workers, log: Log) -> None:
+    def __init__(self, data: Path, workers: Workers, log: Log, watch: Watch | None = None) -> None:
         self.workers = workers
+        self.watch = watch
+        """Tells what other programs do; without it mailboxes are looked at when they are asked for."""
         self.log = log
         self.mail_path = data / "mail"
         self.spool_path = data / "spool"
@@ -81,12 +82,14 @@ class Store:
             outcomes.append(problem)
             watched = self.hub.watched(delivery.account, mailbox)
             if watched is not None and problem is None:
-                Deferred.fromCoroutine(watched.poke()).addErrback(self._poke_failed, delivery.account)
+                watched.noticed()
         return outcomes
 
     def close(self) -> None:
         """Give back what is open. The workers are closed by who made them."""
         self.directories.clear()
+        if self.watch is not None:
+            self.watch.close()
 
     def _path_of(self, account: AccountName) -> Path:
         return self.mail_path / directory_of(account)
@@ -117,10 +120,6 @@ class Store:
             self.log.warning("delivery failed", account=delivery.account, reason=str(refused))
             return refused.problem, delivery.mailbox
         return None, name
-
-    def _poke_failed(self, failure: object, account: AccountName) -> None:
-        # The message is safe in new/; the next command looks again.
-        self.log.warning("mailbox not refreshed after delivery", account=account, reason=str(failure))
 
 
 class StoredAccount:
@@ -184,15 +183,14 @@ class StoredAccount:
 
     async def status(self, name: str) -> MailboxStatus:
         mailbox = await self._mailbox(layout.normalise(name))
-        uids = mailbox.uids
-        await mailbox.measure(uids)
-        flags = [mailbox.flags(uid) or 0 for uid in uids]
+        await mailbox.measure(mailbox.uids, dates=False)
+        columns = mailbox.columns(mailbox.uids)
         return MailboxStatus(
-            messages=len(uids),
+            messages=len(columns.uids),
             recent=mailbox.recent,
-            unseen=sum(not value & Flag.SEEN for value in flags),
-            deleted=sum(bool(value & Flag.DELETED) for value in flags),
-            size=sum(mailbox.size(uid) or 0 for uid in uids),
+            unseen=sum(not value & Flag.SEEN for value in columns.flags),
+            deleted=sum(bool(value & Flag.DELETED) for value in columns.flags),
+            size=sum(size for size in columns.sizes if size > 0),
             uid_next=mailbox.uid_next,
             uid_validity=mailbox.uid_validity,
             mailbox_id=mailbox.mailbox_id,
@@ -207,16 +205,16 @@ class StoredAccount:
     async def append(self, name: str, messages: Sequence[NewMessage]) -> Appended:
         target = await self._mailbox(layout.normalise(name))
         incoming = [_incoming(message) for message in messages]
-        uids = await self.in_lane(partial(change.append, target.files, incoming, self.store.names))
-        await target.refresh()
-        return Appended(target.uid_validity, tuple(Uid(uid) for uid in uids))
+        placed = await self.in_lane(partial(change.append, target.files, incoming, self.store.names))
+        target.take(placed.found)
+        return Appended(target.uid_validity, tuple(map(Uid, placed.uids)))
 
     async def copy(self, source: OpenMailbox, uids: Sequence[int], destination: str) -> Copied:
         """COPY's part of `ports.Mailbox`."""
         target = await self._mailbox(layout.normalise(destination))
-        copied, given = await self.in_lane(partial(change.copy, source.files, uids, target.files, self.store.names))
-        await target.refresh()
-        return Copied(target.uid_validity, tuple(map(Uid, copied)), tuple(map(Uid, given)))
+        placed = await self.in_lane(partial(change.copy, source.files, uids, target.files, self.store.names))
+        target.take(placed.found)
+        return Copied(target.uid_validity, tuple(map(Uid, placed.sources)), tuple(map(Uid, placed.uids)))
 
     def closed(self, mailbox: OpenMailbox) -> None:
         """The last session closed it."""

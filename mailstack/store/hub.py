@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MAX_REMEMBERED = 64
 """Closed mailboxes that are kept, so that the next SELECT need not read them anew."""
 MAX_REMEMBERED_MESSAGES = 200_000
-"""Messages in all remembered mailboxes, about 400 octets of memory each."""
+"""Messages in all remembered mailboxes, about 110 octets of memory each."""
 
 Key = tuple[AccountName, str]
 
@@ -46,7 +46,9 @@ class Hub:
         key = (account, mailbox.name)
         if self._open.get(key) is mailbox:
             del self._open[key]
-            if not mailbox.gone:
+            if mailbox.gone:
+                mailbox.forget()
+            else:
                 self.remember(account, mailbox)
 
     def remember(self, account: AccountName, mailbox: OpenMailbox) -> None:
@@ -55,13 +57,17 @@ class Hub:
         self._remembered[key] = mailbox
         self._remembered.move_to_end(key)
         while self._remembered and self._too_much():
-            self._remembered.popitem(last=False)
+            self._remembered.popitem(last=False)[1].forget()
 
     def drop(self, account: AccountName, name: str) -> OpenMailbox | None:
         """The name means something else from now on; returns what was open under it."""
         key = (account, name)
-        self._remembered.pop(key, None)
-        return self._open.pop(key, None)
+        remembered = self._remembered.pop(key, None)
+        opened = self._open.pop(key, None)
+        for mailbox in (remembered, opened):
+            if mailbox is not None:
+                mailbox.forget()
+        return opened
 
     def all_open(self) -> Iterator[OpenMailbox]:
         """Every mailbox that some session has open."""

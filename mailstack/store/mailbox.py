@@ -5,18 +5,20 @@ belong to the account's lane. Between them go `Differences`: values, applied in 
 
 from __future__ import annotations
 
+import os
 import threading
-from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+from twisted.internet.defer import Deferred
 
 from mailstack.errors import Problem, Refused
 from mailstack.ports import (
     Added,
     Change,
+    Columns,
     Copied,
     Expunged,
     FlagAction,
@@ -27,18 +29,22 @@ from mailstack.ports import (
     Octets,
     Uid,
 )  # fmt: skip
+from mailstack.store.columns import NO_DATE, UNKNOWN, MessageColumns
 from mailstack.store.maildir import change, names
-from mailstack.store.maildir.sync import Differences, FolderFiles
+from mailstack.store.maildir.differences import Differences
+from mailstack.store.maildir.folder import FolderFiles
+from mailstack.store.maildir.sync import sync
 from mailstack.store.octets import open_octets
 from mailstack.store.spool import refusal
 
 if TYPE_CHECKING:
     from mailstack.store.api import StoredAccount
+    from mailstack.store.watch import Watched
 
 T = TypeVar("T")
 
-MEASURED_AT_ONCE = 2000
-"""Messages whose size and date are looked up in one visit to a worker."""
+AT_ONCE = 2000
+"""Messages that are measured, renamed or removed in one visit to a worker: others have their turn."""
 OPEN_FILES = 4
 """Large messages that a mailbox keeps open, since they are read in many pieces."""
 
@@ -50,26 +56,25 @@ class OpenMailbox:
         self.name = files.folder.name
         self.uid_validity = 0
         self.uid_next = 1
+        self.highest_modseq = 1
         self.mailbox_id = ""
         self.files = files
+        self.gone = False
         self._account = account
-        self._uids: list[int] = []
-        self._flags: dict[int, int] = {}
-        self._sizes: dict[int, int] = {}
-        self._dates: dict[int, float] = {}
+        self._columns = MessageColumns()
         self._keywords: tuple[str, ...] = ()
         self._recent: set[int] = set()
         self._listeners: list[MailboxListener] = []
         self._large: OrderedDict[int, Octets] = OrderedDict()
         self._large_lock = threading.Lock()
         self._refreshing = False
-        self.gone = False
+        self._watched: Watched | None = None
 
     # --- what memory knows
 
     @property
     def uids(self) -> Sequence[int]:
-        return self._uids
+        return self._columns.uids
 
     @property
     def keywords(self) -> Sequence[str]:
@@ -85,14 +90,20 @@ class OpenMailbox:
         """How many messages no session was told of yet."""
         return len(self._recent)
 
+    def columns(self, uids: Sequence[int]) -> Columns:
+        return self._columns.select(uids)
+
     def flags(self, uid: int) -> int | None:
-        return self._flags.get(uid)
+        row = self._columns.row(uid)
+        return None if row < 0 else self._columns.flags[row]
 
     def size(self, uid: int) -> int | None:
-        return self._sizes.get(uid)
+        row = self._columns.row(uid)
+        return None if row < 0 or self._columns.sizes[row] == UNKNOWN else self._columns.sizes[row]
 
     def internal_date(self, uid: int) -> float | None:
-        return self._dates.get(uid)
+        row = self._columns.row(uid)
+        return None if row < 0 or self._columns.dates[row] == NO_DATE else self._columns.dates[row]
 
     def claim_recent(self) -> frozenset[int]:
         claimed, self._recent = frozenset(self._recent), set()
@@ -111,53 +122,86 @@ class OpenMailbox:
 
     # --- what others did
 
-    async def refresh(self) -> None:
-        if not self.gone and self.files.changed():
-            self.apply(await self._in_lane(self.files.sync), None)
+    def noticed(self) -> None:
+        """The watch saw something. Nobody need know before the next command, unless somebody has it open."""
+        if self._listeners and not self._refreshing:
+            Deferred.fromCoroutine(self._poke()).addErrback(self._poke_failed)
 
-    async def poke(self) -> None:
-        """New mail lies in new/: take it in, once for all deliveries that came meanwhile."""
-        if not self._refreshing:
-            self._refreshing = True
-            try:
-                self.apply(await self._in_lane(self._poked), None)
-            finally:
-                self._refreshing = False
-
-    def _poked(self) -> Differences:
-        self._refreshing = False  # what is delivered from here on needs another look
-        return self.files.sync()
-
-    async def measure(self, uids: Collection[int]) -> None:
-        wanted = [uid for uid in uids if uid in self._flags and (uid not in self._dates or uid not in self._sizes)]
-        for start in range(0, len(wanted), MEASURED_AT_ONCE):
-            piece = wanted[start : start + MEASURED_AT_ONCE]
-            for uid, size, date in await self._run(partial(self._measure_all, piece)):
-                if uid in self._flags and size >= 0:
-                    self._sizes[uid] = size
-                    self._dates[uid] = date
-
-    def _measure_all(self, uids: Sequence[int]) -> list[tuple[int, int, float]]:
-        return [self._measured(uid) for uid in uids]
-
-    def _measured(self, uid: int) -> tuple[int, int, float]:
-        path = self.files.path_of(uid)
-        if path is None:
-            return uid, -1, 0.0
-        known = self._sizes.get(uid, -1)
+    async def _poke(self) -> None:
+        """Look once for all that happens meanwhile."""
+        self._refreshing = True
         try:
-            date = path.stat().st_mtime
-            return uid, len(self._open(path)) if known < 0 else known, date
-        except FileNotFoundError:
-            return uid, -1, 0.0
+            await self.refresh()
+            while not self.gone and self._watched is not None and self._watched.hints:
+                await self.refresh()
+        finally:
+            self._refreshing = False
+
+    def _poke_failed(self, failure: object) -> None:
+        # The next command looks again.
+        self.files.log.warning("mailbox not refreshed", mailbox=self.name, reason=str(failure))
+
+    async def refresh(self) -> None:
+        if self.gone:
+            return
+        watch, watched = self._account.store.watch, self._watched
+        if watch is None:
+            if self.files.changed():
+                self.take(await self._in_lane(partial(sync, self.files)))
+            return
+        if watched is None:
+            watched = self._watched = self.files.watch = watch.add(self.files.path, self)
+            self.take(await self._in_lane(partial(sync, self.files)))
+            return
+        watch.drain()
+        if not watched.descriptors:
+            if self.files.changed():
+                self.take(await self._in_lane(partial(sync, self.files)))
+        elif watched.hints or self.files.lost or self.files.uidlist_changed():
+            self.take(await self._in_lane(partial(sync, self.files, watched.take())))
+
+    def forget(self) -> None:
+        """It is not kept any more."""
+        watched, self._watched = self._watched, None
+        if watched is not None and self._account.store.watch is not None:
+            self._account.store.watch.remove(watched)
+        self.files.watch = None
+
+    async def measure(self, uids: Collection[int], *, dates: bool = True) -> None:
+        wanted = self._columns.unmeasured(uids, dates=dates)
+        for start in range(0, len(wanted), AT_ONCE):
+            piece = wanted[start : start + AT_ONCE]
+            for uid, size, date in await self._run(partial(self._measure_all, piece, dates)):
+                if size != UNKNOWN:
+                    self._columns.measured(uid, size, date)
+
+    def _measure_all(self, uids: Sequence[int], dates: bool) -> list[tuple[int, int, int]]:
+        return [self._measured(uid, dates) for uid in uids]
+
+    def _measured(self, uid: int, date_too: bool) -> tuple[int, int, int]:
+        path = self.files.locate(uid)
+        if path is None:
+            return uid, UNKNOWN, NO_DATE
+        size = names.sizes(os.path.basename(path)).with_crlf
+        if size >= 0 and not date_too:
+            return uid, size, NO_DATE
+        for _ in range(3):  # it may be renamed meanwhile
+            try:
+                date = int(os.stat(path).st_mtime // 1)
+                return uid, size if size >= 0 else len(self._open(path)), date
+            except FileNotFoundError:
+                path = self.files.find(uid)
+                if path is None:
+                    break
+        return uid, UNKNOWN, NO_DATE
 
     # --- what sessions do
 
     async def store_flags(
         self, uids: Collection[int], action: FlagAction, flags: Flags, by: MailboxListener | None
     ) -> None:
-        changed = await self._in_lane(partial(change.store_flags, self.files, uids, action, flags))
-        self.apply(Differences(changed=changed), by)
+        for piece in _pieces(uids):
+            self.take(await self._in_lane(partial(change.store_flags, self.files, piece, action, flags)), by)
 
     async def copy(self, uids: Collection[int], destination: str) -> Copied:
         return await self._account.copy(self, sorted(uids), destination)
@@ -168,8 +212,11 @@ class OpenMailbox:
         return copied
 
     async def expunge(self, uids: Collection[int], by: MailboxListener | None) -> Sequence[int]:
-        removed = await self._in_lane(partial(change.expunge, self.files, sorted(uids)))
-        self.apply(Differences(vanished=removed), by)
+        removed: list[int] = []
+        for piece in _pieces(sorted(uids)):
+            done = await self._in_lane(partial(change.expunge, self.files, piece))
+            removed += done.vanished
+            self.take(done, by)
         return removed
 
     async def examine(self, uids: Sequence[int], fn: Callable[[Octets], T]) -> list[T | None]:
@@ -187,46 +234,37 @@ class OpenMailbox:
 
     # --- inside
 
-    def apply(self, found: Differences, by: MailboxListener | None) -> None:
-        """Bring the columns up to date and tell the sessions. In the reactor's thread."""
+    def take(self, found: Differences, by: MailboxListener | None = None) -> None:
+        """Bring the columns up to date and tell the sessions.
+        Raises: Refused for what kept it from being everything."""
+        self._apply(found, by)
+        if isinstance(found.error, OSError):
+            raise refusal(found.error) from found.error
+        if found.error is not None:
+            raise found.error
+
+    def _apply(self, found: Differences, by: MailboxListener | None) -> None:
         uidlist = self.files.uidlist
         self.uid_validity, self.uid_next, self.mailbox_id = uidlist.validity, uidlist.next_uid, uidlist.guid
         self._keywords = tuple(self.files.keywords)
+        self.highest_modseq = max(found.modseq, self.highest_modseq, 1)
         if found.reset or found.gone:
-            self._forget_all()
+            self._columns = MessageColumns()
+            self._recent.clear()
             self.gone = found.gone
-        vanished = [uid for uid in found.vanished if self._flags.pop(uid, None) is not None]
-        if vanished:
-            self._remove(vanished)
+            self._tell(MailboxGone())
+        if found.vanished and (vanished := self._columns.remove(found.vanished)):
+            self._recent.difference_update(vanished)
+            for uid in vanished:
+                self._large.pop(uid, None)
             self._tell(Expunged(_uids(vanished), by))
-        added = [item for item in found.added if item.uid not in self._flags]
+        added = self._columns.add(found.added, found.added_flags, found.modseq)
         if added:
-            for item in added:
-                self._flags[item.uid] = item.flags
-                if item.size >= 0:
-                    self._sizes[item.uid] = item.size
-                if item.recent:
-                    self._recent.add(item.uid)
-            self._uids = _merged(self._uids, [item.uid for item in added])
-            self._tell(Added(_uids([item.uid for item in added])))
-        changed = [uid for uid, flags in found.changed if self._flags.get(uid, flags) != flags]
-        self._flags.update((uid, flags) for uid, flags in found.changed if uid in self._flags)
+            self._recent |= found.recent
+            self._tell(Added(_uids(added)))
+        changed = self._columns.change(found.changed, found.modseq)
         if changed:
             self._tell(FlagsChanged(_uids(changed), by))
-
-    def _forget_all(self) -> None:
-        self._uids, self._flags, self._sizes, self._dates = [], {}, {}, {}
-        self._recent.clear()
-        self._tell(MailboxGone())
-
-    def _remove(self, vanished: list[int]) -> None:
-        dead = set(vanished)
-        self._uids = [uid for uid in self._uids if uid not in dead]
-        self._recent -= dead
-        for uid in vanished:
-            self._sizes.pop(uid, None)
-            self._dates.pop(uid, None)
-            self._large.pop(uid, None)
 
     def _tell(self, what: Change) -> None:
         for listener in list(self._listeners):
@@ -237,27 +275,30 @@ class OpenMailbox:
             known = self._large.get(uid)
         if known is not None:
             return known
+        path = self.files.locate(uid)
         for _ in range(3):  # it may be renamed between our look and our opening it
-            path = self.files.path_of(uid)
             if path is None:
                 return None
             try:
                 octets = self._open(path)
             except FileNotFoundError:
+                path = self.files.find(uid)
                 continue
             if not isinstance(octets, bytes):
-                with self._large_lock:
-                    self._large[uid] = octets
-                    while len(self._large) > OPEN_FILES:
-                        self._large.popitem(last=False)
+                self._keep_open(uid, octets)
             return octets
         return None
 
-    def _open(self, path: Path) -> Octets:
-        sizes = names.sizes(path.name)
-        return open_octets(
-            path, known_crlf=sizes.octets >= 0 and sizes.octets == sizes.with_crlf, spool=self._account.store.spool_path
-        )
+    def _keep_open(self, uid: int, octets: Octets) -> None:
+        with self._large_lock:
+            self._large[uid] = octets
+            while len(self._large) > OPEN_FILES:
+                self._large.popitem(last=False)
+
+    def _open(self, path: str) -> Octets:
+        sizes = names.sizes(os.path.basename(path))
+        known_crlf = sizes.octets >= 0 and sizes.octets == sizes.with_crlf
+        return open_octets(path, known_crlf=known_crlf, spool=self._account.store.spool_path)
 
     async def _in_lane(self, fn: Callable[[], T]) -> T:
         if self.gone:
@@ -274,14 +315,11 @@ class OpenMailbox:
             raise refusal(error) from error
 
 
+def _pieces(uids: Collection[int]) -> Iterable[Sequence[int]]:
+    listed = uids if isinstance(uids, Sequence) else list(uids)
+    for start in range(0, len(listed), AT_ONCE):
+        yield listed[start : start + AT_ONCE]
+
+
 def _uids(uids: Sequence[int]) -> tuple[Uid, ...]:
-    return tuple(Uid(uid) for uid in uids)
-
-
-def _merged(known: list[int], added: list[int]) -> list[int]:
-    if not known or added[0] > known[-1]:
-        return known + added
-    merged = list(known)
-    for uid in added:  # a file that came back: rare
-        merged.insert(bisect_left(merged, uid), uid)
-    return merged
+    return tuple(map(Uid, uids))

@@ -73,7 +73,7 @@ class FileOctets:
         return b"".join(pieces)
 
 
-def open_octets(path: Path, *, known_crlf: bool, spool: Path) -> Octets:
+def open_octets(path: str | Path, *, known_crlf: bool, spool: Path) -> Octets:
     """The octets of a message file. `known_crlf` when its name says so (S= equals W=). A large file with
     LF line ends is converted into an unnamed file in `spool`. Raises: OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)

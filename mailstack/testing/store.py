@@ -17,6 +17,7 @@ from mailstack.ports import (
     Appended,
     Blob,
     Change,
+    Columns,
     Copied,
     Delivery,
     Expunged,
@@ -116,6 +117,7 @@ class MemoryMessage:
     octets: bytes
     flags: int
     internal_date: float
+    modseq: int
     recent: bool = True
 
 
@@ -127,6 +129,7 @@ class MemoryMailbox:
         self.mailbox_id = mailbox_id
         self.uid_validity = uid_validity
         self.uid_next = 1
+        self.highest_modseq = 1
         self.special_use = ""
         self.messages: dict[int, MemoryMessage] = {}
         self.listeners: list[MailboxListener] = []
@@ -147,6 +150,17 @@ class MemoryMailbox:
     def keywords(self) -> Sequence[str]:
         return self._keywords
 
+    def columns(self, uids: Sequence[int]) -> Columns:
+        present = [uid for uid in uids if uid in self.messages]
+        found = [self.messages[uid] for uid in present]
+        return Columns(
+            present,
+            [message.flags for message in found],
+            [message.modseq for message in found],
+            [len(message.octets) for message in found],
+            [int(message.internal_date) for message in found],
+        )
+
     def flags(self, uid: int) -> int | None:
         message = self.messages.get(uid)
         return None if message is None else message.flags
@@ -157,7 +171,7 @@ class MemoryMailbox:
 
     def internal_date(self, uid: int) -> float | None:
         message = self.messages.get(uid)
-        return None if message is None else message.internal_date
+        return None if message is None else int(message.internal_date)
 
     def claim_recent(self) -> frozenset[int]:
         recent = frozenset(uid for uid, message in self.messages.items() if message.recent)
@@ -167,7 +181,7 @@ class MemoryMailbox:
 
     # --- what takes a worker in the real store
 
-    async def measure(self, uids: Collection[int]) -> None:
+    async def measure(self, uids: Collection[int], *, dates: bool = True) -> None:
         return None
 
     async def refresh(self) -> None:
@@ -195,6 +209,9 @@ class MemoryMailbox:
             if message.flags != old:
                 changed.append(Uid(uid))
         if changed:
+            self.highest_modseq += 1
+            for uid in changed:
+                self.messages[uid].modseq = self.highest_modseq
             self.tell(FlagsChanged(tuple(changed), by))
 
     async def copy(self, uids: Collection[int], destination: str) -> Copied:
@@ -218,6 +235,7 @@ class MemoryMailbox:
         removed = tuple(Uid(uid) for uid in sorted(uids) if self.messages.pop(uid, None) is not None)
         if removed:
             self._uids = None
+            self.highest_modseq += 1
             self.tell(Expunged(removed, by))
         return removed
 
@@ -239,7 +257,8 @@ class MemoryMailbox:
         """Add a message without telling anybody; `tell(Added((uid,)))` does."""
         uid = Uid(self.uid_next)
         self.uid_next += 1
-        self.messages[uid] = MemoryMessage(octets, bits, internal_date)
+        self.highest_modseq += 1
+        self.messages[uid] = MemoryMessage(octets, bits, internal_date, self.highest_modseq)
         self._uids = None
         return uid
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def copy_arguments(cur: Cursor) -> Arguments:
     return wanted, mailbox(cur)
 
 
-def chosen(session: ImapSession, wanted: SequenceSet, *, by_uid: bool) -> list[int]:
+def chosen(session: ImapSession, wanted: SequenceSet, *, by_uid: bool) -> Sequence[int]:
     """The messages that COPY or MOVE names. Raises: BadSyntax."""
     check_numbers(session, wanted, by_uid=by_uid)
     return session.view.select(wanted, by_uid=by_uid)

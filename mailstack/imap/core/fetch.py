@@ -49,7 +49,7 @@ async def fetch(session: ImapSession, asked: Arguments, *, by_uid: bool) -> Repl
     what = plan(items, utf8=session.rev2)
     uids = session.view.select(wanted, by_uid=by_uid)
     if what.needs_measure:
-        await session.view.mailbox.measure(uids)
+        await session.view.mailbox.measure(uids, dates=FetchAtt.INTERNALDATE in what.columns)
     if what.needs_content:
         if what.sets_seen and not session.view.read_only:
             await set_seen(session, uids, told=FetchAtt.FLAGS in what.columns)
@@ -62,7 +62,8 @@ async def fetch(session: ImapSession, asked: Arguments, *, by_uid: bool) -> Repl
 async def set_seen(session: ImapSession, uids: Sequence[int], *, told: bool) -> None:
     """Reading a body marks the message as read, and the client is told, unless its response says so."""
     mailbox = session.view.mailbox
-    unseen = [uid for uid in uids if not (mailbox.flags(uid) or 0) & Flag.SEEN]
+    found = mailbox.columns(uids)
+    unseen = [uid for uid, flags in zip(found.uids, found.flags, strict=True) if not flags & Flag.SEEN]
     if unseen:
         await mailbox.store_flags(unseen, FlagAction.ADD, Flags(Flag.SEEN), session.view)
         if not told:
@@ -72,15 +73,12 @@ async def set_seen(session: ImapSession, uids: Sequence[int], *, told: bool) -> 
 def columns(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> bytes:
     """Whole responses of what is in memory; a message that is gone has none."""
     view, mailbox, rev2 = session.view, session.view.mailbox, session.rev2
-    rows = [
-        (view.seq(uid), uid, view.flag_bits(uid, rev2=rev2), mailbox.size(uid) or 0, mailbox.internal_date(uid) or 0.0)
-        for uid in uids
-        if mailbox.flags(uid) is not None
-    ]
-    if not rows:
+    found = mailbox.columns(uids)
+    if not found.uids:
         return b""
-    seqs, present, flags, sizes, dates = zip(*rows, strict=True)
-    return what.render_columns(seqs, present, flags, sizes, dates, names=view.lists)
+    flags = view.all_flag_bits(found.uids, found.flags, rev2=rev2)
+    seqs = view.numbers(found.uids)
+    return what.render_columns(seqs, found.uids, flags, found.sizes, found.dates, names=view.lists)
 
 
 async def contents(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> Reply:

@@ -102,10 +102,8 @@ async def select(session: ImapSession, name: str, *, read_only: bool) -> Reply:
 
 def first_unseen(view: View) -> int:
     """The first unseen message's number, 0 if there is none (RFC 3501 §7.1)."""
-    for seq, uid in enumerate(view.uids, 1):
-        if not (view.mailbox.flags(uid) or 0) & Flag.SEEN:
-            return seq
-    return 0
+    flags = view.mailbox.columns(view.uids).flags
+    return next((seq for seq, bits in enumerate(flags, 1) if not bits & Flag.SEEN), 0)
 
 
 async def create(session: ImapSession, asked: Create) -> Reply:

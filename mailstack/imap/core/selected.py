@@ -11,15 +11,15 @@ from mailstack.imap.replies import Reply
 from mailstack.ports import Flag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from mailstack.imap.session import ImapSession
 
 
-def deleted(session: ImapSession, uids: Iterable[int]) -> list[int]:
-    """Those with \\Deleted."""
-    mailbox = session.view.mailbox
-    return [uid for uid in uids if (mailbox.flags(uid) or 0) & Flag.DELETED]
+def deleted(session: ImapSession, uids: Sequence[int]) -> list[int]:
+    """Those of `uids` (ascending) with \\Deleted."""
+    found = session.view.mailbox.columns(uids)
+    return [uid for uid, flags in zip(found.uids, found.flags, strict=True) if flags & Flag.DELETED]
 
 
 def writable(session: ImapSession) -> None:

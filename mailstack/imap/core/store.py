@@ -52,7 +52,7 @@ async def store(session: ImapSession, asked: Store, *, by_uid: bool) -> Reply:
     await view.mailbox.store_flags(uids, asked.action, asked.flags, view)
     if not asked.silent:
         view.note_flags(uids)
-    if any(view.mailbox.flags(uid) is None for uid in uids):
+    if len(view.mailbox.columns(uids).uids) < len(uids):
         return replies.no("some messages were removed meanwhile", "EXPUNGEISSUED")
     return replies.ok("STORE completed")
 

@@ -15,8 +15,10 @@ from mailstack.errors import Problem, Refused
 from mailstack.ports import FIRST_KEYWORD, FlagAction, Flags
 from mailstack.store.maildir import keywords, names
 from mailstack.store.maildir.deliver import copy as copy_octets
+from mailstack.store.maildir.differences import Differences, Hints
+from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.layout import sync_directory
-from mailstack.store.maildir.sync import FolderFiles
+from mailstack.store.maildir.sync import sync
 from mailstack.store.spool import StoredBlob, write_all
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -30,6 +32,16 @@ class Incoming:
     blob: StoredBlob
     flags: Flags
     internal_date: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Messages that were put into a mailbox: `sources` are UIDs of the mailbox they were copied from, or
+    empty; `uids` are theirs; `found` is what is new in the mailbox, these messages among it."""
+
+    sources: list[int]
+    uids: list[int]
+    found: Differences
 
 
 def flag_bits(files: FolderFiles, flags: Flags, *, add_keywords: bool) -> int:
@@ -50,23 +62,27 @@ def flag_bits(files: FolderFiles, flags: Flags, *, add_keywords: bool) -> int:
     return value
 
 
-def store_flags(files: FolderFiles, uids: Collection[int], action: FlagAction, flags: Flags) -> list[tuple[int, int]]:
-    """Returns (UID, flags) of the messages whose flags are others now. Messages that are gone are
-    passed over. Raises: Refused(TOO_MANY_KEYWORDS), OSError."""
+def store_flags(files: FolderFiles, uids: Collection[int], action: FlagAction, flags: Flags) -> Differences:
+    """`changed` has the messages whose flags are others now. Messages that are gone are passed over.
+    An error on the way is in `error`. Raises: Refused(TOO_MANY_KEYWORDS), OSError."""
     operand = flag_bits(files, flags, add_keywords=action is not FlagAction.REMOVE)
-    changed: list[tuple[int, int]] = []
-    for uid in uids:
-        value = _rename(files, uid, action, operand)
-        if value is not None:
-            changed.append((uid, value))
-    if changed:
+    done = Differences()
+    try:
+        for uid in uids:
+            value = _change_one(files, uid, action, operand)
+            if value is not None:
+                done.changed.append((uid, value))
+    except OSError as error:
+        done.error = error
+    if done.changed:
         files.touched()
-    return changed
+        done.modseq = files.modseqs.next()
+    return done
 
 
-def _rename(files: FolderFiles, uid: int, action: FlagAction, operand: int) -> int | None:
+def _change_one(files: FolderFiles, uid: int, action: FlagAction, operand: int) -> int | None:
     for _ in range(3):  # others may rename it between our look and our rename
-        name = files.names.get(uid)
+        name = files.rows.name_of(uid)
         if name is None:
             return None
         base, before = names.split(name)
@@ -79,100 +95,96 @@ def _rename(files: FolderFiles, uid: int, action: FlagAction, operand: int) -> i
             value = operand
         if value == old:
             return None
-        target = names.join(base, names.letters(value, before))
-        try:
-            os.rename(files.path / "cur" / name, files.path / "cur" / target)
-        except FileNotFoundError:
-            if files.find(uid) is None:
-                return None
-            continue
-        files.know(uid, target)
-        return value
+        if files.rename(uid, name, names.join(base, names.letters(value, before))):
+            return value
+        if not files.found_again(uid):
+            return None
     return None
 
 
-def expunge(files: FolderFiles, uids: Collection[int]) -> list[int]:
-    """Remove messages, durable on return; returns those that are gone by it. Raises: OSError."""
-    removed: list[int] = []
-    for uid in uids:
-        path = files.path_of(uid)
-        if path is None:
-            continue
-        try:
-            path.unlink()
-        except FileNotFoundError:
-            continue
-        files.forget(uid)
-        removed.append(uid)
-    if removed:
+def expunge(files: FolderFiles, uids: Collection[int]) -> Differences:
+    """Remove messages, durable on return; `vanished` are those that are gone by it. An error on the way is
+    in `error`. Raises: OSError when it is not durable."""
+    done = Differences()
+    try:
+        for uid in uids:
+            name = files.rows.name_of(uid)
+            if name is None:
+                continue
+            if files.remove(name) or (files.found_again(uid) and files.remove(files.rows.name_of(uid) or name)):
+                done.vanished.append(uid)
+    except OSError as error:
+        done.error = error
+    if done.vanished:
+        files.rows.remove(done.vanished)
         sync_directory(files.path / "cur")
         files.touched()
-    return removed
+        done.modseq = files.modseqs.next()
+    return done
 
 
-def copy(
-    source: FolderFiles, uids: Sequence[int], target: FolderFiles, unique: names.UniqueNames
-) -> tuple[list[int], list[int]]:
+def copy(source: FolderFiles, uids: Sequence[int], target: FolderFiles, unique: names.UniqueNames) -> Placed:
     """Copy messages by hard link, flags, keywords and internal date with them; durable on return.
-    Returns the UIDs in the source and in the target. All or none: Raises OSError, Refused."""
+    All or none: Raises OSError, Refused."""
     mapping = _keyword_mapping(source, target)
     made: list[Path] = []
     copied: list[int] = []
-    bases: list[str] = []
     try:
-        with target.lock():
-            for uid in uids:
-                path = source.path_of(uid)
-                if path is None:
-                    continue
-                base, letters = names.split(path.name)
-                new_base = unique.new() + _size_words(base)
-                value = _mapped(names.bits(letters), mapping)
-                place = target.path / "cur" / names.join(new_base, names.letters(value))
-                _link(path, place)
-                made.append(place)
-                copied.append(uid)
-                bases.append(new_base)
-            given = _admit(target, bases) if bases else []
+        for uid in uids:
+            path = source.locate(uid)
+            if path is None or not (os.path.lexists(path) or source.found_again(uid)):
+                continue
+            path = source.locate(uid)
+            assert path is not None
+            base, letters = names.split(os.path.basename(path))
+            name = names.join(unique.new() + _size_words(base), names.letters(_mapped(names.bits(letters), mapping)))
+            target.expect("cur", name, True)
+            _link(path, target.path / "cur" / name)
+            made.append(target.path / "cur" / name)
+            copied.append(uid)
+        if not made:
+            return Placed([], [], Differences())
+        return _admit(target, made, copied)
     except BaseException:
-        for place in made:
-            place.unlink(missing_ok=True)
+        _withdraw(made)
         raise
-    return copied, given
 
 
-def append(target: FolderFiles, messages: Sequence[Incoming], unique: names.UniqueNames) -> list[int]:
-    """Store messages with flags and internal date, durable on return; returns their UIDs. All or
-    none: Raises OSError, Refused(TOO_MANY_KEYWORDS)."""
+def append(target: FolderFiles, messages: Sequence[Incoming], unique: names.UniqueNames) -> Placed:
+    """Store messages with flags and internal date, durable on return. All or none: Raises OSError,
+    Refused(TOO_MANY_KEYWORDS)."""
     values = [flag_bits(target, message.flags, add_keywords=True) for message in messages]
     written: list[Path] = []
     places: list[Path] = []
-    bases: list[str] = []
     try:
         for message in messages:
-            base = f"{unique.new()},S={message.blob.size},W={message.blob.size}"
-            written.append(target.path / "tmp" / base)
+            written.append(target.path / "tmp" / f"{unique.new()},S={message.blob.size},W={message.blob.size}")
             _write(written[-1], message)
-            bases.append(base)
-        with target.lock():
-            for path, base, value in zip(written, bases, values, strict=True):
-                places.append(target.path / "cur" / names.join(base, names.letters(value)))
-                path.rename(places[-1])
-            return _admit(target, bases)
+        for path, value in zip(written, values, strict=True):
+            name = names.join(path.name, names.letters(value))
+            target.expect("cur", name, True)
+            path.rename(target.path / "cur" / name)
+            places.append(target.path / "cur" / name)
+        return _admit(target, places, [])
     except BaseException:
-        for path in written + places:
-            path.unlink(missing_ok=True)
+        _withdraw(written + places)
         raise
 
 
-def _admit(target: FolderFiles, bases: Sequence[str]) -> list[int]:
-    """Sync the files in cur/ and give them UIDs. The caller holds the lock."""
+def _admit(target: FolderFiles, places: Sequence[Path], sources: list[int]) -> Placed:
+    """Sync the files in cur/ and give them UIDs; take them back if they cannot have any."""
     sync_directory(target.path / "cur")
-    if not target.uidlist.load():
-        target.uidlist.create(target.account)
-    uids = target.uidlist.append(bases)
+    found = sync(target, Hints(cur=dict.fromkeys((path.name for path in places), True)))
     target.touched()
-    return uids
+    if found.error is not None:
+        _withdraw(places)
+        return Placed([], [], found)
+    return Placed(sources, [target.rows.find(names.split(path.name)[0]) for path in places], found)
+
+
+def _withdraw(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _write(path: Path, message: Incoming) -> None:
@@ -188,7 +200,7 @@ def _write(path: Path, message: Incoming) -> None:
         os.close(fd)
 
 
-def _link(path: Path, place: Path) -> None:
+def _link(path: str, place: Path) -> None:
     try:
         os.link(path, place)
         return

@@ -8,9 +8,11 @@ import itertools
 import os
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mailstack.ports import FIRST_KEYWORD, Flag
 
@@ -39,6 +41,24 @@ def split(name: str) -> tuple[str, str]:
 def join(base: str, letters: str) -> str:
     """The name in cur/."""
     return f"{base}{INFO}{letters}"
+
+
+def split_info(name: str) -> tuple[str, str]:
+    """Base, and what follows it: ":2,FS", something of another program, or nothing."""
+    base, colon, info = name.partition(":")
+    return base, colon + info
+
+
+@lru_cache(4096)
+def info_bits(info: str) -> int:
+    """The flags of what follows the base; 0 for what is not of the form ":2,…"."""
+    return bits(info[3:]) if info.startswith(INFO) else 0
+
+
+@lru_cache(4096)
+def suffix(value: int) -> str:
+    """What follows the base in cur/ for these flags."""
+    return INFO + letters(value)
 
 
 def sizes(base: str) -> Sizes:
@@ -85,10 +105,12 @@ class UniqueNames:
         self._clock = clock
         self._count = itertools.count(1)
         self._process = f"P{os.getpid()}R{os.urandom(4).hex()}"
+        self._lock = threading.Lock()
+        self._last = 0
 
     def new(self) -> str:
-        """The part before the sizes."""
-        now = self._clock()
-        second = int(now)
-        microsecond = int((now - second) * 1_000_000)
+        """The part before the sizes. Names ascend in the order in which they were asked for."""
+        with self._lock:
+            self._last = max(int(self._clock() * 1_000_000), self._last + 1)
+            second, microsecond = divmod(self._last, 1_000_000)
         return f"{second}.M{microsecond:06d}{self._process}Q{next(self._count)}.{self._host}"

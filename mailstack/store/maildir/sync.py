@@ -1,264 +1,330 @@
-"""One mailbox's files as last seen, and the differences since.
+"""What others did to a mailbox's files since the last look, and taking in new mail.
 
-A `FolderFiles` is used in the account's lane only. It never trusts its memory of a name: who finds a
-file gone looks again, since any program may rename it at any time."""
+`sync` does as little as it may: nothing when no time stamp moved, the named files when a watch tells which,
+and both directories otherwise. See DESIGN.md, "Taking in" and "Others"."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from mailstack.ports import Log
+from mailstack.errors import Refused
 from mailstack.store.maildir import keywords, names
-from mailstack.store.maildir.layout import Folder
-from mailstack.store.maildir.locks import dotlock
-from mailstack.store.maildir.uidlist import FILE as UIDLIST
-from mailstack.store.maildir.uidlist import Broken, UidList
+from mailstack.store.maildir.differences import Differences, Hints
+from mailstack.store.maildir.folder import FolderFiles, now
+from mailstack.store.maildir.uidlist import Broken, Loaded
 
-SETTLED = 0.05
-"""Seconds after which a directory's time stamp tells every change: file systems count in ticks."""
 COMPACT_AFTER = 100
 """Records of vanished messages in the uidlist that are worth writing it anew."""
+ONE_BY_ONE = 64
+"""Messages among older ones that are put in their places singly."""
 TMP_AGE = 36 * 3600
 """Seconds after which a file in tmp/ is rubbish (Bernstein, "Using maildir format")."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A message that was not known before. `size` is -1 when the name does not say it."""
+def sync(files: FolderFiles, hints: Hints | None = None, *, force: bool = False) -> Differences:
+    """Look for what others did; move new mail to cur/ and give it UIDs. `hints` is what a watch saw, None
+    when nobody watches. Raises: OSError, Refused(STORE_UNAVAILABLE)."""
+    try:
+        stamps = files.stat()
+    except FileNotFoundError:
+        return Differences(gone=True)
+    if hints is None and stamps == files.stamps and not files.unsure and not force:
+        return Differences()
+    looked = now()
+    run = _Sync(files)
+    try:
+        everything = run.look(hints, force=force, unchanged=stamps == files.stamps and not files.unsure)
+    except (OSError, Refused) as error:
+        run.found.error = error
+        everything, files.lost = False, True
+    run.close()
+    if everything:
+        files.note_stamps(stamps, looked)
+    else:
+        files.unsure = True
+    return run.found
 
-    uid: int
-    flags: int
-    size: int
-    recent: bool
 
+class _Sync:
+    """One look."""
 
-@dataclass(slots=True)
-class Differences:
-    """What changed since the last look. `reset`: the UIDs mean other messages now."""
+    def __init__(self, files: FolderFiles) -> None:
+        self.files = files
+        self.found = Differences()
 
-    added: list[Found] = field(default_factory=list)
-    changed: list[tuple[int, int]] = field(default_factory=list)
-    vanished: list[int] = field(default_factory=list)
-    reset: bool = False
-    gone: bool = False
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.changed or self.vanished or self.reset or self.gone)
-
-
-class FolderFiles:
-    """The files of one mailbox."""
-
-    def __init__(self, account: Path, folder: Folder, log: Log) -> None:
-        self.account = account
-        self.folder = folder
-        self.path = folder.path
-        self.log = log
-        self.uidlist = UidList(self.path / UIDLIST)
-        self.keywords: list[str] = []
-        self.names: dict[int, str] = {}
-        self._bases: dict[str, int] = {}
-        self._stamps: tuple[int, int, int] = (0, 0, 0)
-        self._looked = 0.0
-        self._unsure = True
-
-    def lock(self) -> AbstractContextManager[None]:
-        """The lock under which UIDs and keywords are given."""
-        return dotlock(self.path / UIDLIST)
-
-    def sync(self, *, force: bool = False) -> Differences:
-        """Look for what others did; move new mail to cur/ and give it UIDs.
-        Raises: OSError, Refused(STORE_UNAVAILABLE)."""
-        try:
-            stamps = self._stat()
-        except FileNotFoundError:
-            return Differences(gone=True)
-        if stamps == self._stamps and not self._unsure and not force:
-            return Differences()
-        differences = Differences()
-        self._looked = time.time()
-        self.keywords = keywords.read(self.path)
-        fresh = self._scan("new")
-        files = self._scan("cur")
-        self._load_uidlist(differences)
-        self._compare(files, fresh, differences)
-        self._add(files, fresh, differences)
-        self._note_stamps(stamps)
+    def look(self, hints: Hints | None, *, force: bool, unchanged: bool) -> bool:
+        """Whether all is known now that others did. Raises: OSError, Refused; `found` has what was found
+        until then."""
+        files = self.files
+        files.keywords = keywords.read(files.path)
+        self._load_uidlist()
+        if hints is None or hints.everything or force or files.lost or self.found.reset:
+            self.look_everywhere()
+            files.lost = False
+            everything = True
+        else:
+            self.look_at(hints)
+            everything = files.watch is not None or unchanged
         self._compact()
-        return differences
+        return everything
 
-    def changed(self) -> bool:
-        """Whether a sync may find something. Costs three calls of stat(2) and no more, so it may be
-        asked in the reactor's thread."""
-        if self._unsure:
-            return True
-        try:
-            return self._stat() != self._stamps
-        except OSError:
-            return True  # sync will say what it is
+    def close(self) -> None:
+        """Give what was found its mod-sequence. Raises: OSError."""
+        modseqs = self.files.modseqs
+        if modseqs.last == 0:
+            modseqs.load()
+        if self.found:
+            self.found.modseq = modseqs.next()
 
-    def path_of(self, uid: int) -> Path | None:
-        """Where a message is now; None if it is gone. Raises: OSError."""
-        name = self.names.get(uid)
-        if name is None:
-            return None
-        path = self.path / "cur" / name
-        return path if path.exists() else self.find(uid)
+    # --- the whole of both directories
 
-    def find(self, uid: int) -> Path | None:
-        """Look for a message whose file was renamed since. Raises: OSError."""
-        name = self.names.get(uid)
-        if name is None:
-            return None
-        base = names.split(name)[0]
-        for entry in os.scandir(self.path / "cur"):
-            if entry.name.startswith(base) and names.split(entry.name)[0] == base:
-                self.names[uid] = entry.name
-                return Path(entry.path)
-        return None
-
-    def touched(self) -> None:
-        """We changed the directory ourselves: look at it again at the next sync, to be sure."""
-        self._unsure = True
-
-    def know(self, uid: int, name: str) -> None:
-        """A message of ours that has this name now."""
-        self.names[uid] = name
-        self._bases[names.split(name)[0]] = uid
-
-    def forget(self, uid: int) -> None:
-        """A message that we removed."""
-        name = self.names.pop(uid, None)
-        if name is not None:
-            self._bases.pop(names.split(name)[0], None)
-
-    # --- the steps of sync
-
-    def _stat(self) -> tuple[int, int, int]:
-        new, cur = (self.path / "new").stat(), (self.path / "cur").stat()
-        try:
-            uidlist = (self.path / UIDLIST).stat().st_mtime_ns
-        except FileNotFoundError:
-            uidlist = 0
-        return new.st_mtime_ns, cur.st_mtime_ns, uidlist
-
-    def _note_stamps(self, before: tuple[int, int, int]) -> None:
-        # The stamps from before the scan: what was changed during it has another stamp, or one so
-        # young that it may hide a second change.
-        after = self._stat()
-        self._stamps = after
-        self._unsure = after != before or self._looked - max(before) / 1e9 < SETTLED
+    def look_everywhere(self) -> None:
+        judged = [*self.files.unseen]  # what is recorded while we look may come after we looked
+        fresh = self._scan("new")
+        there = self._scan("cur")
+        self._compare(there, fresh)
+        self._admit(there, fresh)
+        gone = [base for base in judged if base in self.files.unseen]
+        if gone:
+            again = self._scan("cur")
+            for base in gone:
+                if base not in again:
+                    del self.files.unseen[base]
 
     def _scan(self, directory: str) -> dict[str, str]:
         """Base name → file name of the messages in new/ or cur/."""
-        found: dict[str, str] = {}
-        for entry in os.scandir(self.path / directory):
-            name = entry.name
-            if name.startswith("."):
-                continue
-            base = name.partition(":")[0]
-            other = found.get(base)
-            if other is not None:
-                name = self._twin(directory, other, name)
-            found[base] = name
+        listing = os.listdir(self.files.path / directory)
+        found = {name.partition(":")[0]: name for name in listing}
+        if len(found) != len(listing):
+            for name in listing:
+                other = found[name.partition(":")[0]]
+                if other != name:
+                    found[name.partition(":")[0]] = self._twin(directory, other, name)
+        for base in [base for base in found if base.startswith(".") or not base]:
+            del found[base]
         return found
 
     def _twin(self, directory: str, one: str, two: str) -> str:
-        """Two names with one base: usually one file that was renamed during the scan."""
-        here = [name for name in (one, two) if (self.path / directory / name).exists()]
-        if len(here) == 2:
-            self.log.warning("two files of one name; the second is kept aside", folder=str(self.path), name=two)
-            aside = f"{names.UniqueNames().new()}"
-            (self.path / directory / two).rename(self.path / "new" / aside)
-            return one
-        return here[0] if here else two
+        """Two names with one base: usually one file that was renamed while its directory was read."""
+        files = self.files
+        here = [name for name in (one, two) if files.present(directory, name)]
+        if len(here) < 2:
+            return here[0] if here else two
+        aside = names.UniqueNames().new()
+        files.log.warning("two files of one name; the second is kept as another message",
+                          folder=str(files.path), name=two, kept=aside)  # fmt: skip
+        os.rename(files.path / directory / two, files.path / "new" / aside)
+        return one
 
-    def _load_uidlist(self, differences: Differences) -> None:
-        validity = self.uidlist.validity
-        try:
-            if not self.uidlist.load():
-                with self.lock():
-                    if not self.uidlist.load():
-                        self.uidlist.create(self.account)
-        except Broken as broken:
-            self.log.warning("uidlist broken; all messages get new UIDs", folder=str(self.path), reason=str(broken))
-            with self.lock():
-                self.uidlist.create(self.account)
-        if validity and validity != self.uidlist.validity:
-            differences.reset = True
-            self.names.clear()
-            self._bases.clear()
-
-    def _compare(self, files: dict[str, str], fresh: dict[str, str], differences: Differences) -> None:
-        missing = [base for base in self._bases if base not in files]
+    def _compare(self, there: dict[str, str], fresh: dict[str, str]) -> None:
+        """Known messages against what is there."""
+        rows, suffix = self.files.rows, names.suffix
+        odd = rows.odd()
+        missing: list[tuple[int, str]] = []
+        renamed: list[tuple[int, str]] = []
+        for (uid, base), flags in zip(rows.items(), list(rows.flags), strict=True):
+            name = there.get(base)
+            if name is None:
+                missing.append((uid, base))
+            elif name != base + suffix(flags) and name != odd.get(uid):
+                renamed.append((uid, name))
         if missing:
             # A file that is renamed while its directory is read may be missed once.
             again = self._scan("cur")
-            files.update((base, again[base]) for base in missing if base in again)
-        for base in missing:
-            if base not in files:
-                uid = self._bases[base]
-                self.forget(uid)
-                if base not in fresh:
-                    self.uidlist.uids.pop(base, None)
-                differences.vanished.append(uid)
-        for base, name in files.items():
-            known = self._bases.get(base)
-            if known is not None and self.names[known] != name:
-                self.names[known] = name
-                differences.changed.append((known, names.bits(names.split(name)[1])))
+            for uid, base in missing:
+                found = again.get(base) or (self.files.take_in(fresh.pop(base)) if base in fresh else None)
+                if found is not None:
+                    there[base] = found
+                    renamed.append((uid, found))
+        self._rename(renamed)
+        self._vanish([uid for uid, base in missing if base not in there])
 
-    def _add(self, files: dict[str, str], fresh: dict[str, str], differences: Differences) -> None:
-        unknown = [base for base in files if base not in self._bases]
-        coming = [base for base in fresh if base not in files]
+    def _rename(self, renamed: Iterable[tuple[int, str]]) -> None:
+        rows = self.files.rows
+        for uid, name in renamed:
+            row = rows.row(uid)
+            before = rows.flags[row]
+            flags = rows.rename(row, name)
+            if flags != before:
+                self.found.changed.append((uid, flags))
+
+    def _vanish(self, uids: list[int]) -> None:
+        self.files.rows.remove(uids)
+        self.found.vanished += uids
+
+    def _admit(self, there: dict[str, str], fresh: dict[str, str]) -> None:
+        """Give UIDs to what is not known yet, and take it in."""
+        files = self.files
+        known = set(map(os.fsdecode, files.rows.bases())) if len(files.rows) else set()
+        unknown = [base for base in there if base not in known]
+        coming = [base for base in fresh if base not in there and base not in known]
         if not unknown and not coming:
             return
-        strangers = [base for base in unknown + coming if base not in self.uidlist.uids]
-        if strangers:
-            self._give_uids(strangers)
+        self._give_uids([base for base in unknown + coming if base not in files.unseen])
         for base in coming:
-            name = self._take_in(fresh[base])
+            name = files.take_in(fresh[base])
             if name is not None:
-                files[base] = name
-        recent = set(coming)
-        for base in unknown + coming:
-            uid = self.uidlist.uids.get(base)
-            if uid is None or base not in files:
+                there[base] = name
+        arrived = [(files.unseen.pop(base), there[base]) for base in unknown + coming if base in there]
+        recent = {files_uid for files_uid, name in arrived if name.partition(":")[0] in fresh} if coming else set()
+        self._insert(sorted(arrived), recent)
+
+    def _insert(self, arrived: list[tuple[int, str]], recent: set[int]) -> None:
+        """Rows for messages that have UIDs now."""
+        if not arrived:
+            return
+        rows = self.files.rows
+        if len(rows) == 0 or arrived[0][0] > rows.uids[-1]:
+            before = len(rows)
+            rows.extend([uid for uid, _ in arrived], [name for _, name in arrived])
+            self.found.add(rows.uids[before:], rows.flags[before:])
+        elif len(arrived) <= ONE_BY_ONE:
+            self.found.add([uid for uid, _ in arrived], [rows.add(uid, name) for uid, name in arrived])
+        else:
+            merged = sorted([*((uid, rows.name(row)) for row, uid in enumerate(rows.uids)), *arrived])
+            rows.clear()
+            rows.extend([uid for uid, _ in merged], [name for _, name in merged])
+            self.found.add([uid for uid, _ in arrived], [rows.flags[rows.row(uid)] for uid, _ in arrived])
+        self.found.recent |= recent
+
+    # --- the files that a watch named
+
+    def look_at(self, hints: Hints) -> None:
+        files = self.files
+        touched: dict[str, dict[str, bool]] = {}
+        for name, came in hints.cur.items():
+            touched.setdefault(name.partition(":")[0], {})[name] = came
+        strangers: dict[str, str] = {}
+        renamed: list[tuple[int, str]] = []
+        vanished: list[int] = []
+        for base, seen in touched.items():
+            if base.startswith(".") or not base:
                 continue
-            self.know(uid, files[base])
-            flags = names.bits(names.split(files[base])[1])
-            differences.added.append(Found(uid, flags, names.sizes(base).with_crlf, base in recent))
-        differences.added.sort(key=lambda found: found.uid)
+            uid = files.rows.find(base)
+            now_named = self._where(uid, seen)
+            if now_named is None:
+                if uid and self._left(uid, seen):
+                    vanished.append(uid)
+            elif uid:
+                renamed.append((uid, now_named))
+            else:
+                strangers[base] = now_named
+        self._rename(renamed)
+        if vanished:
+            self._vanish(vanished)
+        self._take_in_hinted(strangers, hints)
 
-    def _give_uids(self, bases: Iterable[str]) -> None:
-        with self.lock():
-            self.uidlist.load()
-            wanted = [base for base in bases if base not in self.uidlist.uids]
-            self.uidlist.append(sorted(wanted, key=_arrival))
+    def _where(self, uid: int, seen: dict[str, bool]) -> str | None:
+        """The name that a message's file in cur/ has now, among those that it may have; None if none."""
+        known = self.files.rows.name_of(uid) if uid else None
+        candidates = dict.fromkeys([*seen] if known is None else [known, *seen])
+        here = [name for name in candidates if self.files.present("cur", name)]
+        while len(here) > 1:
+            here = [self._twin("cur", here[0], here[1]), *here[2:]]
+        return here[0] if here else None
 
-    def _take_in(self, name: str) -> str | None:
-        """new/ → cur/; None if somebody was quicker."""
-        target = name if ":2," in name else names.join(name.partition(":")[0], "")
+    def _left(self, uid: int, seen: dict[str, bool]) -> bool:
+        """Whether a file that has no name now was seen to go. If not, a later hint will say where it is."""
+        name = self.files.rows.name_of(uid)
+        return name is not None and seen.get(name) is False and not any(seen.values())
+
+    def _take_in_hinted(self, strangers: dict[str, str], hints: Hints) -> None:
+        files = self.files
+        fresh: dict[str, str] = {}
+        for name, came in hints.new.items():
+            base = name.partition(":")[0]
+            if came and base and not base.startswith(".") and base not in strangers and not files.rows.find(base):
+                fresh[base] = name
+        bases = [*strangers, *fresh]
+        if not bases:
+            return
+        self._give_uids([base for base in bases if base not in files.unseen])
+        arrived = [(files.unseen.pop(base), name) for base, name in strangers.items()]
+        recent: set[int] = set()
+        for base, name in fresh.items():
+            taken = files.take_in(name)
+            if taken is not None:
+                uid = files.unseen.pop(base)
+                arrived.append((uid, taken))
+                recent.add(uid)
+        self._insert(sorted(arrived), recent)
+        if files.unseen:  # another process gave UIDs below ours: its messages come first
+            self.look_everywhere()
+
+    # --- UIDs
+
+    def _load_uidlist(self) -> None:
+        """As `_load_locked`, for who does not hold the lock: it is taken when there is something to mend."""
+        files, validity = self.files, self.files.uidlist.validity
         try:
-            os.rename(self.path / "new" / name, self.path / "cur" / target)
-        except FileNotFoundError:
-            return None
-        return target
+            loaded = files.uidlist.load()
+        except Broken:
+            loaded = None
+        if loaded is None:
+            with files.lock():
+                self._load_locked()
+        else:
+            self._know(loaded, validity)
+
+    def _load_locked(self) -> None:
+        files, validity = self.files, self.files.uidlist.validity
+        loaded: Loaded | None
+        try:
+            loaded = files.uidlist.load()
+        except Broken as broken:
+            files.log.warning("uidlist broken; all messages get new UIDs", folder=str(files.path), reason=str(broken))
+            loaded = None
+        if loaded is None:
+            files.uidlist.create(files.account)
+        self._know(loaded or Loaded(anew=True), validity)
+
+    def _reset(self) -> None:
+        self.found.reset = True
+        self.files.rows.clear()
+        self.files.unseen.clear()
+
+    def _know(self, loaded: Loaded, validity: int) -> None:
+        """Take in what others wrote; `validity` is the UIDVALIDITY from before."""
+        files, records = self.files, loaded.records
+        if validity and validity != files.uidlist.validity:
+            self._reset()
+        if not loaded.anew:
+            files.unseen.update((base, uid) for uid, base in records if not files.rows.find(base))
+            return
+        files.unseen = {base: uid for uid, base in records}
+        renumbered = [base for uid, base in files.rows.items() if files.unseen.pop(base, uid) != uid]
+        if renumbered:
+            files.log.warning("uidlist: messages have other UIDs now", folder=str(files.path), count=len(renumbered))
+            self._reset()
+            files.unseen = {base: uid for uid, base in records}
+
+    def _give_uids(self, bases: list[str]) -> None:
+        """Afterwards `unseen` has a UID for each. Raises: OSError, Refused."""
+        if not bases:
+            return
+        files = self.files
+        with files.lock():
+            self._load_locked()
+            wanted = [base for base in bases if base not in files.unseen]
+            wanted.sort(key=None if _alike(wanted) else _arrival)
+            files.unseen.update(zip(wanted, files.uidlist.append(wanted), strict=True))
 
     def _compact(self) -> None:
-        surplus = self.uidlist.records - len(self.names)
-        if surplus < COMPACT_AFTER or surplus < len(self.names) // 4:
+        files = self.files
+        surplus = files.uidlist.records - len(files.rows)
+        if surplus < COMPACT_AFTER or surplus < len(files.rows) // 4:
             return
-        with self.lock():
-            self.uidlist.load()
-            known = set(self.names)
-            newest = max(known, default=0)
-            self.uidlist.write(uid for uid in self.uidlist.uids.values() if uid in known or uid > newest)
+        with files.lock():
+            self._load_locked()
+            others = [(uid, base) for base, uid in files.unseen.items()]
+            files.uidlist.write(sorted([*files.rows.items(), *others]))
+
+
+def _alike(bases: list[str]) -> bool:
+    """Whether the order of the names is that of the times in them."""
+    return all(base[10:12] == ".M" for base in bases)
 
 
 def _arrival(base: str) -> tuple[int, int, str]:

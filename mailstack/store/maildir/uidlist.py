@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,10 @@ VALIDITY_FILE = "dovecot-uidvalidity"
 MAX_UID = 0xFFFFFFFF
 """RFC 9051 §2.3.1.1: a UID is a 32-bit value."""
 _HEADER = re.compile(rb"3((?: [A-Za-z][^ \n]*)*)\n")
-_RECORD = re.compile(rb"(\d{1,10})((?: [A-Z][^ \n:]*)*) :([^\n]+)\n")
+_RECORD = re.compile(rb"^(\d{1,10})((?: [A-Z][^ \n:]*)*) :([^\n]+)\n", re.MULTILINE)
+
+Stamp = tuple[int, int, int]
+"""inode, size, modification time: what tells one state of the file from another."""
 
 
 class Broken(Exception):
@@ -31,96 +34,105 @@ class Broken(Exception):
 
 
 @dataclass(slots=True)
+class Loaded:
+    """What `load` found. `anew`: the file was read from its beginning, so `records` are all there are;
+    otherwise they are those that were appended since. Each is a UID and a base name."""
+
+    anew: bool = False
+    records: list[tuple[int, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class UidList:
-    """The file as last read. `uids` maps a message's base name to its UID; `extensions` keeps what
-    other programs noted in a record. Not thread-safe: used in the account's lane."""
+    """The file's header as last read, and how far the file was read. Who asks keeps the records, since a
+    million of them are to be kept in one place only. `extensions` has what other programs noted in a
+    record. Not thread-safe: used in the account's lane."""
 
     path: Path
     validity: int = 0
     next_uid: int = 1
     guid: str = ""
-    uids: dict[str, int] = field(default_factory=dict)
     extensions: dict[int, str] = field(default_factory=dict)
     header: list[str] = field(default_factory=list)
     records: int = 0
-    _stamp: tuple[int, int, int] = (0, 0, 0)
-    _read: int = 0
+    stamp: Stamp = (0, 0, 0)
+    read: int = 0
+    """Octets of the file that are known."""
 
-    def load(self) -> bool:
-        """Take in what others did to the file; False if there is none.
-        Raises: Broken, OSError."""
+    def load(self) -> Loaded | None:
+        """Take in what others did to the file; None if there is none. Raises: Broken, OSError."""
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            return False
+            return None
         with open(fd, "rb") as file:
             stat = os.fstat(fd)
             stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-            if stamp == self._stamp:
-                return True
-            if stamp[0] == self._stamp[0] and stat.st_size > self._read:
-                file.seek(self._read)
-                self._records(file.read())
+            if stamp == self.stamp:
+                return Loaded()
+            if stamp[0] == self.stamp[0] and stat.st_size > self.read:
+                file.seek(self.read)
+                loaded = Loaded(False, self._records(file.read()))
             else:
-                self._whole(file.read())
-            self._stamp = stamp
-        return True
+                loaded = Loaded(True, self._whole(file.read()))
+            self.stamp = stamp
+        return loaded
 
-    def append(self, bases: Iterable[str]) -> list[int]:
+    def append(self, bases: Sequence[str]) -> list[int]:
         """Give the next UIDs to these messages, durable on return. The caller holds the lock and has
         loaded the file under it. Raises: OSError, Broken when the UIDs are used up."""
-        uids: list[int] = []
-        lines: list[str] = []
-        for base in bases:
-            if self.next_uid >= MAX_UID:
-                raise Broken("no UID is left")
-            uids.append(self.next_uid)
-            lines.append(f"{self.next_uid} :{base}\n")
-            self.uids[base] = self.next_uid
-            self.next_uid += 1
-        if not lines:
-            return uids
+        if not bases:
+            return []
+        first, after = self.next_uid, self.next_uid + len(bases)
+        if after > MAX_UID:
+            raise Broken("no UID is left")
+        lines = "".join([f"{uid} :{base}\n" for uid, base in enumerate(bases, first)])
         fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
-            if os.fstat(fd).st_size > self._read:
-                os.ftruncate(fd, self._read)  # a record that a writer did not live to finish
-            write_all(fd, os.fsencode("".join(lines)))
+            if os.fstat(fd).st_size > self.read:
+                os.ftruncate(fd, self.read)  # a record that a writer did not live to finish
+            write_all(fd, os.fsencode(lines))
             os.fsync(fd)
             stat = os.fstat(fd)
         finally:
             os.close(fd)
-        self.records += len(lines)
-        self._stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        self._read = stat.st_size
-        return uids
+        self.next_uid = after
+        self.records += len(bases)
+        self._know(stat)
+        return list(range(first, after))
 
     def create(self, account: Path, guid: str = "") -> None:
-        """Begin anew with a UIDVALIDITY above all earlier ones of the account. The caller holds the
-        lock. Raises: OSError."""
+        """Begin anew, without records, with a UIDVALIDITY above all earlier ones of the account. The
+        caller holds the lock. Raises: OSError."""
         self.validity = next_validity(account, self.validity)
         self.next_uid, self.guid = 1, guid or os.urandom(16).hex()
-        self.uids, self.extensions, self.header = {}, {}, []
-        self.write()
+        self.extensions, self.header = {}, []
+        self.write(())
 
-    def write(self, keep: Iterable[int] | None = None) -> None:
-        """Write the file anew, with the records of the UIDs in `keep` (all if None), durable on
-        return. The caller holds the lock. Raises: OSError."""
-        if keep is not None:
-            kept = set(keep)
-            self.uids = {base: uid for base, uid in self.uids.items() if uid in kept}
-            self.extensions = {uid: text for uid, text in self.extensions.items() if uid in kept}
+    def write(self, records: Iterable[tuple[int, str]]) -> None:
+        """Write the file anew with these records, UIDs ascending; durable on return. The caller holds
+        the lock. Raises: OSError."""
         extra = "".join(f" {word}" for word in self.header)
         lines = [f"3 V{self.validity} N{self.next_uid} G{self.guid}{extra}\n"]
-        for base, uid in sorted(self.uids.items(), key=lambda item: item[1]):
-            lines.append(f"{uid}{self.extensions.get(uid, '')} :{base}\n")
-        content = os.fsencode("".join(lines))
-        replace_file(self.path, content)
-        stat = self.path.stat()
+        known = self.extensions
+        if known:
+            self.extensions = {}
+            for uid, base in records:
+                text = known.get(uid, "")
+                if text:
+                    self.extensions[uid] = text
+                lines.append(f"{uid}{text} :{base}\n")
+        else:
+            lines += [f"{uid} :{base}\n" for uid, base in records]
+        replace_file(self.path, os.fsencode("".join(lines)))
         self.records = len(lines) - 1
-        self._stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        self._read = len(content)
+        self._know(self.path.stat())
 
-    def _whole(self, content: bytes) -> None:
+    def _know(self, stat: os.stat_result) -> None:
+        self.stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        self.read = stat.st_size
+
+    def _whole(self, content: bytes) -> list[tuple[int, str]]:
         found = _HEADER.match(content)
         if found is None:
             raise Broken("the header is not that of version 3")
@@ -131,26 +143,37 @@ class UidList:
         self.validity, self.next_uid = int(values["V"]), int(values["N"])
         self.guid = values.get("G", "") or self.guid or os.urandom(16).hex()
         self.header = [word for word in words if word[0] not in "VNG"]
-        self.uids, self.extensions, self.records = {}, {}, 0
-        self._read = found.end()
-        self._records(content[found.end() :])
+        self.extensions, self.records = {}, 0
+        self.read = found.end()
+        return self._records(content[found.end() :])
 
-    def _records(self, content: bytes) -> None:
+    def _records(self, content: bytes) -> list[tuple[int, str]]:
         # A last line without LF is one that somebody is writing, or did not finish: not ours to read.
         end = content.rfind(b"\n") + 1
-        position = 0
-        while position < end:
-            found = _RECORD.match(content, position)
-            if found is None:
-                raise Broken(f"line at octet {self._read + position} is no record")
-            uid, base = int(found[1]), os.fsdecode(found[3]).partition(":")[0]
-            self.uids[base] = uid
-            if found[2]:
-                self.extensions[uid] = found[2].decode("ascii", "replace")
-            self.next_uid = max(self.next_uid, uid + 1)
-            self.records += 1
-            position = found.end()
-        self._read += end
+        content = content[:end]
+        matches = _RECORD.findall(content)
+        if len(matches) != content.count(b"\n"):
+            raise Broken(f"line at octet {self.read + _bad_line(content)} is no record")
+        records: list[tuple[int, str]] = []
+        for number, extension, name in matches:
+            uid = int(number)
+            records.append((uid, os.fsdecode(name.partition(b":")[0])))
+            if extension:
+                self.extensions[uid] = extension.decode("ascii", "replace")
+        if records:
+            self.next_uid = max(self.next_uid, max(records)[0] + 1)
+        self.records += len(records)
+        self.read += end
+        return records
+
+
+def _bad_line(content: bytes) -> int:
+    position = 0
+    for line in content.split(b"\n"):
+        if not _RECORD.fullmatch(line + b"\n"):
+            break
+        position += len(line) + 1
+    return position
 
 
 def next_validity(account: Path, above: int = 0) -> int:

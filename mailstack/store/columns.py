@@ -1,0 +1,126 @@
+"""What is known of the messages of an open mailbox: parallel arrays by UID, 32 octets a message."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Sequence
+from itertools import compress, repeat
+
+from mailstack.ports import Columns
+
+UNKNOWN = -1
+NO_DATE = -(1 << 62)
+"""An internal date that was not looked up yet; -1 is a second before the epoch."""
+_FEW = 16
+
+
+class MessageColumns:
+    """Rows in the order of UIDs. Belongs to the reactor's thread."""
+
+    __slots__ = ("dates", "flags", "modseqs", "sizes", "uids")
+
+    def __init__(self) -> None:
+        self.uids: array[int] = array("I")
+        self.flags: array[int] = array("I")
+        self.modseqs: array[int] = array("Q")
+        self.sizes: array[int] = array("q")
+        self.dates: array[int] = array("q")
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    def row(self, uid: int) -> int:
+        """The index of a message; -1 if there is none."""
+        index = bisect_left(self.uids, uid)
+        return index if index < len(self.uids) and self.uids[index] == uid else -1
+
+    def add(self, uids: array[int], flags: array[int], modseq: int) -> array[int]:
+        """New messages, UIDs ascending; returns those that were not there."""
+        if not uids:
+            return uids
+        if not self.uids or uids[0] > self.uids[-1]:
+            count = len(uids)
+            self.uids.extend(uids)
+            self.flags.extend(flags)
+            self.modseqs.extend(repeat(modseq, count))
+            self.sizes.extend(repeat(UNKNOWN, count))
+            self.dates.extend(repeat(NO_DATE, count))
+            return uids
+        return self._add_among(uids, flags, modseq)
+
+    def _add_among(self, uids: array[int], flags: array[int], modseq: int) -> array[int]:
+        """Files that came back, or to which another process gave UIDs: rare."""
+        added = array("I")
+        for uid, bits in zip(uids, flags, strict=True):
+            row = bisect_left(self.uids, uid)
+            if row < len(self.uids) and self.uids[row] == uid:
+                continue
+            added.append(uid)
+            for column, value in self._cells(uid, bits, modseq):
+                column.insert(row, value)
+        return added
+
+    def _cells(self, uid: int, bits: int, modseq: int) -> tuple[tuple[array[int], int], ...]:
+        return (
+            (self.uids, uid), (self.flags, bits), (self.modseqs, modseq), (self.sizes, UNKNOWN), (self.dates, NO_DATE),
+        )  # fmt: skip
+
+    def change(self, changed: Iterable[tuple[int, int]], modseq: int) -> list[int]:
+        """Other flags; returns the UIDs of messages that had different ones."""
+        different: list[int] = []
+        for uid, bits in changed:
+            row = self.row(uid)
+            if row >= 0 and self.flags[row] != bits:
+                self.flags[row] = bits
+                self.modseqs[row] = modseq
+                different.append(uid)
+        return different
+
+    def remove(self, uids: Iterable[int]) -> list[int]:
+        """Messages that are gone; returns those that were there, ascending."""
+        rows = sorted(row for uid in set(uids) if (row := self.row(uid)) >= 0)
+        removed = [self.uids[row] for row in rows]
+        if len(rows) <= _FEW:
+            for row in reversed(rows):
+                del self.uids[row], self.flags[row], self.modseqs[row], self.sizes[row], self.dates[row]
+            return removed
+        keep = bytearray(b"\1") * len(self.uids)
+        for row in rows:
+            keep[row] = 0
+        for name in self.__slots__:
+            column: array[int] = getattr(self, name)
+            setattr(self, name, array(column.typecode, compress(column, keep)))
+        return removed
+
+    def select(self, uids: Sequence[int]) -> Columns:
+        """The rows of those of `uids` (ascending) that are there."""
+        if not uids:
+            return Columns((), (), (), (), ())
+        wanted = uids if isinstance(uids, array) else array("I", uids)
+        start = bisect_left(self.uids, wanted[0])
+        end = start + len(wanted)
+        if self.uids[start:end] == wanted:  # the usual case: messages that stand together
+            run = slice(start, end)
+            return Columns(wanted, self.flags[run], self.modseqs[run], self.sizes[run], self.dates[run])
+        rows = [row for uid in wanted if (row := self.row(uid)) >= 0]
+        return Columns(
+            *([column[row] for row in rows] for column in (self.uids, self.flags, self.modseqs, self.sizes, self.dates))
+        )
+
+    def unmeasured(self, uids: Collection[int], *, dates: bool) -> list[int]:
+        """Those of which the size, or the internal date where it is wanted, is not known yet."""
+        rows = ((uid, self.row(uid)) for uid in uids)
+        return [
+            uid
+            for uid, row in rows
+            if row >= 0 and (self.sizes[row] == UNKNOWN or (dates and self.dates[row] == NO_DATE))
+        ]
+
+    def measured(self, uid: int, size: int, date: int) -> None:
+        """What was looked up; NO_DATE for a date that was not."""
+        row = self.row(uid)
+        if row >= 0:
+            self.sizes[row] = size
+            if date != NO_DATE:
+                self.dates[row] = date

@@ -1,0 +1,47 @@
+"""The values that go between a mailbox's files and who has it open."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Hints:
+    """What a watch saw since it was last asked: names that came (True) or went (False) in new/ and cur/,
+    the latest word for each. `everything`: too much happened, or it could not look; only reading both
+    directories tells."""
+
+    new: dict[str, bool] = field(default_factory=dict)
+    cur: dict[str, bool] = field(default_factory=dict)
+    everything: bool = False
+
+    def __bool__(self) -> bool:
+        return self.everything or bool(self.new or self.cur)
+
+
+@dataclass(slots=True)
+class Differences:
+    """What changed since the last look. `added` and `added_flags` are parallel, UIDs ascending; those in
+    `recent` came out of new/ just now. `changed` has UID and flags. `modseq` is the mod-sequence of all of
+    it (RFC 7162), 0 when nothing changed. `reset`: the UIDs mean other messages now. `gone`: the mailbox is."""
+
+    added: array[int] = field(default_factory=lambda: array("I"))
+    added_flags: array[int] = field(default_factory=lambda: array("I"))
+    recent: set[int] = field(default_factory=set)
+    changed: list[tuple[int, int]] = field(default_factory=list)
+    vanished: list[int] = field(default_factory=list)
+    modseq: int = 0
+    reset: bool = False
+    gone: bool = False
+    error: Exception | None = None
+    """What kept it from being everything: an OSError or Refused. The rest holds all the same."""
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.vanished or self.reset or self.gone)
+
+    def add(self, uids: Iterable[int], flags: Iterable[int]) -> None:
+        """More messages, above those that were added before."""
+        self.added.extend(uids)
+        self.added_flags.extend(flags)

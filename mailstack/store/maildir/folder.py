@@ -1,0 +1,194 @@
+"""One mailbox's files: where each message is, and what is known of the directory's state.
+
+Used in the account's lane; only `locate` may be asked from any worker. Nothing here trusts its memory of a
+name: who finds a file gone looks again, since any program may rename it at any time."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from mailstack.ports import Log
+from mailstack.store.maildir import names
+from mailstack.store.maildir.layout import Folder
+from mailstack.store.maildir.locks import dotlock
+from mailstack.store.maildir.modseq import ModSequences
+from mailstack.store.maildir.rows import Rows
+from mailstack.store.maildir.uidlist import FILE as UIDLIST
+from mailstack.store.maildir.uidlist import UidList
+
+SETTLED = 0.05
+"""Seconds after which a directory's time stamp tells every change: file systems count in ticks."""
+
+Stamps = tuple[int, int, int]
+"""Modification times of new/, cur/ and dovecot-uidlist, in nanoseconds."""
+
+
+class Expecting(Protocol):
+    """A watch that is told what we do ourselves, so that it need not tell us. Thread-safe."""
+
+    def expect(self, directory: str, name: str, present: bool) -> None: ...
+
+    def unexpect(self, directory: str, name: str, present: bool) -> None: ...
+
+
+class FolderFiles:
+    """The files of one mailbox."""
+
+    def __init__(self, account: Path, folder: Folder, log: Log) -> None:
+        self.account = account
+        self.folder = folder
+        self.path = folder.path
+        self.log = log
+        self.uidlist = UidList(self.path / UIDLIST)
+        self.modseqs = ModSequences(self.path)
+        self.keywords: list[str] = []
+        self.rows = Rows()
+        self.unseen: dict[str, int] = {}
+        """Records of the uidlist whose message we have not seen yet: another process was quicker."""
+        self.watch: Expecting | None = None
+        self.stamps: Stamps = (0, 0, 0)
+        self.unsure = True
+        """Whether the directory may have changed without another time stamp."""
+        self.lost = True
+        """Whether hints of a watch were lost, so that only reading both directories tells."""
+        self._cur = f"{self.path}/cur/"
+        self._new = f"{self.path}/new/"
+
+    def lock(self) -> AbstractContextManager[None]:
+        """The lock under which UIDs and keywords are given."""
+        return dotlock(self.path / UIDLIST)
+
+    # --- where a message is
+
+    def locate(self, uid: int) -> str | None:
+        """The path of a message's file, as last seen; None if it is gone. From any worker."""
+        name = self.rows.name_of(uid)
+        return None if name is None else self._cur + name
+
+    def find(self, uid: int) -> str | None:
+        """Look for a message whose file was renamed since; its path. From any worker. Raises: OSError."""
+        name = self._found(uid)
+        return None if name is None else self._cur + name
+
+    def found_again(self, uid: int) -> bool:
+        """As `find`, and take note of the new name. Raises: OSError."""
+        name = self._found(uid)
+        if name is None:
+            return False
+        self.rows.rename(self.rows.row(uid), name)
+        return True
+
+    def _found(self, uid: int) -> str | None:
+        name = self.rows.name_of(uid)
+        if name is None:
+            return None
+        base = names.split(name)[0]
+        with os.scandir(self._cur) as entries:
+            for entry in entries:
+                if entry.name.startswith(base) and names.split(entry.name)[0] == base:
+                    return entry.name
+        return None
+
+    def present(self, directory: str, name: str) -> bool:
+        """Whether new/ or cur/ has a file of this name now."""
+        return os.path.lexists((self._cur if directory == "cur" else self._new) + name)
+
+    # --- what we do ourselves
+
+    def rename(self, uid: int, before: str, after: str) -> bool:
+        """Give a message's file in cur/ another name; False if there is none of the name before.
+        Raises: OSError."""
+        if not self._rename("cur", self._cur + before, before, after):
+            return False
+        self.rows.rename(self.rows.row(uid), after)
+        return True
+
+    def take_in(self, name: str) -> str | None:
+        """new/ → cur/; the name there, or None if somebody was quicker. Raises: OSError."""
+        after = name if names.INFO in name else names.join(name.partition(":")[0], "")
+        return after if self._rename("new", self._new + name, name, after) else None
+
+    def _rename(self, directory: str, path: str, before: str, after: str) -> bool:
+        self.expect(directory, before, False)
+        self.expect("cur", after, True)
+        try:
+            os.rename(path, self._cur + after)
+        except OSError as error:
+            self._not_done((directory, before, False), ("cur", after, True))
+            if isinstance(error, FileNotFoundError):
+                return False
+            raise
+        return True
+
+    def _not_done(self, *expected: tuple[str, str, bool]) -> None:
+        """What was expected did not happen, and what happened instead may not have been told."""
+        if self.watch is not None:
+            for each in expected:
+                self.watch.unexpect(*each)
+            self.lost = True
+
+    def remove(self, name: str) -> bool:
+        """Remove a file of cur/; False if there is none. Raises: OSError."""
+        self.expect("cur", name, False)
+        try:
+            os.unlink(self._cur + name)
+        except OSError as error:
+            self._not_done(("cur", name, False))
+            if isinstance(error, FileNotFoundError):
+                return False
+            raise
+        return True
+
+    def expect(self, directory: str, name: str, present: bool) -> None:
+        """What comes is our own doing."""
+        if self.watch is not None:
+            self.watch.expect(directory, name, present)
+
+    def touched(self) -> None:
+        """We changed the directory ourselves. Its time stamp may hide what others did meanwhile."""
+        self.unsure = True
+
+    # --- whether others did something
+
+    def changed(self) -> bool:
+        """Whether a sync may find something. Costs three calls of stat(2) and no more, so it may be
+        asked in the reactor's thread."""
+        if self.unsure:
+            return True
+        try:
+            return self.stat() != self.stamps
+        except OSError:
+            return True  # sync will say what it is
+
+    def uidlist_changed(self) -> bool:
+        """As `changed`, when a watch tells of the messages: one call of stat(2)."""
+        try:
+            stat = os.stat(self.uidlist.path)
+        except OSError:
+            return True
+        return (stat.st_ino, stat.st_size, stat.st_mtime_ns) != self.uidlist.stamp
+
+    def stat(self) -> Stamps:
+        """Raises: OSError."""
+        new, cur = os.stat(self._new), os.stat(self._cur)
+        try:
+            uidlist = os.stat(self.uidlist.path).st_mtime_ns
+        except FileNotFoundError:
+            uidlist = 0
+        return new.st_mtime_ns, cur.st_mtime_ns, uidlist
+
+    def note_stamps(self, before: Stamps, looked: float) -> None:
+        """What was read between `before` and now is known. The stamps from before it count: what was changed
+        meanwhile has another stamp, or one so young that it may hide a second change."""
+        after = self.stat()
+        self.stamps = after
+        self.unsure = after != before or looked - max(before) / 1e9 < SETTLED
+
+
+def now() -> float:
+    """The clock that file systems stamp with."""
+    return time.time()

@@ -1,0 +1,264 @@
+"""The messages of one mailbox by UID, with the names of their files, in some 80 octets each.
+
+Python objects would take five times as much: a million messages are to be open in 120 MB. So columns are
+arrays, names are octets in one buffer, and the way from a name to its UID is a table of UIDs by hash."""
+
+from __future__ import annotations
+
+import os
+import threading
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
+from zlib import crc32
+
+from mailstack.store.maildir import names
+
+_END = b"/"
+"""Ends each name in the buffer: the one octet, besides NUL, that no file name has."""
+_FEW = 16
+"""Rows that are taken out one by one; more of them, and the columns are made anew."""
+_FREE, _TAKEN = 0, 0xFFFFFFFF
+"""Slots of the table that never had a UID, and that had one. Neither is a UID of a message."""
+
+
+class Rows:
+    """Rows in the order of UIDs. `flags[i]` are the bits in the name of the file of `uids[i]`.
+
+    One thread at a time changes it, the account's lane; `name_of` may be asked from any."""
+
+    __slots__ = ("_buffer", "_garbage", "_lock", "_odd", "_slots", "_starts", "_used", "flags", "uids")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._empty()
+
+    def _empty(self) -> None:
+        self.uids: array[int] = array("I")
+        self.flags: array[int] = array("I")
+        self._starts: array[int] = array("Q")
+        self._buffer = bytearray()
+        self._garbage = 0
+        self._odd: dict[int, str] = {}
+        """Names in cur/ that are not what `names.join` makes of base and flags: foreign letters, no letters."""
+        self._slots: array[int] | None = None
+        self._used = 0
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    def row(self, uid: int) -> int:
+        """The index of a message in the columns; -1 if there is none."""
+        index = bisect_left(self.uids, uid)
+        return index if index < len(self.uids) and self.uids[index] == uid else -1
+
+    def base(self, row: int) -> str:
+        """The part of the name that stays for the life of the message."""
+        start = self._starts[row]
+        return os.fsdecode(bytes(self._buffer[start : self._buffer.index(_END, start)]))
+
+    def name(self, row: int) -> str:
+        """The name of the file in cur/, as last seen."""
+        odd = self._odd.get(self.uids[row]) if self._odd else None
+        return odd if odd is not None else self.base(row) + names.suffix(self.flags[row])
+
+    def name_of(self, uid: int) -> str | None:
+        """The name of a message's file in cur/, as last seen; None if there is no such message."""
+        with self._lock:
+            row = self.row(uid)
+            return self.name(row) if row >= 0 else None
+
+    def find(self, base: str) -> int:
+        """The UID of a base name; 0 if none has it."""
+        octets = os.fsencode(base)
+        slots = self._table()
+        mask = len(slots) - 1
+        slot = crc32(octets) & mask
+        while (uid := slots[slot]) != _FREE:
+            if uid != _TAKEN and self._is(uid, octets):
+                return uid
+            slot = (slot + 1) & mask
+        return 0
+
+    def add(self, uid: int, name: str) -> int:
+        """A message whose UID is above all others, or between them if it came back; returns its flags."""
+        base, info = names.split_info(name)
+        flags = names.info_bits(info)
+        octets = os.fsencode(base)
+        row = len(self.uids)
+        if row and uid <= self.uids[-1]:
+            row = bisect_left(self.uids, uid)
+        with self._lock:
+            self.uids.insert(row, uid)
+            self.flags.insert(row, flags)
+            self._starts.insert(row, len(self._buffer))
+            self._buffer += octets
+            self._buffer += _END
+        if info != names.suffix(flags):
+            self._odd[uid] = name
+        if self._slots is not None:
+            self._enter(octets, uid)
+        return flags
+
+    def extend(self, uids: Sequence[int], found: Sequence[str]) -> None:
+        """Many messages at once: UIDs ascend and are above all that are there; `found` are names."""
+        with self._lock:
+            self._extend(uids, found)
+
+    def _extend(self, uids: Sequence[int], found: Sequence[str]) -> None:
+        infos = [name.partition(":") for name in found]
+        start = len(self._buffer)
+        buffer = bytearray(os.fsencode("/".join([info[0] for info in infos])))
+        buffer += _END if infos else b""
+        lengths = map(len, buffer.split(_END))
+        for length, _ in zip(lengths, infos, strict=False):
+            self._starts.append(start)
+            start += length + 1
+        self._buffer += buffer
+        self.uids.extend(uids)
+        bits, suffix = names.info_bits, names.suffix
+        for uid, name, (_, colon, info) in zip(uids, found, infos, strict=True):
+            flags = bits(colon + info)
+            self.flags.append(flags)
+            if colon + info != suffix(flags):
+                self._odd[uid] = name
+        self._slots = None
+
+    def rename(self, row: int, name: str) -> int:
+        """The file has this name now; returns its flags."""
+        _, info = names.split_info(name)
+        flags = names.info_bits(info)
+        with self._lock:
+            uid = self.uids[row]
+            self.flags[row] = flags
+            if info != names.suffix(flags):
+                self._odd[uid] = name
+            elif self._odd:
+                self._odd.pop(uid, None)
+        return flags
+
+    def remove(self, uids: Iterable[int]) -> None:
+        """Messages that are gone. Unknown UIDs are passed over."""
+        with self._lock:
+            self._remove(sorted(row for uid in set(uids) if (row := self.row(uid)) >= 0))
+
+    def _remove(self, rows: list[int]) -> None:
+        for row in rows:
+            self._leave(row)
+        if len(rows) <= _FEW:
+            for row in reversed(rows):
+                del self.uids[row], self.flags[row], self._starts[row]
+        else:
+            keep = bytearray(b"\1") * len(self.uids)
+            for row in rows:
+                keep[row] = 0
+            self.uids = array("I", compress(self.uids, keep))
+            self.flags = array("I", compress(self.flags, keep))
+            self._starts = array("Q", compress(self._starts, keep))
+        if self._garbage > len(self._buffer) // 2:
+            self._compact()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._empty()
+
+    def items(self) -> Iterator[tuple[int, str]]:
+        """UID and base name of every message, ascending."""
+        for uid, base in zip(self.uids, self.bases(), strict=True):
+            yield uid, os.fsdecode(base)
+
+    def bases(self) -> list[bytes]:
+        """Base names in the order of UIDs."""
+        if not self._garbage and self._in_order():
+            return bytes(self._buffer).split(_END)[:-1]
+        buffer, index = bytes(self._buffer), self._buffer.index
+        return [buffer[start : index(_END, start)] for start in self._starts]
+
+    def odd(self) -> dict[int, str]:
+        """Names in cur/ that base and flags do not tell, by UID."""
+        return self._odd
+
+    def restore(self, uids: array[int], flags: array[int], bases: bytes, odd: dict[int, str]) -> None:
+        """What `columns` gave once. Raises: ValueError if the parts do not fit together."""
+        parts = bases.split(_END)
+        if not (len(uids) == len(flags) == len(parts) - 1) or parts[-1]:
+            raise ValueError("columns of different lengths")
+        with self._lock:
+            self._empty()
+            self.uids, self.flags, self._odd = uids, flags, odd
+            self._buffer = bytearray(bases)
+            start = 0
+            for part in parts[:-1]:
+                self._starts.append(start)
+                start += len(part) + 1
+
+    def packed_bases(self) -> bytes:
+        """All base names, each followed by "/", in the order of UIDs."""
+        return b"".join([base + _END for base in self.bases()])
+
+    # --- inside
+
+    def _in_order(self) -> bool:
+        # Only a message that came back stands elsewhere in the buffer than in the columns.
+        return all(map(int.__lt__, self._starts, self._starts[1:]))
+
+    def _is(self, uid: int, octets: bytes) -> bool:
+        start = self._starts[self.row(uid)]
+        end = start + len(octets)
+        return self._buffer[end : end + 1] == _END and self._buffer[start:end] == octets
+
+    def _leave(self, row: int) -> None:
+        """Out of the table and of the odd names; the rest of the row is still there."""
+        start = self._starts[row]
+        end = self._buffer.index(_END, start)
+        self._garbage += end + 1 - start
+        uid = self.uids[row]
+        self._odd.pop(uid, None)
+        slots = self._slots
+        if slots is None:
+            return
+        mask = len(slots) - 1
+        slot = crc32(self._buffer[start:end]) & mask
+        while slots[slot] != uid:
+            slot = (slot + 1) & mask
+        slots[slot] = _TAKEN
+
+    def _compact(self) -> None:
+        bases = self.bases()
+        self._buffer = bytearray(b"".join([base + _END for base in bases]))
+        start = 0
+        for row, base in enumerate(bases):
+            self._starts[row] = start
+            start += len(base) + 1
+        self._garbage = 0
+
+    def _table(self) -> array[int]:
+        if self._slots is None:
+            size = 64
+            while size < 2 * len(self.uids):
+                size *= 2
+            self._slots = array("I", bytes(4 * size))
+            self._used = 0
+            slots, mask = self._slots, size - 1
+            for uid, base in zip(self.uids, self.bases(), strict=True):
+                slot = crc32(base) & mask
+                while slots[slot]:
+                    slot = (slot + 1) & mask
+                slots[slot] = uid
+            self._used = len(self.uids)
+        return self._slots
+
+    def _enter(self, octets: bytes, uid: int) -> None:
+        slots = self._slots
+        assert slots is not None
+        self._used += 1
+        if 3 * self._used > 2 * len(slots):  # too full, or of too many that are gone: make it anew when asked
+            self._slots = None
+            return
+        mask = len(slots) - 1
+        slot = crc32(octets) & mask
+        while slots[slot] != _FREE:
+            slot = (slot + 1) & mask
+        slots[slot] = uid

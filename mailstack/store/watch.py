@@ -1,0 +1,222 @@
+"""What other programs do to open mailboxes, told as it happens.
+
+One inotify queue for the process. A mailbox has a `Watched`, which collects names until the mailbox looks
+at them; what this process does itself is announced (`expect`) and not told back. Where there is no inotify,
+or no more of it, mailboxes are asked for their directories' time stamps every second instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from mailstack.ports import Log
+from mailstack.store.inotify import (
+    IN_CREATE,
+    IN_DELETE,
+    IN_DELETE_SELF,
+    IN_IGNORED,
+    IN_MOVE_SELF,
+    IN_MOVED_FROM,
+    IN_MOVED_TO,
+    IN_Q_OVERFLOW,
+    Event,
+    Inotify,
+)
+from mailstack.store.maildir.differences import Hints
+
+SWEEP = 1.0
+"""Seconds between looks at mailboxes that nothing watches."""
+PATIENCE = 0.002
+"""Seconds that the second half of a rename may be late: the kernel writes both at once."""
+MAX_HINTS = 10_000
+"""Names that are kept for a mailbox; with more of them, reading the directories is quicker."""
+_CAME, _WENT = IN_CREATE | IN_MOVED_TO, IN_DELETE | IN_MOVED_FROM
+_NAMES = _CAME | _WENT
+_SELF = IN_DELETE_SELF | IN_MOVE_SELF
+
+
+class Noticing(Protocol):
+    """Who has the directory open. Called in the reactor's thread; must not block."""
+
+    def noticed(self) -> None: ...
+
+
+class Watched:
+    """One mailbox that is watched, or looked at now and then when `descriptors` is empty."""
+
+    def __init__(self, who: Noticing) -> None:
+        self.who = who
+        self.hints = Hints()
+        self.descriptors: dict[int, str] = {}
+        """inotify's descriptor → "new", "cur" or "" for the mailbox itself."""
+        self._expected: set[tuple[str, str, bool]] = set()
+
+    def expect(self, directory: str, name: str, present: bool) -> None:
+        """This process is about to do that. From any thread."""
+        if self.descriptors:
+            self._expected.add((directory, name, present))
+
+    def unexpect(self, directory: str, name: str, present: bool) -> None:
+        """It was not done after all. From any thread."""
+        self._expected.discard((directory, name, present))
+
+    def take(self) -> Hints:
+        """What was noticed since the last time."""
+        hints, self.hints = self.hints, Hints()
+        return hints
+
+    def tell(self, directory: str, name: str, present: bool) -> bool:
+        """One event; whether it was somebody else's doing."""
+        key = (directory, name, present)
+        if key in self._expected:
+            self._expected.discard(key)
+            return False
+        hints = self.hints
+        if not hints.everything:
+            (hints.cur if directory == "cur" else hints.new)[name] = present
+            if len(hints.cur) + len(hints.new) > MAX_HINTS:
+                self.hints = Hints(everything=True)
+        return True
+
+    def tell_everything(self) -> None:
+        """Events were lost."""
+        self._expected.clear()
+        self.hints = Hints(everything=True)
+
+
+class Watch:
+    """All mailboxes that this process has open. In the reactor's thread."""
+
+    def __init__(self, reactor: Any, log: Log) -> None:
+        self._reactor = reactor
+        self._log = log
+        self._inotify: Inotify | None = None
+        self._of: dict[int, Watched] = {}
+        self._halves: dict[int, tuple[Watched, str, str]] = {}
+        """Renames of which the first half was read, by cookie."""
+        self._old_halves: frozenset[int] = frozenset()
+        self._unwatched: set[Watched] = set()
+        self._sweep: Any = None
+        self._again: Any = None
+        self._complained = False
+        try:
+            self._inotify = Inotify()
+            reactor.addReader(self)
+        except OSError as error:
+            self._without(error)
+
+    def add(self, folder: Path, who: Noticing) -> Watched:
+        """Watch a mailbox. What is there already is not told."""
+        watched = Watched(who)
+        if self._inotify is not None:
+            try:
+                for name, mask in (("new", _NAMES), ("cur", _NAMES | _SELF), ("", _SELF)):
+                    descriptor = self._inotify.add(folder / name if name else folder, mask)
+                    watched.descriptors[descriptor] = name
+                    self._of[descriptor] = watched
+                return watched
+            except OSError as error:
+                self.remove(watched)
+                self._without(error)
+        watched.descriptors = {}
+        self._unwatched.add(watched)
+        self._plan_sweep()
+        return watched
+
+    def remove(self, watched: Watched) -> None:
+        """Watch it no more. Idempotent."""
+        self._unwatched.discard(watched)
+        for descriptor in watched.descriptors:
+            if self._of.get(descriptor) is watched:
+                del self._of[descriptor]
+                if self._inotify is not None:
+                    self._inotify.remove(descriptor)
+
+    def drain(self) -> None:
+        """Read what the kernel has to tell, so that every change which was made before this call is known
+        to its `Watched` after it."""
+        if self._inotify is None:
+            return
+        woken: set[Watched] = set()
+        for event in self._inotify.read():
+            self._event(event, woken)
+        self._judge_halves(woken)
+        for watched in woken:
+            watched.who.noticed()
+
+    def close(self) -> None:
+        for call in (self._sweep, self._again):
+            if call is not None and call.active():
+                call.cancel()
+        if self._inotify is not None:
+            self._reactor.removeReader(self)
+            self._inotify.close()
+            self._inotify = None
+
+    # --- twisted.internet.interfaces.IReadDescriptor
+
+    def fileno(self) -> int:
+        return self._inotify.fd if self._inotify is not None else -1
+
+    def doRead(self) -> None:
+        self.drain()
+
+    def connectionLost(self, reason: object) -> None:
+        """The reactor ends."""
+
+    def logPrefix(self) -> str:
+        return "watch"
+
+    # --- events
+
+    def _event(self, event: Event, woken: set[Watched]) -> None:
+        if event.mask & IN_Q_OVERFLOW:
+            for watched in set(self._of.values()):
+                watched.tell_everything()
+                woken.add(watched)
+            return
+        found = self._of.get(event.descriptor)
+        if found is None:
+            return
+        if event.mask & (_SELF | IN_IGNORED):
+            found.tell_everything()
+            woken.add(found)
+            if event.mask & IN_IGNORED:
+                del self._of[event.descriptor]
+            return
+        directory = found.descriptors[event.descriptor]
+        half = self._halves.pop(event.cookie, None) if event.cookie else None
+        if half is not None:
+            self._tell(*half, False, woken)
+        if event.mask & IN_MOVED_FROM:
+            self._halves[event.cookie] = (found, directory, event.name)
+        else:
+            self._tell(found, directory, event.name, bool(event.mask & _CAME), woken)
+
+    def _tell(self, watched: Watched, directory: str, name: str, came: bool, woken: set[Watched]) -> None:
+        if watched.tell(directory, name, came):
+            woken.add(watched)
+
+    def _judge_halves(self, woken: set[Watched]) -> None:
+        """A file that left and was not seen to arrive went elsewhere, unless it left just now."""
+        for cookie in self._old_halves & self._halves.keys():
+            self._tell(*self._halves.pop(cookie), False, woken)
+        self._old_halves = frozenset(self._halves)
+        if self._halves and (self._again is None or not self._again.active()):
+            self._again = self._reactor.callLater(PATIENCE, self.drain)
+
+    # --- without inotify
+
+    def _without(self, error: OSError) -> None:
+        if not self._complained:
+            self._complained = True
+            self._log.warning("no inotify; changes by other programs are looked for every second", reason=str(error))
+
+    def _plan_sweep(self) -> None:
+        if self._unwatched and (self._sweep is None or not self._sweep.active()):
+            self._sweep = self._reactor.callLater(SWEEP, self._look)
+
+    def _look(self) -> None:
+        for watched in list(self._unwatched):
+            watched.who.noticed()
+        self._plan_sweep()
