@@ -9,6 +9,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -45,6 +46,8 @@ T = TypeVar("T")
 
 AT_ONCE = 2000
 """Messages that are measured, renamed or removed in one visit to a worker: others have their turn."""
+MANY = 1000
+"""Changes of one command that are many, if they are also those of half the mailbox."""
 OPEN_FILES = 4
 """Large messages that a mailbox keeps open, since they are read in many pieces."""
 
@@ -153,6 +156,8 @@ class OpenMailbox:
             watched = self._watched = self.files.watch = watch.add(self.files.path, self)
             self.take(await self._in_lane(partial(sync, self.files)))
             return
+        if watched.paused:
+            return
         watch.drain()
         if not watched.descriptors:
             if self.files.changed():
@@ -200,8 +205,9 @@ class OpenMailbox:
     async def store_flags(
         self, uids: Collection[int], action: FlagAction, flags: Flags, by: MailboxListener | None
     ) -> None:
-        for piece in _pieces(uids):
-            self.take(await self._in_lane(partial(change.store_flags, self.files, piece, action, flags)), by)
+        with self._heedless(len(uids)):
+            for piece in _pieces(uids):
+                self.take(await self._in_lane(partial(change.store_flags, self.files, piece, action, flags)), by)
 
     async def copy(self, uids: Collection[int], destination: str) -> Copied:
         return await self._account.copy(self, sorted(uids), destination)
@@ -213,10 +219,11 @@ class OpenMailbox:
 
     async def expunge(self, uids: Collection[int], by: MailboxListener | None) -> Sequence[int]:
         removed: list[int] = []
-        for piece in _pieces(sorted(uids)):
-            done = await self._in_lane(partial(change.expunge, self.files, piece))
-            removed += done.vanished
-            self.take(done, by)
+        with self._heedless(len(uids)):
+            for piece in _pieces(sorted(uids)):
+                done = await self._in_lane(partial(change.expunge, self.files, piece))
+                removed += done.vanished
+                self.take(done, by)
         return removed
 
     async def examine(self, uids: Sequence[int], fn: Callable[[Octets], T]) -> list[T | None]:
@@ -233,6 +240,13 @@ class OpenMailbox:
         return await self._run(work)
 
     # --- inside
+
+    def _heedless(self, count: int) -> AbstractContextManager[object]:
+        """So much is to be changed that hearing of each file costs more than reading the directory."""
+        watch, watched = self._account.store.watch, self._watched
+        if watch is None or watched is None or count < MANY or 2 * count < len(self._columns):
+            return nullcontext()
+        return watch.paused(watched)
 
     def take(self, found: Differences, by: MailboxListener | None = None) -> None:
         """Bring the columns up to date and tell the sessions.

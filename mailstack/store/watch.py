@@ -6,6 +6,8 @@ or no more of it, mailboxes are asked for their directories' time stamps every s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,8 +46,10 @@ class Noticing(Protocol):
 class Watched:
     """One mailbox that is watched, or looked at now and then when `descriptors` is empty."""
 
-    def __init__(self, who: Noticing) -> None:
+    def __init__(self, folder: Path, who: Noticing) -> None:
+        self.folder = folder
         self.who = who
+        self.paused = False
         self.hints = Hints()
         self.descriptors: dict[int, str] = {}
         """inotify's descriptor → "new", "cur" or "" for the mailbox itself."""
@@ -107,30 +111,50 @@ class Watch:
 
     def add(self, folder: Path, who: Noticing) -> Watched:
         """Watch a mailbox. What is there already is not told."""
-        watched = Watched(who)
+        watched = Watched(folder, who)
+        self._begin(watched)
+        return watched
+
+    def _begin(self, watched: Watched) -> None:
+        folder = watched.folder
         if self._inotify is not None:
             try:
                 for name, mask in (("new", _NAMES), ("cur", _NAMES | _SELF), ("", _SELF)):
                     descriptor = self._inotify.add(folder / name if name else folder, mask)
                     watched.descriptors[descriptor] = name
                     self._of[descriptor] = watched
-                return watched
+                return
             except OSError as error:
                 self.remove(watched)
                 self._without(error)
-        watched.descriptors = {}
         self._unwatched.add(watched)
         self._plan_sweep()
-        return watched
 
     def remove(self, watched: Watched) -> None:
         """Watch it no more. Idempotent."""
         self._unwatched.discard(watched)
-        for descriptor in watched.descriptors:
+        descriptors, watched.descriptors = watched.descriptors, {}
+        for descriptor in descriptors:
             if self._of.get(descriptor) is watched:
                 del self._of[descriptor]
                 if self._inotify is not None:
                     self._inotify.remove(descriptor)
+
+    @contextmanager
+    def paused(self, watched: Watched) -> Iterator[None]:
+        """Do not look for a while: so much is about to be changed by this process that reading the
+        directories afterwards is cheaper than hearing of each file."""
+        if not watched.descriptors:
+            yield
+            return
+        self.remove(watched)
+        watched.paused = True
+        try:
+            yield
+        finally:
+            watched.paused = False
+            watched.tell_everything()
+            self._begin(watched)
 
     def drain(self) -> None:
         """Read what the kernel has to tell, so that every change which was made before this call is known

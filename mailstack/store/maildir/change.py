@@ -81,12 +81,12 @@ def store_flags(files: FolderFiles, uids: Collection[int], action: FlagAction, f
 
 
 def _change_one(files: FolderFiles, uid: int, action: FlagAction, operand: int) -> int | None:
+    rows = files.rows
     for _ in range(3):  # others may rename it between our look and our rename
-        name = files.rows.name_of(uid)
-        if name is None:
+        row = rows.row(uid)
+        if row < 0:
             return None
-        base, before = names.split(name)
-        old = names.bits(before)
+        old = rows.flags[row]
         if action is FlagAction.ADD:
             value = old | operand
         elif action is FlagAction.REMOVE:
@@ -95,7 +95,7 @@ def _change_one(files: FolderFiles, uid: int, action: FlagAction, operand: int) 
             value = operand
         if value == old:
             return None
-        if files.rename(uid, name, names.join(base, names.letters(value, before))):
+        if files.rename(row, rows.name_with(row, value)):
             return value
         if not files.found_again(uid):
             return None

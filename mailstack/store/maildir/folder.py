@@ -99,12 +99,13 @@ class FolderFiles:
 
     # --- what we do ourselves
 
-    def rename(self, uid: int, before: str, after: str) -> bool:
-        """Give a message's file in cur/ another name; False if there is none of the name before.
+    def rename(self, row: int, after: str) -> bool:
+        """Give a message's file in cur/ another name; False if it has not the name that we know.
         Raises: OSError."""
+        before = self.rows.name(row)
         if not self._rename("cur", self._cur + before, before, after):
             return False
-        self.rows.rename(self.rows.row(uid), after)
+        self.rows.rename(row, after)
         return True
 
     def take_in(self, name: str) -> str | None:

@@ -18,7 +18,8 @@ from mailstack.ports import FIRST_KEYWORD, Flag
 
 INFO = ":2,"
 _LETTERS: tuple[tuple[str, int], ...] = (
-    ("D", Flag.DRAFT), ("F", Flag.FLAGGED), ("R", Flag.ANSWERED), ("S", Flag.SEEN), ("T", Flag.DELETED),
+    ("D", int(Flag.DRAFT)), ("F", int(Flag.FLAGGED)), ("R", int(Flag.ANSWERED)), ("S", int(Flag.SEEN)),
+    ("T", int(Flag.DELETED)),
 )  # fmt: skip
 _BITS = dict(_LETTERS)
 _SIZE = re.compile(r",([SW])=(\d{1,15})(?=[,:]|$)")

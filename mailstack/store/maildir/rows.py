@@ -63,6 +63,14 @@ class Rows:
         odd = self._odd.get(self.uids[row]) if self._odd else None
         return odd if odd is not None else self.base(row) + names.suffix(self.flags[row])
 
+    def name_with(self, row: int, flags: int) -> str:
+        """The name that the file gets with other flags. Letters that are not flags of IMAP stay."""
+        odd = self._odd.get(self.uids[row]) if self._odd else None
+        if odd is None:
+            return self.base(row) + names.suffix(flags)
+        base, letters = names.split(odd)
+        return names.join(base, names.letters(flags, letters))
+
     def name_of(self, uid: int) -> str | None:
         """The name of a message's file in cur/, as last seen; None if there is no such message."""
         with self._lock:
