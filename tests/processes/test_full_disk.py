@@ -1,4 +1,5 @@
-"""A disk that is full: what is refused, what still works, and that nothing half-written stays."""
+"""A disk that is full or read-only: what is refused, what still works, and that nothing half-written
+stays."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from production import DOMAIN, NOBODY, NOT_ROOT, PASSWORD, configuration, plain, prepare, production, secured
+from production import DOMAIN, NOBODY, PASSWORD, configuration, plain, prepare, production, secured
 from server_process import Dialogue, Server, send_message
 
 pytestmark = pytest.mark.processes
@@ -30,6 +31,15 @@ class Disk:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._filler = path / "filler"
+
+    @contextlib.contextmanager
+    def read_only(self) -> Iterator[None]:
+        """As a kernel makes it that met an error."""
+        subprocess.run(["mount", "-o", "remount,ro", str(self.path)], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["mount", "-o", "remount,rw", str(self.path)], check=True)
 
     @contextlib.contextmanager
     def filled(self, *, left: int = 0) -> Iterator[None]:
@@ -162,3 +172,19 @@ def test_mail_is_refused_for_now_and_nothing_half_written_stays(
     with imap(server) as client:
         assert append(client, message).startswith(b"b OK [APPENDUID")
     assert len(subjects(server)) == len(subjects_before) + 2
+
+
+def test_on_a_read_only_disk_mail_that_was_seen_before_is_still_read(server: Server, disk: Disk) -> None:
+    send_message(server, ALICE, SMALL)
+    before = subjects(server)
+    with disk.read_only():
+        assert subjects(server) == before
+        assert b"The body." in retrieved(server)
+        assert send(server, MIDDLE).startswith(b"451 4.3.0 ")
+        assert send(server, LARGE).startswith(b"451 4.3.0 ")
+        assert submitted_elsewhere(server).startswith(b"451 4.3.0 ")
+        with imap(server) as client:
+            assert append(client, SMALL).startswith(b"b NO [UNAVAILABLE]")
+        assert "Read-only file system" in server.wait_log("Read-only file system")
+    assert send(server, MIDDLE).startswith(b"250 ")
+    assert subjects(server) == [*before, b"middle"]
