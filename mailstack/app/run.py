@@ -42,6 +42,12 @@ class Running:
                 await closing
         self.log.event("stopped")
 
+    def cut(self) -> None:
+        """Do not wait for the sessions any more; what is being written to disk is still finished."""
+        self.log.warning("told again to stop: connections are cut")
+        for listener in self.listeners:
+            listener.cut()
+
     def watch_certificates(self) -> None:
         """Look at the certificates' files now and then."""
         if self.tls is not None:
@@ -51,7 +57,8 @@ class Running:
 
 def run(running: Running, *, ready: Callable[[], None], reload: Callable[[], None]) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status. `ready` is called when the reactor
-    runs, `reload` at each SIGHUP."""
+    runs, `reload` at each SIGHUP. A second SIGTERM or SIGINT cuts the connections, a third ends the
+    process as it is."""
     reactor = running.reactor
     status = 0
 
@@ -68,7 +75,13 @@ def run(running: Running, *, ready: Callable[[], None], reload: Callable[[], Non
 
     def stopping() -> Deferred[None]:
         notify_quietly(running.log, "STOPPING=1")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop_now)
         return Deferred.fromCoroutine(running.stop())
+
+    def stop_now(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        reactor.callFromThread(running.cut)
 
     def hang_up(number: int, frame: object) -> None:
         reactor.callFromThread(reload)

@@ -130,7 +130,7 @@ class Listener(Factory):
         if not self._connections:
             return
         self._empty = Deferred()
-        cut = self.reactor.callLater(seconds, self._cut)
+        cut = self.reactor.callLater(seconds, self.cut)
         empty = self._empty
         for connection in list(self._connections):
             connection.shut_down()
@@ -138,7 +138,8 @@ class Listener(Factory):
         if cut.active():
             cut.cancel()
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """End every connection now, whatever it is doing."""
         for connection in list(self._connections):
             connection.log.warning("connection cut: it did not end in time")
             connection.abort()

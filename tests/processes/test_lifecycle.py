@@ -124,27 +124,74 @@ def test_sigterm_says_bye_to_idling_clients(server: Server) -> None:
 
 
 def test_sigterm_tells_smtp_and_pop3_clients(server: Server) -> None:
+    send_message(server, USER, MESSAGE)
     with server.connect("smtp") as smtp, server.connect("pop3") as pop3:
+        pop3.send(b"USER %s\r\nPASS x\r\nDELE 1\r\n" % USER.encode())
+        assert [pop3.line()[:3] for _ in range(3)] == [b"+OK"] * 3
         assert server.stop() == 0
-        assert smtp.line().startswith(b"421 ")
+        assert smtp.line().startswith(b"421 4.3.2 ")
         assert smtp.at_end()
-        pop3.until(b"")
+        assert pop3.line() == b"-ERR [SYS/TEMP] the server is stopping; nothing was deleted"
         assert pop3.at_end()
+    assert len(stored(server)) == 1
+
+
+def stored(server: Server) -> list[bytes]:
+    """Every message in the user's INBOX, as it is on disk."""
+    folder = server.data / "mail" / USER
+    return [path.read_bytes() for name in ("new", "cur") for path in (folder / name).iterdir()]
+
+
+def half_sent(server: Server) -> Dialogue:
+    """A connection in the middle of its mail data, which the server has begun to read."""
+    client = server.connect("smtp")
+    client.smtp(b"EHLO client.example", b"250")
+    client.smtp(b"MAIL FROM:<bob@example.net>", b"250")
+    client.smtp(b"RCPT TO:<%s>" % USER.encode(), b"250")
+    client.smtp(b"DATA", b"354")
+    client.send(b"Subject: in flight\r\n")
+    return client
 
 
 def test_a_message_in_flight_is_finished_when_stopping(server: Server) -> None:
-    with server.connect("smtp") as client:
-        client.smtp(b"EHLO client.example", b"250")
-        client.smtp(b"MAIL FROM:<bob@example.net>", b"250")
-        client.smtp(b"RCPT TO:<%s>" % USER.encode(), b"250")
-        client.smtp(b"DATA", b"354")
-        client.send(b"Subject: in flight\r\n")
+    with half_sent(server) as client:
         server.process.terminate()
-        assert not server.exited_within(0.3)
+        server.wait_log("stopping")
+        assert not server.exited_within(0.2)
         client.send(b"\r\nx\r\n.\r\n")
         client.reply(b"250")
         assert server.exited_within(START_LIMIT)
     assert server.process.returncode == 0
+    assert [b"Subject: in flight\r\n\r\nx\r\n" in octets for octets in stored(server)] == [True]
+
+
+def test_an_append_in_flight_is_finished_when_stopping(server: Server) -> None:
+    with logged_in(server) as client:
+        client.send(b"b APPEND INBOX {%d}\r\n" % len(MESSAGE))
+        client.until(b"+")
+        client.send(MESSAGE[:10])
+        server.process.terminate()
+        server.wait_log("stopping")
+        assert not server.exited_within(0.2)
+        client.send(MESSAGE[10:] + b"\r\n")
+        assert client.until(b"b ")[-1].startswith(b"b OK [APPENDUID")
+        client.until(b"* BYE")
+        assert server.exited_within(START_LIMIT)
+    assert stored(server) == [MESSAGE]
+
+
+def test_a_second_sigterm_ends_it_at_once(server: Server) -> None:
+    send_message(server, USER, MESSAGE)
+    with half_sent(server) as client:
+        server.process.terminate()
+        server.wait_log("stopping")
+        assert not server.exited_within(0.2)
+        server.process.terminate()
+        assert server.exited_within(5.0)
+        assert client.at_end()
+    assert server.process.returncode == 0
+    assert "told again to stop" in server.log.read_text()
+    assert [octets.endswith(MESSAGE) for octets in stored(server)] == [True]
 
 
 def failing_start(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
