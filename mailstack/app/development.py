@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailstack.app.listening import CannotListen
+from mailstack.app.listening import CannotListen, PassedSockets
 from mailstack.app.readiness import Ready
 from mailstack.app.run import run as run_until_stopped
 from mailstack.app.server import CannotUseData, Server, compose, open_sockets, use_data
@@ -84,7 +84,7 @@ def _start(options: DevelopmentOptions, data: Path) -> tuple[Server, Config]:
     from twisted.internet import reactor
 
     config = configuration(options, data)
-    opened = open_sockets(config, {})
+    opened = open_sockets(config, PassedSockets({}))
     if not usable(data / "tls"):
         write_self_signed(data / "tls", CERTIFICATE_NAMES)
     log = make_log(options.log_form)

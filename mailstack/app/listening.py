@@ -6,7 +6,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.interfaces import IListeningPort
@@ -27,6 +29,31 @@ class Where:
     service: str
     address: str
     port: int
+
+
+class PassedSockets:
+    """The sockets that systemd opened for us, until the listeners have taken theirs."""
+
+    def __init__(self, descriptors: Mapping[str, Sequence[int]]) -> None:
+        """By `FileDescriptorName=`. Raises: CannotListen when one is not a listening TCP socket."""
+        self._waiting = [(name, passed_socket(each)) for name, numbers in descriptors.items() for each in numbers]
+
+    def take(self, where: Where, name: str = "") -> list[socket.socket]:
+        """The sockets at this address and port. With a `name` those of that name, whatever their
+        port is, unless one of them has the listener's."""
+        fitting = [(label, each) for label, each in self._waiting if name in ("", label) and _is_at(each, where)]
+        if name and not fitting:
+            fitting = [(label, each) for label, each in self._waiting if label == name]
+        self._waiting = [pair for pair in self._waiting if pair not in fitting]
+        return [each for _, each in fitting]
+
+    def close_rest(self) -> list[str]:
+        """Close what no listener took; the addresses, to tell of them."""
+        rest, self._waiting = self._waiting, []
+        places = [_place(*each.getsockname()[:2]) for _, each in rest]
+        for _, each in rest:
+            each.close()
+        return places
 
 
 def open_socket(where: Where) -> socket.socket:
@@ -76,8 +103,17 @@ def address_of(port: IListeningPort) -> tuple[str, int]:
     return reachable, host.port
 
 
+def _is_at(passed: socket.socket, where: Where) -> bool:
+    host, port = passed.getsockname()[:2]
+    return bool(port == where.port and (host in ("::", "0.0.0.0") or ip_address(host) == ip_address(where.address)))
+
+
+def _place(address: str, port: int) -> str:
+    return f"{address}:{port}" if ":" not in address else f"[{address}]:{port}"
+
+
 def _explain(where: Where, error: OSError) -> str:
-    place = f"{where.address}:{where.port}" if ":" not in where.address else f"[{where.address}]:{where.port}"
+    place = _place(where.address, where.port)
     if error.errno == errno.EADDRINUSE:
         return f"{where.service}: {place} is in use by another program (is mailstack running already?)"
     if error.errno == errno.EACCES:

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from mailstack.app.listening import CannotListen
+from mailstack.app.listening import CannotListen, PassedSockets
 from mailstack.app.metrics_page import listen_metrics
 from mailstack.app.privileges import CannotDrop, drop
 from mailstack.app.readiness import Ready
@@ -153,7 +153,8 @@ def _start(config: Config, path: Path) -> Production:
 
     if os.getuid() == 0 and not config.user:
         drop("")  # says why root is not enough
-    opened = open_sockets(config, passed_sockets(os.environ))
+    passed = PassedSockets(passed_sockets(os.environ))
+    opened = open_sockets(config, passed)
     try:
         if os.getuid() == 0:
             _own_data(config)
@@ -162,6 +163,8 @@ def _start(config: Config, path: Path) -> Production:
         target = Target(open_stream(config), FORMATS[config.log.format.value], LEVELS[config.log.level])
         log = StructuredLog(target)
         capture(log)
+        for place in passed.close_rest():
+            log.warning("systemd's socket is not used: no listener is at its port", address=place)
         use_data(config.data)
         identities = Identities.of(config, Hashing(reactor, ThreadPool(1, HASHING_THREADS, name="hashing")), log)
         server = compose(reactor, config, log, opened, lambda: identities.under(config), Manners())

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.task import deferLater
 
-from mailstack.app.listening import Where, address_of, open_socket, passed_socket, serve
+from mailstack.app.listening import PassedSockets, Where, address_of, open_socket, serve
 from mailstack.app.run import Running
 from mailstack.app.services import Manners, Resources, service
 from mailstack.config.sections import Config, Listener
@@ -69,19 +69,17 @@ class Server:
             listener.offer(service(config, section, self.resources, self.manners))
 
 
-def open_sockets(config: Config, passed: Mapping[str, list[int]]) -> Sockets:
-    """Every listener's sockets. Raises: CannotListen; then none is open."""
+def open_sockets(config: Config, passed: PassedSockets) -> Sockets:
+    """Every listener's sockets: those that systemd passed for it, else one that is bound here.
+    Raises: CannotListen; then none is open."""
     opened: Sockets = []
     try:
         for section in config.listeners:
-            descriptors = passed.get(section.socket, []) if section.socket else []
-            if descriptors:
-                opened.append((section, [passed_socket(descriptor) for descriptor in descriptors]))
-            else:
-                where = Where(section.service.value, section.address, section.port)
-                opened.append((section, [open_socket(where)]))
+            where = Where(section.service.value, section.address, section.port)
+            opened.append((section, passed.take(where, section.socket) or [open_socket(where)]))
     except BaseException:
         close_sockets(opened)
+        passed.close_rest()
         raise
     return opened
 

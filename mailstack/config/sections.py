@@ -118,8 +118,8 @@ class Listener:
     proxy_trusted: tuple[Network, ...] = ()
     """Balancers that begin each connection with a PROXY header; others' connections are direct."""
     socket: str = ""
-    """Take the sockets that systemd passes under this FileDescriptorName; when it passes none of
-    that name, `address` and `port` are bound."""
+    """Sockets that systemd passes are taken by `address` and `port`; with this, those of this
+    FileDescriptorName are taken, whatever their port. When there is none, it is bound here."""
 
 
 @dataclass(frozen=True, slots=True)
