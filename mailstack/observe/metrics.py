@@ -13,26 +13,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """One counter: its name without prefix and `_total`, its label's name or "", its help text."""
+    """One counter: its name without prefix and `_total`, its label's name or "", its help text.
+
+    `known` are values of the label that are on the page as 0 before they are counted: Prometheus
+    cannot see a first event when the series begins with it."""
 
     name: str
     label: str
     text: str
+    known: tuple[str, ...] = ()
 
 
 COUNTERS = (
     Counter("connections", "service", "Connections accepted"),
-    Counter("connections_refused", "reason", "Connections refused before a session began"),
-    Counter("smtp_messages", "outcome", "Messages at the end of mail data"),
-    Counter("smtp_recipients", "outcome", "RCPT commands"),
+    Counter(
+        "connections_refused", "reason", "Connections refused before a session began",
+        ("too many connections", "too many connections from your address"),
+    ),
+    Counter("smtp_messages", "outcome", "Messages at the end of mail data", ("accepted", "refused", "failed")),
+    Counter("smtp_recipients", "outcome", "RCPT commands", ("accepted", "refused")),
     Counter("smtp_commands", "command", "SMTP commands"),
     Counter("imap_commands", "command", "IMAP commands"),
     Counter("pop3_commands", "command", "POP3 commands"),
-    Counter("logins", "outcome", "Attempts to log in"),
-    Counter("deliveries", "outcome", "Copies put into mailboxes"),
-    Counter("queued", "", "Messages taken into the outbound queue"),
-    Counter("internal_errors", "protocol", "Commands that met a bug of ours"),
-)
+    Counter("logins", "outcome", "Attempts to log in", ("accepted", "failed")),
+    Counter("deliveries", "outcome", "Copies put into mailboxes", ("delivered", "failed")),
+    Counter("queued", "", "Messages taken into the outbound queue", ("",)),
+    Counter("internal_errors", "protocol", "Commands that met a bug of ours", ("smtp", "imap", "pop3")),
+)  # fmt: skip
 MAX_LABELS = 200
 """Label values of one counter; past it they are counted as "other", so memory stays bounded."""
 
@@ -42,7 +49,9 @@ class Counts:
 
     def __init__(self) -> None:
         self._known = {counter.name: counter for counter in COUNTERS}
-        self._counts: dict[str, dict[str, int]] = {counter.name: {} for counter in COUNTERS}
+        self._counts: dict[str, dict[str, int]] = {
+            counter.name: dict.fromkeys(counter.known, 0) for counter in COUNTERS
+        }
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
 
     def count(self, name: str, /, label: str = "", amount: int = 1) -> None:

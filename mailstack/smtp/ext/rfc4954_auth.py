@@ -82,7 +82,7 @@ async def _log_in(session: SmtpSession, credentials: sasl.Credentials) -> Reply:
         session.state = State.ENDED
         return replies.TOO_MANY_FAILURES
     session.facts.login = login
-    resources.counters.count("logins", "succeeded")
+    resources.counters.count("logins", "accepted")
     session.log.event("login", user=user, account=login, peer=peer.host)
     return replies.LOGGED_IN
 
