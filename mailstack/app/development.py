@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from mailstack.app import descriptors
 from mailstack.app.listening import CannotListen, PassedSockets
 from mailstack.app.readiness import Ready
 from mailstack.app.run import run as run_until_stopped
@@ -84,6 +85,7 @@ def _start(options: DevelopmentOptions, data: Path) -> tuple[Server, Config]:
     from twisted.internet import reactor
 
     config = configuration(options, data)
+    descriptors.allow(MANY)
     opened = open_sockets(config, PassedSockets({}))
     if not usable(data / "tls"):
         write_self_signed(data / "tls", CERTIFICATE_NAMES)

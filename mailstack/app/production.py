@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
+from mailstack.app import descriptors
 from mailstack.app.listening import CannotListen, PassedSockets
 from mailstack.app.metrics_page import listen_metrics
 from mailstack.app.privileges import CannotDrop, drop
@@ -153,6 +154,7 @@ def _start(config: Config, path: Path) -> Production:
 
     if os.getuid() == 0 and not config.user:
         drop("")  # says why root is not enough
+    allowed = descriptors.allow(config.limits.connections)
     passed = PassedSockets(passed_sockets(os.environ))
     opened = open_sockets(config, passed)
     try:
@@ -163,6 +165,10 @@ def _start(config: Config, path: Path) -> Production:
         target = Target(open_stream(config), FORMATS[config.log.format.value], LEVELS[config.log.level])
         log = StructuredLog(target)
         capture(log)
+        if allowed < config.limits.connections:
+            log.warning(
+                "fewer file descriptors than connections", connections=config.limits.connections, enough_for=allowed
+            )
         for place in passed.close_rest():
             log.warning("systemd's socket is not used: no listener is at its port", address=place)
         use_data(config.data)

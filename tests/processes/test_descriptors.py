@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from production import configuration, production
 from server_process import Dialogue, Server, send_message
 
 pytestmark = pytest.mark.processes
@@ -52,3 +54,26 @@ def test_without_descriptors_it_refuses_and_then_serves_again(tmp_path: Path) ->
         with server.connect("pop3") as client:
             client.send(b"USER %s\r\nPASS x\r\nSTAT\r\n" % ALICE.encode())
             assert [client.line()[:5] for _ in range(3)][2] == b"+OK 1"
+
+
+def allowed(server: Server) -> int:
+    """The soft limit of the process."""
+    limits = Path(f"/proc/{server.process.pid}/limits").read_text()
+    found = re.search(r"^Max open files +(\d+)", limits, re.MULTILINE)
+    assert found is not None
+    return int(found[1])
+
+
+def test_the_soft_limit_is_raised_for_the_connections_of_the_configuration(reachable: Path) -> None:
+    text = configuration(reachable, tables="[limits]\nconnections = 700")
+    prefix = ("sh", "-c", 'ulimit -Sn 256; exec "$@"', "sh")
+    with production(reachable, text, prefix) as server:
+        assert allowed(server) == 1700
+        assert "fewer file descriptors" not in server.log.read_text()
+
+
+def test_a_hard_limit_that_is_too_low_is_a_warning(reachable: Path) -> None:
+    prefix = ("sh", "-c", 'ulimit -n 1400; exec "$@"', "sh")
+    with production(reachable, prefix=prefix) as server:
+        assert "connections=10000 enough_for=400" in server.wait_log("fewer file descriptors than connections")
+        assert allowed(server) == 1400
