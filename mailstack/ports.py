@@ -381,8 +381,8 @@ class Mailbox(Protocol):
         """UIDs of messages that no session was told of as \\Recent yet (RFC 3501 §2.3.2); each is
         handed out once."""
 
-    async def measure(self, uids: Collection[int], *, dates: bool = True) -> None:
-        """Make sizes known for these messages, and internal dates where they are wanted, which costs a
+    async def measure(self, uids: Sequence[int], *, dates: bool = True) -> None:
+        """Make sizes known for these messages (UIDs ascending), and internal dates where they are wanted, which costs a
         look at each file."""
 
     async def refresh(self) -> None:
@@ -407,6 +407,10 @@ class Mailbox(Protocol):
     async def examine(self, uids: Sequence[int], fn: Callable[[Octets], T]) -> list[T | None]:
         """Run the pure `fn` on each message in one visit to a worker; None where the message is
         gone. Keep a batch to some 50 messages so that memory and others' turns are bounded."""
+
+    async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
+        """As `examine`, but what the pure `fn` makes may be kept and given again, for as long as the
+        message lives, under the name `item`, which must change when `fn` does. UIDs ascend."""
 
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         """Octets [start, end) of one message, at most MEMORY_LIMIT of them; None if it is gone."""

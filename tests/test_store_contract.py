@@ -88,7 +88,7 @@ def both(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
         return Both(MemoryStore(), MemorySpool())
     workers = InlineWorkers()
     store = Store(tmp_path, workers, RecordingLog())
-    request.addfinalizer(store.close)
+    request.addfinalizer(lambda: got(store.close()))
     return Both(store, store.spool)
 
 

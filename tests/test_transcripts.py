@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from transcript_sessions import factory
-from transcripts import Fakes, FakeSession, FakeWorld, ScriptError, matcher, parse, play, transcripts, unescape
+from transcripts import Fakes, FakeSession, FakeWorld, ScriptError, matcher, parse, play, result, transcripts, unescape
 
 from mailstack.errors import SessionEnded
 from mailstack.store.api import Store
@@ -37,7 +37,7 @@ def test_transcript_over_a_maildir(path: Path, tmp_path: Path) -> None:
     try:
         play(script, world)
     finally:
-        store.close()
+        result(store.close())
 
 
 class Parrot:

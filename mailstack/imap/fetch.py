@@ -128,6 +128,20 @@ class FetchPlan:
         Mailbox.examine. Bytes never stand next to bytes."""
         return _Rendering(octets, self.utf8).all(self.content)
 
+    def derivable(self) -> tuple[str, ...]:
+        """The names under which the content items may be kept once they are made, in their order; empty if
+        there is one that is too large, or not the same each time."""
+        names = [_derived_name(item) for item in self.content]
+        return tuple(name + ("/utf8" if self.utf8 else "") for name in names) if all(names) else ()
+
+    def derive(self, number: int, octets: Octets) -> bytes:
+        """Content item `number` of one message, whole. Pure; for Mailbox.derive."""
+        return b"".join(piece for piece in self.render_one(number, octets) if isinstance(piece, bytes))
+
+    def render_one(self, number: int, octets: Octets) -> list[Piece]:
+        """As `render`, of one content item."""
+        return _Rendering(octets, self.utf8).all((self.content[number],))
+
     def render_column(self, seq: int, uid: int, flags: bytes, size: int, internal_date: float) -> bytes:
         """One response up to its last column, without the closing parenthesis."""
         row = [_column(att, uid, flags, size, internal_date) for att in self.columns]
@@ -142,10 +156,11 @@ class FetchPlan:
         dates: Iterable[float] = (),
         *,
         names: encode.FlagLists,
+        contents: Iterable[bytes] | None = None,
     ) -> bytes:
-        """Whole responses for many messages when no content is wanted: parallel columns, of which
-        those that the plan does not have may be left out. `flags` are bits. For some thousand
-        messages at a time, so that memory and others' turns are bounded."""
+        """Whole responses for many messages: parallel columns, of which those that the plan does not have
+        may be left out, and the content items of each message if any are wanted. `flags` are bits. For some
+        thousand messages at a time, so that memory and others' turns are bounded."""
         columns: list[Iterable[object]] = [seqs]
         for att in self.columns:
             if att is FetchAtt.UID:
@@ -156,7 +171,11 @@ class FetchPlan:
                 columns.append(sizes)
             else:
                 columns.append(map(encode.date_time, dates))
-        return b"".join(map((self.head + b")\r\n").__mod__, zip(*columns, strict=True)))
+        form = self.head
+        if contents is not None:
+            form += b" %b" if self.columns else b"%b"
+            columns.append(contents)
+        return b"".join(map((form + b")\r\n").__mod__, zip(*columns, strict=True)))
 
 
 def _column(att: FetchAtt, uid: int, flags: bytes, size: int, internal_date: float) -> int | bytes:
@@ -186,6 +205,22 @@ def plan(items: Sequence[FetchItem], *, utf8: bool = False) -> FetchPlan:
         # Built with % rather than +, so that the directives stay for later.
         head=b"* %%d FETCH (%b" % inside,
     )
+
+
+DERIVED_VERSION = 1
+"""Part of the names under which content is kept: to be raised when its form changes."""
+_DERIVED = (FetchAtt.ENVELOPE, FetchAtt.BODY, FetchAtt.BODYSTRUCTURE)
+
+
+def _derived_name(item: FetchItem) -> str:
+    """ "" for what is not kept: large, or a part of something."""
+    if isinstance(item, FetchAtt):
+        return f"{item.value} {DERIVED_VERSION}" if item in _DERIVED else ""
+    if not isinstance(item, BodySection) or item.partial is not None or item.section.part:
+        return ""
+    if item.section.text not in (SectionText.HEADER_FIELDS, SectionText.HEADER_FIELDS_NOT):
+        return ""
+    return f"BODY[{_section_label(item.section).decode('latin-1')}] {DERIVED_VERSION}"
 
 
 def _sets_seen(item: FetchItem) -> bool:

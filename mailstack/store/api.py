@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
+from twisted.internet.defer import Deferred, gatherResults
+
 from mailstack.errors import Problem, Refused
 from mailstack.ports import (
     AccountName,
@@ -25,6 +27,7 @@ from mailstack.ports import (
     Uid,
 )  # fmt: skip
 from mailstack.store.hub import Hub
+from mailstack.store.index import AccountIndex, Indexes
 from mailstack.store.mailbox import OpenMailbox
 from mailstack.store.maildir import account as account_files
 from mailstack.store.maildir import change, layout
@@ -54,7 +57,8 @@ class Store:
         self.log = log
         self.mail_path = data / "mail"
         self.spool_path = data / "spool"
-        self.hub = Hub()
+        self.hub = Hub(self._dropped)
+        self.indexes = Indexes(log)
         self.names = UniqueNames()
         self.directories = Directories()
         self.spool = FileSpool(self.spool_path, workers)
@@ -85,11 +89,23 @@ class Store:
                 watched.noticed()
         return outcomes
 
-    def close(self) -> None:
-        """Give back what is open. The workers are closed by who made them."""
+    async def close(self) -> None:
+        """Save what makes the next start quick, and give back what is open. The workers are closed by who
+        made them, afterwards."""
+        await gatherResults([Deferred.fromCoroutine(self._save(mailbox)) for mailbox in self.hub.all()])
+        self.indexes.close()
         self.directories.clear()
         if self.watch is not None:
             self.watch.close()
+
+    def _dropped(self, mailbox: OpenMailbox) -> None:
+        Deferred.fromCoroutine(self._save(mailbox)).addBoth(lambda _: mailbox.forget())
+
+    async def _save(self, mailbox: OpenMailbox) -> None:
+        try:
+            await mailbox.save()
+        except Refused as refused:
+            self.log.warning("mailbox not saved in the index", mailbox=mailbox.name, reason=str(refused))
 
     def _path_of(self, account: AccountName) -> Path:
         return self.mail_path / directory_of(account)
@@ -129,6 +145,11 @@ class StoredAccount:
         self.store = store
         self.name = name
         self.path = path
+
+    @property
+    def index(self) -> AccountIndex:
+        """What makes its mailboxes quick to open."""
+        return self.store.indexes.get(self.path)
 
     async def mailboxes(self) -> Sequence[MailboxEntry]:
         return await self.run(self._list)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import compress, repeat
 
 from mailstack.ports import Columns
@@ -29,6 +29,13 @@ class MessageColumns:
 
     def __len__(self) -> int:
         return len(self.uids)
+
+    def copy(self) -> MessageColumns:
+        """These rows, whatever happens to the columns."""
+        made = MessageColumns()
+        for name in self.__slots__:
+            setattr(made, name, getattr(self, name)[:])
+        return made
 
     def row(self, uid: int) -> int:
         """The index of a message; -1 if there is none."""
@@ -108,13 +115,15 @@ class MessageColumns:
             *([column[row] for row in rows] for column in (self.uids, self.flags, self.modseqs, self.sizes, self.dates))
         )
 
-    def unmeasured(self, uids: Collection[int], *, dates: bool) -> list[int]:
+    def unmeasured(self, uids: Sequence[int], *, dates: bool) -> list[int]:
         """Those of which the size, or the internal date where it is wanted, is not known yet."""
-        rows = ((uid, self.row(uid)) for uid in uids)
+        found = self.select(uids)
+        if UNKNOWN not in found.sizes and not (dates and NO_DATE in found.dates):
+            return []
         return [
             uid
-            for uid, row in rows
-            if row >= 0 and (self.sizes[row] == UNKNOWN or (dates and self.dates[row] == NO_DATE))
+            for uid, size, date in zip(found.uids, found.sizes, found.dates, strict=True)
+            if size == UNKNOWN or (dates and date == NO_DATE)
         ]
 
     def measured(self, uid: int, size: int, date: int) -> None:

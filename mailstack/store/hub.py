@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from mailstack.ports import AccountName
@@ -22,7 +22,9 @@ Key = tuple[AccountName, str]
 class Hub:
     """All of it in the reactor's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropped: Callable[[OpenMailbox], None]) -> None:
+        self.dropped = dropped
+        """Called with a mailbox that is not remembered any more."""
         self._open: dict[Key, OpenMailbox] = {}
         self._remembered: OrderedDict[Key, OpenMailbox] = OrderedDict()
 
@@ -57,7 +59,7 @@ class Hub:
         self._remembered[key] = mailbox
         self._remembered.move_to_end(key)
         while self._remembered and self._too_much():
-            self._remembered.popitem(last=False)[1].forget()
+            self.dropped(self._remembered.popitem(last=False)[1])
 
     def drop(self, account: AccountName, name: str) -> OpenMailbox | None:
         """The name means something else from now on; returns what was open under it."""
@@ -69,9 +71,9 @@ class Hub:
                 mailbox.forget()
         return opened
 
-    def all_open(self) -> Iterator[OpenMailbox]:
-        """Every mailbox that some session has open."""
-        return iter(list(self._open.values()))
+    def all(self) -> Iterator[OpenMailbox]:
+        """Every mailbox that is open or remembered."""
+        return iter([*self._open.values(), *self._remembered.values()])
 
     def _too_much(self) -> bool:
         if len(self._remembered) > MAX_REMEMBERED:

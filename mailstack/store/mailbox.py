@@ -36,6 +36,7 @@ from mailstack.store.maildir.differences import Differences
 from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.sync import sync
 from mailstack.store.octets import open_octets
+from mailstack.store.snapshots import NOTHING, restore, take
 from mailstack.store.spool import refusal
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ T = TypeVar("T")
 
 AT_ONCE = 2000
 """Messages that are measured, renamed or removed in one visit to a worker: others have their turn."""
+WORTH_KEEPING = 100
+"""Messages of a mailbox from which on what is made of them is kept: fewer are quickly read again."""
+MAX_DERIVED = 16 * 1024
+"""Octets of what is made of a message that are worth keeping."""
 MANY = 1000
 """Changes of one command that are many, if they are also those of half the mailbox."""
 OPEN_FILES = 4
@@ -72,6 +77,8 @@ class OpenMailbox:
         self._large_lock = threading.Lock()
         self._refreshing = False
         self._watched: Watched | None = None
+        self._begun = False
+        self._unsaved = False
 
     # --- what memory knows
 
@@ -147,14 +154,13 @@ class OpenMailbox:
     async def refresh(self) -> None:
         if self.gone:
             return
+        if not self._begun:
+            await self._begin()
+            return
         watch, watched = self._account.store.watch, self._watched
-        if watch is None:
+        if watch is None or watched is None:
             if self.files.changed():
                 self.take(await self._in_lane(partial(sync, self.files)))
-            return
-        if watched is None:
-            watched = self._watched = self.files.watch = watch.add(self.files.path, self)
-            self.take(await self._in_lane(partial(sync, self.files)))
             return
         if watched.paused:
             return
@@ -165,6 +171,47 @@ class OpenMailbox:
         elif watched.hints or self.files.lost or self.files.uidlist_changed():
             self.take(await self._in_lane(partial(sync, self.files, watched.take())))
 
+    async def _begin(self) -> None:
+        """The first look: from the index as far as that is true, then at the files."""
+        if self._account.store.watch is not None and self._watched is None:
+            self._watched = self.files.watch = self._account.store.watch.add(self.files.path, self)
+        index = self._account.index
+
+        def first() -> tuple[MessageColumns | None, Differences]:
+            columns = None if self._begun else restore(self.files, index)
+            return columns, sync(self.files)
+
+        columns, found = await self._in_lane(first)
+        if not self._begun:
+            self._begun = True
+            if columns is not None:
+                self._columns = columns
+                self.highest_modseq = max(self.files.modseqs.last, 1)
+        self.take(found)
+
+    async def save(self) -> None:
+        """Keep what is known in the account's index, so that the next opening need not find it out."""
+        if self.gone or not self._unsaved:
+            return
+        self._unsaved = False
+        watch, watched = self._account.store.watch, self._watched
+        told = watch is not None and watched is not None and bool(watched.descriptors)
+        if watch is not None and told:
+            watch.drain()
+        columns = self._columns.copy()
+        snapshot = await self._in_lane(partial(take, self.files, columns, watched=told and not self._hinted()))
+        if watch is not None and told:
+            watch.drain()
+        if snapshot is None:
+            self._unsaved = True
+            return
+        if told and self._hinted():
+            snapshot.stamps = NOTHING
+        await self._run(partial(self._account.index.save, self.mailbox_id, self.uid_validity, snapshot))
+
+    def _hinted(self) -> bool:
+        return self._watched is not None and bool(self._watched.hints)
+
     def forget(self) -> None:
         """It is not kept any more."""
         watched, self._watched = self._watched, None
@@ -172,13 +219,14 @@ class OpenMailbox:
             self._account.store.watch.remove(watched)
         self.files.watch = None
 
-    async def measure(self, uids: Collection[int], *, dates: bool = True) -> None:
+    async def measure(self, uids: Sequence[int], *, dates: bool = True) -> None:
         wanted = self._columns.unmeasured(uids, dates=dates)
         for start in range(0, len(wanted), AT_ONCE):
             piece = wanted[start : start + AT_ONCE]
             for uid, size, date in await self._run(partial(self._measure_all, piece, dates)):
                 if size != UNKNOWN:
                     self._columns.measured(uid, size, date)
+            self._unsaved = True
 
     def _measure_all(self, uids: Sequence[int], dates: bool) -> list[tuple[int, int, int]]:
         return [self._measured(uid, dates) for uid in uids]
@@ -232,6 +280,26 @@ class OpenMailbox:
 
         return await self._run(work)
 
+    async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
+        if len(self._columns) < WORTH_KEEPING:
+            return await self.examine(uids, fn)
+        index, guid, validity = self._account.index, self.mailbox_id, self.uid_validity
+
+        def work() -> list[bytes | None]:
+            values: dict[int, bytes | None] = {**index.derived(guid, validity, item, uids)}
+            made: list[tuple[int, bytes]] = []
+            for uid in uids:
+                if uid not in values:
+                    octets = self._octets(uid)
+                    values[uid] = value = None if octets is None else fn(octets)
+                    if value is not None and len(value) <= MAX_DERIVED:
+                        made.append((uid, value))
+            if made:
+                index.keep(guid, validity, item, made)
+            return [values[uid] for uid in uids]
+
+        return await self._run(work)
+
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         def work() -> bytes | None:
             octets = self._octets(uid)
@@ -258,6 +326,7 @@ class OpenMailbox:
             raise found.error
 
     def _apply(self, found: Differences, by: MailboxListener | None) -> None:
+        self._unsaved = self._unsaved or bool(found)
         uidlist = self.files.uidlist
         self.uid_validity, self.uid_next, self.mailbox_id = uidlist.validity, uidlist.next_uid, uidlist.guid
         self._keywords = tuple(self.files.keywords)

@@ -181,7 +181,7 @@ class MemoryMailbox:
 
     # --- what takes a worker in the real store
 
-    async def measure(self, uids: Collection[int], *, dates: bool = True) -> None:
+    async def measure(self, uids: Sequence[int], *, dates: bool = True) -> None:
         return None
 
     async def refresh(self) -> None:
@@ -242,6 +242,9 @@ class MemoryMailbox:
     async def examine(self, uids: Sequence[int], fn: Callable[[Octets], T]) -> list[T | None]:
         messages = [self.messages.get(uid) for uid in uids]
         return [None if message is None else fn(message.octets) for message in messages]
+
+    async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
+        return await self.examine(uids, fn)
 
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         assert end - start <= MEMORY_LIMIT, f"{end - start} octets at once; the limit is {MEMORY_LIMIT}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,15 @@ from mailstack.imap.wire.cursor import Cursor, sp
 from mailstack.imap.wire.fetch_grammar import fetch_items
 from mailstack.imap.wire.search_grammar import numbers
 from mailstack.imap.wire.values import FetchAtt, FetchItem, SequenceSet
-from mailstack.ports import Flag, FlagAction, Flags
+from mailstack.ports import Columns, Flag, FlagAction, Flags
 
 if TYPE_CHECKING:
     from mailstack.imap.session import ImapSession
 
 COLUMNS_AT_ONCE = 1000
 """Messages whose responses are made in one piece."""
+DERIVED_AT_ONCE = 256
+"""Messages whose envelopes or structures are made, or found in the index, in one visit to a worker."""
 CONTENTS_AT_ONCE = 32
 """Messages that are read in one visit to a worker."""
 
@@ -53,6 +55,8 @@ async def fetch(session: ImapSession, asked: Arguments, *, by_uid: bool) -> Repl
     if what.needs_content:
         if what.sets_seen and not session.view.read_only:
             await set_seen(session, uids, told=FetchAtt.FLAGS in what.columns)
+        if kept := what.derivable():
+            return await derived(session, what, kept, uids)
         return await contents(session, what, uids)
     for start in range(0, len(uids), COLUMNS_AT_ONCE):
         await session.say_much(columns(session, what, uids[start : start + COLUMNS_AT_ONCE]))
@@ -72,13 +76,39 @@ async def set_seen(session: ImapSession, uids: Sequence[int], *, told: bool) -> 
 
 def columns(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> bytes:
     """Whole responses of what is in memory; a message that is gone has none."""
-    view, mailbox, rev2 = session.view, session.view.mailbox, session.rev2
-    found = mailbox.columns(uids)
-    if not found.uids:
+    return rendered(session, what, session.view.mailbox.columns(uids), None)
+
+
+def rendered(session: ImapSession, what: FetchPlan, found: Columns, contents: Iterable[bytes] | None) -> bytes:
+    """Whole responses of the messages whose columns, and contents if any are wanted, are given."""
+    view = session.view
+    if not len(found.uids):
         return b""
-    flags = view.all_flag_bits(found.uids, found.flags, rev2=rev2)
+    flags = view.all_flag_bits(found.uids, found.flags, rev2=session.rev2)
     seqs = view.numbers(found.uids)
-    return what.render_columns(seqs, found.uids, flags, found.sizes, found.dates, names=view.lists)
+    return what.render_columns(
+        seqs, found.uids, flags, found.sizes, found.dates, names=view.lists, contents=contents
+    )  # fmt: skip
+
+
+async def derived(session: ImapSession, what: FetchPlan, kept: Sequence[str], uids: Sequence[int]) -> Reply:
+    """Responses whose content is small and is kept once it is made."""
+    mailbox = session.view.mailbox
+    vanished = 0
+    for start in range(0, len(uids), DERIVED_AT_ONCE):
+        batch = uids[start : start + DERIVED_AT_ONCE]
+        made = [await mailbox.derive(batch, item, partial(what.derive, n)) for n, item in enumerate(kept)]
+        whole = {
+            uid: b" ".join(filter(None, values))
+            for uid, *values in zip(batch, *made, strict=True)
+            if None not in values
+        }
+        found = mailbox.columns([*whole])
+        vanished += len(batch) - len(found.uids)
+        await session.say_much(rendered(session, what, found, [whole[uid] for uid in found.uids]))
+    if vanished:
+        return replies.no(f"{vanished} messages were removed meanwhile", "EXPUNGEISSUED")
+    return replies.ok("FETCH completed")
 
 
 async def contents(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> Reply:

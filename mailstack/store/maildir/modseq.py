@@ -32,9 +32,17 @@ class ModSequences:
         """Begin above all numbers that may have been used. Raises: OSError."""
         self._mark = self.last = max(self._read(), self.last)
 
-    def resume(self, last: int) -> None:
-        """Begin at a number that is known to be the last one used. Raises: OSError."""
-        self._mark, self.last = max(self._read(), last), last
+    def resume(self, last: int) -> bool:
+        """Begin at `last`, if it is certain that no number above it was used: nothing was after `settle`.
+        False if not; then it is as after `load`. Raises: OSError."""
+        self.load()
+        return self.last == last
+
+    def settle(self) -> None:
+        """The numbers taken ahead are given back, durably. Raises: OSError."""
+        if 0 < self.last < self._mark:
+            replace_file(self._path, b"%d\n" % self.last)
+            self._mark = self.last
 
     def next(self) -> int:
         """A number above all others. Raises: OSError."""

@@ -33,9 +33,11 @@ def sync(files: FolderFiles, hints: Hints | None = None, *, force: bool = False)
     if hints is None and stamps == files.stamps and not files.unsure and not force:
         return Differences()
     looked = now()
+    if hints is None and not (files.unsure or force) and stamps[1] == files.stamps[1]:
+        hints = Hints(new=dict.fromkeys(os.listdir(files.path / "new"), True))  # cur/ is as it was
     run = _Sync(files)
     try:
-        everything = run.look(hints, force=force, unchanged=stamps == files.stamps and not files.unsure)
+        everything = run.look(hints, force=force, unchanged=stamps[1] == files.stamps[1] and not files.unsure)
     except (OSError, Refused) as error:
         run.found.error = error
         everything, files.lost = False, True

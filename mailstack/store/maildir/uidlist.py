@@ -22,6 +22,8 @@ FILE = "dovecot-uidlist"
 VALIDITY_FILE = "dovecot-uidvalidity"
 MAX_UID = 0xFFFFFFFF
 """RFC 9051 §2.3.1.1: a UID is a 32-bit value."""
+MAX_HEADER = 4096
+"""Octets of the first line; Dovecot writes some 60."""
 _HEADER = re.compile(rb"3((?: [A-Za-z][^ \n]*)*)\n")
 _RECORD = re.compile(rb"^(\d{1,10})((?: [A-Z][^ \n:]*)*) :([^\n]+)\n", re.MULTILINE)
 
@@ -58,6 +60,32 @@ class UidList:
     stamp: Stamp = (0, 0, 0)
     read: int = 0
     """Octets of the file that are known."""
+
+    def peek(self) -> tuple[str, int] | None:
+        """GUID and UIDVALIDITY in the file's header, without taking in anything; None if there is no
+        header that we can read. Raises: OSError."""
+        try:
+            with self.path.open("rb") as file:
+                found = _HEADER.match(file.readline(MAX_HEADER))
+        except FileNotFoundError:
+            return None
+        words = {word[:1]: word[1:] for word in found[1].decode("ascii", "replace").split()} if found else {}
+        return (words["G"], int(words["V"])) if "G" in words and words.get("V", "").isdecimal() else None
+
+    def resume(self, guid: str, validity: int, state: Sequence[int]) -> None:
+        """Go on from what `state` gave once, if the file has only been appended to since. Raises: OSError."""
+        inode, size, modified, read, records, next_uid = state
+        try:
+            stat = self.path.stat()
+        except FileNotFoundError:
+            return
+        self.guid, self.validity = guid, validity
+        if stat.st_ino == inode and stat.st_size >= size and (stat.st_size > size or stat.st_mtime_ns == modified):
+            self.stamp, self.read, self.records, self.next_uid = (inode, size, modified), read, records, next_uid
+
+    def state(self) -> tuple[int, ...]:
+        """How far the file is known."""
+        return (*self.stamp, self.read, self.records, self.next_uid)
 
     def load(self) -> Loaded | None:
         """Take in what others did to the file; None if there is none. Raises: Broken, OSError."""
