@@ -142,7 +142,8 @@ class AccountDatabase:
                     "DELETE FROM aliases WHERE address = ? AND target = ?", (address.lower(), target.lower())
                 )
         if not done.rowcount:
-            raise AccountsError(f"there is no such alias {address.lower()}")
+            leading = f" that leads to {target.lower()}" if target else ""
+            raise AccountsError(f"there is no alias {address.lower()}{leading}")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -10,8 +10,6 @@ from mailstack.errors import Problem, Refused
 from mailstack.mail.address import Address
 from mailstack.ports import AccountName, Local, Remote
 
-MAX_ALIAS_DEPTH = 10
-"""Aliases that lead to aliases."""
 MAX_TARGETS = 1000
 """Accounts that one address may lead to."""
 
@@ -68,20 +66,23 @@ class StoredDirectory:
             if domain.catch_all:
                 names.append(domain.catch_all)
         for name in names:
-            found: dict[str, None] = {}
-            self._follow(name.lower(), found, 0)
+            found = self._behind(name.lower())
             if found:
-                return list(found)
+                return found
         return []
 
-    def _follow(self, name: str, found: dict[str, None], depth: int) -> None:
-        if depth > MAX_ALIAS_DEPTH or len(found) >= MAX_TARGETS:
-            return
-        if name in self._accounts:
-            found[name] = None
-        for target in self._aliases.get(name, ()):
-            if target != name:
-                self._follow(target, found, depth + 1)
+    def _behind(self, start: str) -> list[str]:
+        """The accounts that mail for this name comes to, directly or by aliases. Each name is looked
+        at once, so circles and crowds of aliases cost no more than what they name."""
+        found, seen, ahead = list[str](), {start}, [start]
+        while ahead and len(found) < MAX_TARGETS:
+            name = ahead.pop()
+            if name in self._accounts:
+                found.append(name)
+            new = [target for target in reversed(self._aliases.get(name, ())) if target not in seen]
+            seen.update(new)
+            ahead += new
+        return found
 
 
 def _ascii(name: str) -> str:

@@ -6,15 +6,24 @@ from pathlib import Path
 
 import click
 
+from mailstack.cli.groups import Group
 from mailstack.cli.paths import config_option, read_config
 
 
-@click.group()
+@click.group(
+    cls=Group,
+    epilog="""\b
+Examples:
+  mailstack config check --config ./mailstack.toml
+  mailstack config show | grep max_message_size
+""",
+)
 def config() -> None:
     """Check a configuration, or show what it comes to."""
 
 
 @config.command(
+    short_help="Say what is wrong with a configuration.",
     epilog="""\b
 Examples:
   mailstack config check
@@ -23,7 +32,7 @@ Examples:
 \b
 Exit status: 0 all is well, 1 there are errors; each is one line on standard error with file, table
 and key.
-"""
+""",
 )
 @config_option
 @click.option("--syntax-only", is_flag=True, help="Do not look whether certificates, users and directories are there.")
@@ -39,11 +48,12 @@ def check(config_path: Path, syntax_only: bool) -> None:
 
 
 @config.command(
+    short_help="Print the configuration in effect.",
     epilog="""\b
 Examples:
   mailstack config show
   mailstack config show --config ./mailstack.toml | grep max_message_size
-"""
+""",
 )
 @config_option
 def show(config_path: Path) -> None:

@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
-import difflib
+import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 import click
+
+from mailstack.cli.groups import Group
+
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+"""Refused or failed; ended by Ctrl-C, as shells count it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +43,17 @@ SUBCOMMANDS = (
 EPILOG = """\b
 Examples:
   mailstack dev                                  a server to develop against, at once
+  mailstack tour                                 see what such a server does, in half a minute
   mailstack quickstart postmaster@example.org    a server for a domain
   mailstack COMMAND --help                       everything about one command
 
 \b
-Exit status: 0 done, 1 refused or failed (a line on standard error says why), 2 wrong usage.
-`mailstack sendmail` uses those of sysexits.h.
+Exit status: 0 done, 1 refused or failed (standard error says why), 2 wrong usage, 130 Ctrl-C.
+`mailstack sendmail` has those of sysexits.h.
 """
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """Imports a subcommand when it is called; its own help needs no import."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -62,16 +70,6 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(row.name, row.purpose) for row in SUBCOMMANDS])
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if not name.startswith("-") and all(row.name != name for row in SUBCOMMANDS):
-            close = difflib.get_close_matches(name, self.list_commands(ctx), n=1, cutoff=0.5)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise click.UsageError(f"No such command {name!r}.{hint}", ctx)
-        return super().resolve_command(ctx, args)
-
 
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mailstack", prog_name="mailstack")
@@ -80,10 +78,29 @@ def cli() -> None:
 
 
 def main() -> None:
-    """The console script. Whatever the system refuses becomes one line on standard error."""
+    """The console script."""
+    sys.exit(run(sys.argv))
+
+
+def run(words: Sequence[str]) -> int:
+    """The exit status of a whole command line. Whatever is refused becomes a line on standard error.
+    Under the name `sendmail` (a symbolic link) the program is that command."""
+    arguments = ["sendmail", *words[1:]] if Path(words[0]).name == "sendmail" else list(words[1:])
     try:
-        cli.main(prog_name="mailstack")
+        status = cli.main(arguments, prog_name="mailstack", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        click.echo("Aborted!", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # who reads our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's own flush does not complain
+        return EXIT_FAILED
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"Error: {where}{error.strerror or error}", err=True)
-        sys.exit(1)
+        return EXIT_FAILED
+    return status if isinstance(status, int) else 0

@@ -6,17 +6,17 @@ import getpass
 import os
 import shutil
 import socket
+import sys
+from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 import click
 
-from mailstack.cli.account import generated_password
+from mailstack.cli.addresses import AddressType, domain_of
+from mailstack.cli.passwords import generated_password
+from mailstack.cli.systemd_unit import unit
 
-EXAMPLES = """\b
-Examples:
-  mailstack quickstart postmaster@example.org
-  mailstack quickstart me@example.org --hostname mail.example.org --dir ./try --data ./try/data --port-base 10000
-"""
 SERVICES = (
     ("smtp", 25),
     ("submission", 587),
@@ -28,120 +28,266 @@ SERVICES = (
 )
 
 
-@click.command(epilog=EXAMPLES)
-@click.argument("address")
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be set up, all of it known before anything is written. `user` is the system account
+    that the server runs as."""
+
+    account: str
+    directory: Path
+    data: Path
+    host: str
+    listen: str
+    port_base: int
+    user: str
+
+    @property
+    def domain(self) -> str:
+        return domain_of(self.account)
+
+    @property
+    def target(self) -> Path:
+        return self.directory / "mailstack.toml"
+
+    @property
+    def tls(self) -> Path:
+        return self.directory / "tls"
+
+    @property
+    def service_file(self) -> Path:
+        return self.directory / "mailstack.service"
+
+    def port(self, service: str) -> int:
+        return dict(SERVICES)[service] + self.port_base
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  sudo mailstack quickstart postmaster@example.org
+  mailstack quickstart me@example.org --hostname mail.example.org
+  mailstack quickstart me@example.org --dir ./try --data ./try/data --port-base 10000 --listen 127.0.0.1
+
+\b
+Exit status: 0 done, 1 a configuration is there already or something cannot be written, 2 wrong usage.
+"""
+)
+@click.argument("address", type=AddressType())
 @click.option(
     "--dir", "directory", type=click.Path(path_type=Path, file_okay=False), default=Path("/etc/mailstack"),
-    show_default=True, help="Where the configuration and the certificate go.",
+    show_default=True, help="Where the configuration, the certificate and the service file go.",
 )  # fmt: skip
 @click.option(
     "--data", type=click.Path(path_type=Path, file_okay=False), default=Path("/var/lib/mailstack"), show_default=True,
     help="Where mail and accounts go.",
 )  # fmt: skip
-@click.option("--hostname", help="The server's own name.  [default: this machine's]")
-@click.option("--address", "listen", default="::", show_default=True, help="The IP address to listen at.")
-@click.option("--port-base", type=click.IntRange(0, 64000), default=0, help="Added to every port, for a try-out.")
 @click.option(
-    "--user", default="mailstack", show_default=True, help="The system account to run as, when root starts it."
+    "--hostname", metavar="NAME", help="The server's own name.  [default: this machine's, else mail. and the domain]"
 )
-@click.option("--force", is_flag=True, help="Write over a configuration that is there.")
+@click.option("--listen", metavar="IP", default="::", show_default=True, help="The IP address to listen at; :: is all.")
+@click.option(
+    "--port-base",
+    type=click.IntRange(0, 64000),
+    metavar="BASE",
+    default=0,
+    help="Added to every port, for a try-out: 10000 makes 25 to 10025.",
+)
+@click.option(
+    "--user",
+    metavar="NAME",
+    default="mailstack",
+    show_default=True,
+    help="The system account to run as, when root starts it.",
+)
+@click.option(
+    "--force", is_flag=True, help="Write over a configuration that is there. Mail, accounts and certificates stay."
+)
 def quickstart(
     address: str, directory: Path, data: Path, hostname: str | None, listen: str, port_base: int, user: str, force: bool
 ) -> None:
-    """Set up a server for the domain of ADDRESS, which becomes its first account."""
+    """Set up a server for the domain of ADDRESS, which becomes its first account.
+
+    Writes a configuration, a self-signed certificate, a file for systemd and the account, whose random
+    password is printed. Then says what is left to do: DNS records, ports, the start."""
+    if "." not in domain_of(address):
+        raise click.UsageError(f"expected an address of a domain as postmaster@example.org, not {address}")
+    _in_ascii(domain_of(address), "ADDRESS")
+    host = _in_ascii(hostname or _own_name(domain_of(address)), "--hostname")
+    owner = user if os.getuid() == 0 else getpass.getuser()
+    plan = Plan(address, directory.absolute(), data.absolute(), host, listen, port_base, owner)
+    text = _checked(plan)
+    if plan.target.exists() and not force:
+        raise click.ClickException(f"{plan.target} exists; --force writes over it")
+    try:
+        shown = _set_up(plan, text)
+    except PermissionError as error:
+        hint = "run it as root, or choose other places with --dir and --data"
+        raise click.ClickException(f"{error.filename}: {error.strerror}; {hint}") from error
+    click.echo(next_steps(plan, shown, _hand_over(plan)))
+
+
+def _own_name(domain: str) -> str:
+    """This machine's full name if it has one, else the usual one in the domain."""
+    name = socket.getfqdn()
+    return name if "." in name and name != "localhost.localdomain" else f"mail.{domain}"
+
+
+def _in_ascii(name: str, option: str) -> str:
+    """A host name as DNS has it. Raises: click.UsageError."""
+    try:
+        return name.lower().encode("idna").decode("ascii")
+    except UnicodeError:
+        raise click.UsageError(f"{option}: {name!r} is not a host name as mail.example.org") from None
+
+
+def _checked(plan: Plan) -> str:
+    """The text of the configuration, which can be loaded. Raises: click.UsageError."""
+    from mailstack.config.load import ConfigError, parse
+
+    try:
+        ip_address(plan.listen)
+    except ValueError:
+        raise click.UsageError(f"--listen: expected an IP address as 192.0.2.1 or ::, not {plan.listen!r}") from None
+    text = configuration(plan)
+    try:
+        parse(text.encode(), plan.target)
+    except (ConfigError, UnicodeEncodeError) as error:
+        raise click.UsageError(f"the configuration would not be usable: {error}") from error
+    return text
+
+
+def _set_up(plan: Plan, text: str) -> str:
+    """Write everything; what to say of the account's password. Raises: OSError, click.ClickException."""
     from mailstack.auth.database import AccountDatabase, AccountsError
     from mailstack.auth.passwords import hash_password
-    from mailstack.config.load import load
-    from mailstack.net.certificates import write_self_signed
+    from mailstack.net.certificates import usable, write_self_signed
 
-    local, _, domain = address.lower().rpartition("@")
-    if not local or "." not in domain:
-        raise click.ClickException(f"{address} is not an address as postmaster@example.org")
-    directory, data, host = directory.absolute(), data.absolute(), hostname or socket.getfqdn()
-    target = directory / "mailstack.toml"
-    if target.exists() and not force:
-        raise click.ClickException(f"{target} exists; --force writes over it")
-    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    cert, key = write_self_signed(directory / "tls", [host])
-    target.write_text(configuration(domain, address.lower(), host, data, cert, key, listen, port_base, user))
-    config = load(target)
-    made = generated_password()
+    plan.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    plan.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not usable(plan.tls):
+        write_self_signed(plan.tls, [plan.host])
+    for path, content in ((plan.target, text), (plan.service_file, service_file(plan))):
+        path.write_text(content, encoding="utf-8")
+        path.chmod(0o644)  # there is no secret in it, and the server, which is not root, reads it
     try:
-        AccountDatabase(config.accounts_database).add_account(address, hash_password(made))
-        shown = f"password {made}"
+        database = AccountDatabase(plan.data / "accounts.sqlite3")
+        if database.account(plan.account) is not None:
+            return "which exists already and keeps its password"
+        made = generated_password()
+        database.add_account(plan.account, hash_password(made))
+        database.close()
     except AccountsError as error:
-        shown = f"unchanged: {error}"
-    note = _hand_over(user, data, *data.iterdir(), cert.parent, cert, key)
-    click.echo(next_steps(address.lower(), shown, domain, host, target, user) + note)
+        raise click.ClickException(str(error)) from error
+    return f"password {made}"
 
 
-def _hand_over(user: str, *paths: Path) -> str:
-    """As root: what the server reads and writes belongs to the account that it becomes. Returns what
-    is left to say."""
+def _hand_over(plan: Plan) -> list[str]:
+    """As root: what the server reads and writes belongs to the account that it becomes. Returns the
+    commands that are left to run."""
     if os.getuid() != 0:
-        return ""
+        return []
     try:
-        for path in paths:
-            shutil.chown(path, user)
+        for path in (plan.data, *plan.data.iterdir(), plan.tls, *plan.tls.iterdir()):
+            shutil.chown(path, plan.user)
     except LookupError:
-        owned = " ".join(str(path) for path in (paths[0], paths[-3]))
-        return f"""
-
-   There is no system account {user} yet:
-
-   useradd --system --home-dir {paths[0]} --shell /usr/sbin/nologin {user}
-   chown -R {user} {owned}"""
-    return ""
+        return [
+            f"useradd --system --home-dir {plan.data} --shell /usr/sbin/nologin {plan.user}",
+            f"chown -R {plan.user} {plan.data} {plan.tls}",
+        ]
+    return []
 
 
-def configuration(
-    domain: str, postmaster: str, host: str, data: Path, cert: Path, key: Path, listen: str, port_base: int, user: str
-) -> str:
+def configuration(plan: Plan) -> str:
     """The text of mailstack.toml."""
+    from mailstack.config.show import scalar
+    from mailstack.net.certificates import CERTIFICATE, KEY
+
     lines = [
         "# Written by `mailstack quickstart`. docs/configuration.md explains every key.",
-        f'data = "{data}"',
-        f'hostname = "{host}"',
+        f"data = {scalar(plan.data)}",
+        f"hostname = {scalar(plan.host)}",
     ]
     if os.getuid() == 0:
-        lines.append(f'user = "{user}"')
-    lines += ["", "[[domains]]", f'name = "{domain}"', f'postmaster = "{postmaster}"', ""]
-    for service, port in SERVICES:
-        lines += ["[[listeners]]", f'service = "{service}"', f'address = "{listen}"', f"port = {port + port_base}", ""]
-    lines += ["[[tls.certificates]]", f'cert = "{cert}"', f'key = "{key}"', ""]
-    return "\n".join(lines)
+        lines.append(f"user = {scalar(plan.user)}")
+    lines += ["", "[[domains]]", f"name = {scalar(plan.domain)}", f"postmaster = {scalar(plan.account)}", ""]
+    for service, _ in SERVICES:
+        lines += ["[[listeners]]", f"service = {scalar(service)}", f"address = {scalar(plan.listen)}"]
+        lines += [f"port = {plan.port(service)}", ""]
+    lines += ["[[tls.certificates]]", f"cert = {scalar(plan.tls / CERTIFICATE)}", f"key = {scalar(plan.tls / KEY)}"]
+    return "\n".join(lines) + "\n"
 
 
-def next_steps(account: str, shown: str, domain: str, host: str, target: Path, user: str) -> str:
-    """What is left to do."""
-    owner = user if os.getuid() == 0 else getpass.getuser()
-    return f"""\
-Configuration  {target}
-Account        {account}, {shown}
+def service_file(plan: Plan) -> str:
+    """The text of mailstack.service."""
+    return unit(program(), plan.target, plan.data, plan.user)
+
+
+def program() -> str:
+    """How to start this very program from anywhere."""
+    called = Path(sys.argv[0]).absolute()
+    if called.name == "mailstack" and os.access(called, os.X_OK) and called.is_file():
+        return str(called)
+    return f"{sys.executable} -m mailstack"
+
+
+def next_steps(plan: Plan, shown: str, commands: list[str]) -> str:
+    """What was done, and what is left to do."""
+    steps = [_dns(plan), _certificate(plan), _ports(plan)]
+    if commands:
+        steps.append(f"There is no system account {plan.user} yet. Make it:\n\n" + _indented(commands))
+    steps.append(_start(plan))
+    written = f"""\
+Configuration  {plan.target}
+Certificate    {plan.tls}
+Service file   {plan.service_file}
+Account        {plan.account}, {shown}
 
 What is left to do:
+"""
+    numbered = [f"{number}. {step}" for number, step in enumerate(steps, 1)]
+    return "\n\n".join([written.rstrip(), *numbered])
 
-1. DNS records, with your server's addresses in the place of 192.0.2.1 and 2001:db8::1:
 
-   {host}.  A      192.0.2.1
-   {host}.  AAAA   2001:db8::1
-   {domain}.  MX     10 {host}.
-   {domain}.  TXT    "v=spf1 mx -all"
-   _dmarc.{domain}.  TXT    "v=DMARC1; p=quarantine; rua=mailto:{account}"
-   _submissions._tcp.{domain}.  SRV    0 1 465 {host}.
-   _imaps._tcp.{domain}.  SRV    0 1 993 {host}.
+def _dns(plan: Plan) -> str:
+    host, domain = plan.host, plan.domain.encode("idna").decode("ascii")
+    records = [
+        f"{host}.  A      192.0.2.1",
+        f"{host}.  AAAA   2001:db8::1",
+        f"{domain}.  MX     10 {host}.",
+        f'{domain}.  TXT    "v=spf1 mx -all"',
+        f'_dmarc.{domain}.  TXT    "v=DMARC1; p=quarantine; rua=mailto:{plan.account.rpartition("@")[0]}@{domain}"',
+        f"_submissions._tcp.{domain}.  SRV    0 1 {plan.port('submissions')} {host}.",
+        f"_imaps._tcp.{domain}.  SRV    0 1 {plan.port('imaps')} {host}.",
+    ]
+    return (
+        "DNS records, with your server's addresses in the place of 192.0.2.1 and 2001:db8::1:\n\n"
+        f"{_indented(records)}\n\n   and the reverse record of each address: {host}."
+    )
 
-   and the reverse record of each address: {host}.
 
-2. A certificate that others trust, in the place of the self-signed one: put its files into {target.parent}/tls;
-   the server takes changed files into use by itself.
+def _certificate(plan: Plan) -> str:
+    return (
+        "A certificate that others trust, in the place of the self-signed one: its chain as cert.pem and its\n"
+        f"   key as key.pem in {plan.tls}. The server takes changed files into use by itself."
+    )
 
-3. Open the ports 25, 465, 587, 143, 993, 110 and 995.
 
-4. Start it, as the system account {owner}:
+def _ports(plan: Plan) -> str:
+    numbers = [str(plan.port(service)) for service, _ in SERVICES]
+    return f"Open the ports {', '.join(numbers[:-1])} and {numbers[-1]} (TCP) in the firewall."
 
-   mailstack config check --config {target}
-   mailstack serve --config {target}
 
-   For systemd, etc/mailstack.service and etc/mailstack.socket are examples."""
+def _start(plan: Plan) -> str:
+    here = [
+        f"{program()} config check --config {plan.target}",
+        f"{program()} serve --config {plan.target}",
+    ]
+    systemd = [f"cp {plan.service_file} /etc/systemd/system/", "systemctl enable --now mailstack"]
+    return (
+        f"Start it; it runs as {plan.user}. With systemd:\n\n{_indented(systemd)}\n\n"
+        f"   or at once, in the foreground:\n\n{_indented(here)}"
+    )
+
+
+def _indented(lines: list[str]) -> str:
+    return "\n".join(f"   {line}" for line in lines)

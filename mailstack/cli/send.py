@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import smtplib
+import ssl
 import sys
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from mailstack.cli.passwords import ask_password, standard_input_line
 from mailstack.cli.servers import TLS_MODES, NoServer, Server, local_server, one_line, parse_server
 
 EXAMPLES = """\b
@@ -27,8 +29,8 @@ Exit status: 0 every recipient was accepted, 1 the server or the network refused
 
 
 @click.command(epilog=EXAMPLES)
-@click.option("--from", "sender", default="mailstack@localhost", show_default=True, help="Sender.")
-@click.option("--to", "recipients", multiple=True, required=True, help="Recipient; may be repeated.")
+@click.option("--from", "sender", metavar="ADDRESS", default="mailstack@localhost", show_default=True, help="Sender.")
+@click.option("--to", "recipients", metavar="ADDRESS", multiple=True, required=True, help="Recipient; may be repeated.")
 @click.option("--subject", default="", help="Subject.")
 @click.option("--text", help="The text.  [default: standard input]")
 @click.option(
@@ -45,8 +47,13 @@ Exit status: 0 every recipient was accepted, 1 the server or the network refused
     help="[default: $MAILSTACK_SERVER, the running dev mode, localhost:25]",
 )
 @click.option("--tls", type=click.Choice(TLS_MODES), default="none", show_default=True, help="When TLS begins.")
-@click.option("--ca", type=click.Path(exists=True, dir_okay=False), help="Authorities (PEM) instead of the system's.")
-@click.option("--user", help="Log in as this account.")
+@click.option(
+    "--ca",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Authorities to trust (PEM) instead of the system's; the dev mode prints its own after `trust`.",
+)
+@click.option("--user", metavar="NAME", help="Log in as this account; the password is asked for.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input (then --text is needed).")
 def send(
     sender: str,
@@ -63,17 +70,36 @@ def send(
     """Compose one message and send it through a server."""
     if password_stdin and text is None:
         raise click.UsageError("--password-stdin takes standard input: give the text with --text")
+    server = _server(server_name, tls, ca)
+    if user and tls == "none" and not server.is_loopback:
+        raise click.UsageError(f"without --tls the password would go to {server} in plain text")
     password = _password(user, password_stdin)
-    message = _compose(sender, recipients, subject, sys.stdin.read() if text is None else text, attachments)
+    message = _compose(sender, recipients, subject, _standard_input() if text is None else text, attachments)
     try:
-        named = parse_server(server_name) if server_name else local_server()
-        _send(Server(named.host, named.port, tls, ca), message, sender, recipients, user, password)
+        _send(server, message, sender, recipients, user, password)
+    except (OSError, smtplib.SMTPException) as error:
+        hint = _hint(error, server, named=server_name is not None)
+        raise click.ClickException(f"{server}: {one_line(error)}{hint}") from error
+    click.echo(f"sent {message['Message-ID']} to {len(recipients)} recipient(s) through {server}")
+
+
+def _server(name: str | None, tls: str, ca: str | None) -> Server:
+    try:
+        found = parse_server(name) if name else local_server()
     except NoServer as error:
         raise click.UsageError(str(error)) from error
-    except (OSError, smtplib.SMTPException) as error:
-        where = f"{named.host}:{named.port}"
-        raise click.ClickException(f"{where}: {one_line(error)}") from error
-    click.echo(f"sent {message['Message-ID']} to {len(recipients)} recipient(s) through {named.host}:{named.port}")
+    return Server(found.host, found.port, tls, ca)
+
+
+def _hint(error: Exception, server: Server, *, named: bool) -> str:
+    """What to try next, where that is known."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "; --ca FILE names the authority to trust"
+    if isinstance(error, ssl.SSLError) and server.tls == "implicit":
+        return "; try --tls starttls, or another port"
+    if isinstance(error, ConnectionRefusedError) and not named:
+        return "; `mailstack dev` starts a server, --server names another one"
+    return ""
 
 
 def _password(user: str | None, from_stdin: bool) -> str:
@@ -81,9 +107,17 @@ def _password(user: str | None, from_stdin: bool) -> str:
         if from_stdin:
             raise click.UsageError("--password-stdin without --user")
         return ""
-    if from_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
-    return str(click.prompt("Password", hide_input=True, err=True))
+    return standard_input_line() if from_stdin else ask_password("--password-stdin")
+
+
+def _standard_input() -> str:
+    octets = sys.stdin.buffer.read() if sys.stdin is not None else b""
+    try:
+        return octets.decode()
+    except UnicodeDecodeError as error:
+        raise click.ClickException(
+            f"standard input is not UTF-8 text (octet {error.start}); --attach sends any file"
+        ) from None
 
 
 def _compose(
@@ -91,12 +125,16 @@ def _compose(
 ) -> EmailMessage:
     message = EmailMessage()
     try:
-        message["From"], message["To"], message["Subject"] = sender, ", ".join(recipients), subject
+        message["From"], message["To"] = sender, ", ".join(recipients)
+        if subject:
+            message["Subject"] = subject
+        message.set_content(text)
     except (ValueError, IndexError) as error:  # the header's parser raises either on line ends and odd addresses
-        raise click.UsageError(f"not usable in a header field: {error}") from error
+        raise click.UsageError(f"not usable in a message: {error}") from error
+    if not message["From"].addresses or not message["To"].addresses:
+        raise click.UsageError("--from and --to take an address as alice@example.org")
     message["Date"] = formatdate(localtime=True)
     message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2] or "localhost")
-    message.set_content(text)
     for path in attachments:
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         main, _, sub = kind.partition("/")

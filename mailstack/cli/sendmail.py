@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import smtplib
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from email import policy
-from email.parser import BytesParser
-from email.utils import getaddresses
+from typing import NoReturn
 
 import click
 
-from mailstack.cli.servers import NoServer, local_server
+from mailstack.cli.draft import Draft
+from mailstack.cli.servers import NoServer, Server, local_server, one_line, smtp_options
 
-EX_OK, EX_USAGE, EX_DATAERR, EX_NOUSER, EX_UNAVAILABLE, EX_TEMPFAIL = 0, 64, 65, 67, 69, 75
+EX_USAGE, EX_DATAERR, EX_NOUSER, EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG = 64, 65, 67, 69, 75, 78
 """sysexits.h."""
 WITH_VALUE = frozenset("BCFfhLNORrVX")
 """Letters whose value may stand in the next word, of sendmail(1), exim(8) and Postfix's sendmail(1)."""
@@ -26,20 +26,26 @@ HELP = """\
 Read a message from standard input and hand it to the server, as /usr/sbin/sendmail does.
 
 \b
-  mailstack sendmail [-t] [-i] [-f SENDER] [-F NAME] [RECIPIENT ...]
-  mailstack sendmail -bs       speak SMTP on standard input and output
-\b
-  -t          take the recipients from To, Cc and Bcc; Bcc is removed
+  -t          take the recipients from To, Cc and Bcc; those of the command line get it too
   -i, -oi     a line with a single dot does not end the message
-  -f SENDER   the envelope's sender
+  -f SENDER   the envelope's sender, which gets bounces; "<>" for none
   -F NAME     the sender's full name (for a missing From)
-Other options of sendmail are accepted and have no effect.
+  -bs         speak SMTP on standard input and output
+Other options of sendmail are accepted and have no effect. Bcc is always removed; a missing From, Date or
+Message-ID is added; names without a domain get this machine's.
+
 \b
 The server is that of MAILSTACK_SERVER (host:port), or the running development mode, or localhost:25.
-To let programs find it: ln -s "$(command -v mailstack)" is not enough; install a script as /usr/sbin/sendmail
-with the line: exec mailstack sendmail "$@"
+"""
+EPILOG = """\b
+Examples:
+  mailstack sendmail -t <message.eml
+  printf 'Subject: hello\\n\\nHow are you?\\n' | mailstack sendmail -i -f me@example.org alice@example.org
+  ln -s "$(command -v mailstack)" /usr/sbin/sendmail      now programs find it: the name makes it this command
+
 \b
-Exit status (sysexits.h): 0 sent, 64 usage, 65 no recipients, 67 recipient refused, 69 refused, 75 try again later.
+Exit status (sysexits.h): 0 sent to all; 64 wrong usage; 65 no recipients; 67 a recipient was refused, the
+others have it; 69 the message was refused; 75 try again later; 78 MAILSTACK_SERVER is not host:port.
 """
 
 
@@ -47,7 +53,8 @@ Exit status (sysexits.h): 0 sent, 64 usage, 65 no recipients, 67 recipient refus
 class Asked:
     """The command line, understood."""
 
-    sender: str = ""
+    sender: str | None = None
+    """None: who runs this. Empty: the null reverse-path."""
     full_name: str = ""
     from_header: bool = False
     ignore_dots: bool = False
@@ -74,6 +81,9 @@ def understand(words: Sequence[str]) -> Asked:
             asked.ignore_dots |= word == "-oi"
         else:
             _letters(word[1:], rest, asked)
+    for text in (*asked.recipients, asked.sender or "", asked.full_name):
+        if not text.isprintable():
+            raise ValueError(f"control characters in {text!r}")
     return asked
 
 
@@ -98,91 +108,92 @@ def _letters(letters: str, rest: list[str], asked: Asked) -> None:
 
 @click.command(
     help=HELP,
+    epilog=EPILOG,
+    options_metavar="[-t] [-i] [-f SENDER] [-F NAME] [-bs]",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     add_help_option=False,
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[RECIPIENT ...]")
 def sendmail(words: tuple[str, ...]) -> None:
-    if words and words[0] in ("--help", "-h"):
+    if "--help" in words or words == ("-h",):
         click.echo(click.get_current_context().get_help())
         return
     try:
         asked = understand(words)
     except ValueError as error:
         _fail(EX_USAGE, str(error))
+    if not asked.smtp and not asked.recipients and not asked.from_header:
+        _fail(EX_DATAERR, "no recipients: name them, or -t takes them from the message")
+    try:
+        server = local_server()
+    except NoServer as error:
+        _fail(EX_CONFIG, str(error))
     try:
         if asked.smtp:
-            _converse()
+            _converse(server)
         else:
-            _send(asked)
-    except NoServer as error:
-        _fail(EX_TEMPFAIL, str(error))
-    except smtplib.SMTPRecipientsRefused as refused:
-        code, text = next(iter(refused.recipients.values()))
-        _fail(EX_TEMPFAIL if 400 <= code < 500 else EX_NOUSER, text.decode("utf-8", "replace"))
-    except smtplib.SMTPResponseException as refused:
-        _fail(EX_TEMPFAIL if 400 <= refused.smtp_code < 500 else EX_UNAVAILABLE, str(refused.smtp_error))
+            _send(asked, server)
     except (OSError, smtplib.SMTPException) as error:
-        _fail(EX_TEMPFAIL, str(error))
+        _fail(_status(error), f"{server}: {one_line(error)}")
+    except ValueError as error:  # a line end in an address of the header, or octets that are no characters
+        _fail(EX_DATAERR, f"an address cannot be used: {error}")
 
 
-def _fail(status: int, reason: str) -> None:
+def _status(error: Exception) -> int:
+    """Of what the server said, or that it said nothing."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        codes = [code for code, _ in error.recipients.values()]
+        return EX_NOUSER if any(code >= 500 for code in codes) else EX_TEMPFAIL
+    if isinstance(error, smtplib.SMTPResponseException):
+        return EX_UNAVAILABLE if error.smtp_code >= 500 else EX_TEMPFAIL
+    return EX_UNAVAILABLE if isinstance(error, smtplib.SMTPNotSupportedError) else EX_TEMPFAIL
+
+
+def _fail(status: int, reason: str) -> NoReturn:
     click.echo(f"sendmail: {reason}", err=True)
     sys.exit(status)
 
 
-def _send(asked: Asked) -> None:
-    octets = _message(asked.ignore_dots)
-    headers = BytesParser(policy=policy.compat32).parsebytes(octets, headersonly=True)
-    recipients = list(asked.recipients)
-    if asked.from_header:
-        fields = [str(value) for name in ("To", "Cc", "Bcc") for value in headers.get_all(name, [])]
-        recipients += [address for _, address in getaddresses(fields) if address]
+def _send(asked: Asked, server: Server) -> None:
+    """Raises: OSError, smtplib.SMTPException; SMTPRecipientsRefused also if some were accepted."""
+    message = Draft.read(_lines(asked.ignore_dots))
+    recipients = asked.recipients + (message.recipients() if asked.from_header else [])
     if not recipients:
-        _fail(EX_DATAERR, "no recipients")
-    sender = asked.sender or f"{getpass.getuser()}@{socket.getfqdn()}"
-    with local_server().connect() as client:
-        client.sendmail(sender, recipients, _completed(octets, headers.get("From") is None, sender, asked))
+        _fail(EX_DATAERR, "no recipients in To, Cc and Bcc")
+    recipients = [_qualified(recipient) for recipient in recipients]
+    sender = _qualified(getpass.getuser() if asked.sender is None else asked.sender)
+    octets = message.completed(sender, asked.full_name)
+    with server.connect() as client:
+        refused = client.sendmail(sender, recipients, octets, smtp_options(client, sender, recipients, octets))
+    if refused:
+        raise smtplib.SMTPRecipientsRefused(refused)
 
 
-def _message(ignore_dots: bool) -> bytes:
-    lines: list[bytes] = []
-    for line in sys.stdin.buffer:
-        if not ignore_dots and line in (b".\n", b".\r\n"):
-            break
-        lines.append(line)
-    return b"".join(lines)
+def _qualified(name: str) -> str:
+    """With this machine's name where there is no domain, as in cron's `To: root`."""
+    return f"{name}@{socket.getfqdn()}" if name and "@" not in name else name
 
 
-def _completed(octets: bytes, needs_from: bool, sender: str, asked: Asked) -> bytes:
-    """Without Bcc, with From."""
-    lines, kept, dropping, in_header = octets.splitlines(keepends=True), list[bytes](), False, True
-    for line in lines:
-        if in_header:
-            if not line.strip():
-                in_header = False
-            elif line[:1] not in b" \t":
-                dropping = asked.from_header and line[:4].lower() == b"bcc:"
-            if dropping and in_header:
-                continue
-        kept.append(line)
-    if needs_from:
-        name = asked.full_name.replace('"', "").replace("\n", " ")
-        kept.insert(0, (f'From: "{name}" <{sender}>\n' if name else f"From: {sender}\n").encode())
-    return b"".join(kept)
+def _lines(ignore_dots: bool) -> Iterator[bytes]:
+    """Standard input up to the line with a single dot, without line ends."""
+    for line in sys.stdin.buffer if sys.stdin is not None else ():
+        bare = line.removesuffix(b"\n").removesuffix(b"\r")
+        if bare == b"." and not ignore_dots:
+            return
+        yield bare
 
 
-def _converse() -> None:
+def _converse(server: Server) -> None:
     """SMTP between standard input and output and the server, octet for octet."""
     import threading
 
-    server = local_server()
     with socket.create_connection((server.host, server.port)) as connection:
 
         def to_server() -> None:
-            while octets := os.read(sys.stdin.fileno(), 65536):
-                connection.sendall(octets)
-            connection.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # the server has closed: the other direction ends with it
+                while sys.stdin is not None and (octets := os.read(sys.stdin.fileno(), 65536)):
+                    connection.sendall(octets)
+                connection.shutdown(socket.SHUT_WR)
 
         threading.Thread(target=to_server, daemon=True).start()
         while octets := connection.recv(65536):

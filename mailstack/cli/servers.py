@@ -6,6 +6,7 @@ import json
 import os
 import smtplib
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,14 @@ class Server:
     port: int
     tls: str = "none"
     ca: str | None = None
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether what is said to it cannot leave this machine."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
     def connect(self) -> smtplib.SMTP:
         """A session past its greeting, EHLO and TLS. Raises: OSError, smtplib.SMTPException."""
@@ -83,13 +92,32 @@ def local_server() -> Server:
     return running_development_server() or Server("localhost", SMTP_PORT)
 
 
+def smtp_options(session: smtplib.SMTP, sender: str, recipients: Sequence[str], octets: bytes) -> list[str]:
+    """The parameters of MAIL that this message needs (RFC 6152, RFC 6531). Puts the session into
+    UTF-8 where addresses need it. Raises: smtplib.SMTPNotSupportedError."""
+    options = [] if octets.isascii() or not session.has_extn("8bitmime") else ["BODY=8BITMIME"]
+    if all(address.isascii() for address in (sender, *recipients)):
+        return options
+    if not session.has_extn("smtputf8"):
+        raise smtplib.SMTPNotSupportedError("the server does not take addresses outside ASCII (SMTPUTF8)")
+    return [*options, "SMTPUTF8"]
+
+
 def one_line(error: Exception) -> str:
-    """What the server or the system said, in one line."""
+    """What the server or the system said, in one line, and what may help."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return "; ".join(f"{who}: {code} {_text(said)}" for who, (code, said) in error.recipients.items())
     if isinstance(error, smtplib.SMTPResponseException):
         return f"{error.smtp_code} {_text(error.smtp_error)}"
-    return str(error).replace("\n", " ") or type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        return "it does not begin with TLS"
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return _text(str(error)) or type(error).__name__
 
 
 def _text(said: bytes | str) -> str:

@@ -175,6 +175,19 @@ class TestDirectory:
             run(directory.route(Address(local, "example.org")))
         assert caught.value.problem is Problem.NO_SUCH_RECIPIENT
 
+    def test_aliases_that_all_lead_to_each_other_cost_no_more_than_they_name(self, rig: Rig) -> None:
+        names = [f"a{number}@example.org" for number in range(40)]
+        for name in names:
+            rig.database.add_account(name, HASH)
+        for name in names:
+            for other in names:
+                if other != name:
+                    rig.database.add_alias(name, other)
+        directory = StoredDirectory(rig.database, (Domain("example.org"),))
+        route = run(directory.route(Address("a7", "example.org")))
+        assert isinstance(route, Local)
+        assert sorted(route.accounts) == sorted(names)
+
     def test_elsewhere(self, directory: StoredDirectory) -> None:
         assert run(directory.route(Address("x", "elsewhere.example"))) == Remote("elsewhere.example")
 
