@@ -99,6 +99,7 @@ def _start(options: DevelopmentOptions, data: Path) -> tuple[Server, Config]:
 
 
 def _serve(server: Server, config: Config, options: DevelopmentOptions) -> int:
+    on_terminal = sys.stdin is not None and sys.stdin.isatty()
     ready = Ready(server.services, os.getpid(), config.data, config.tls.certificates[0].cert)
     files = [config.data / READY_FILE] + ([options.ready_file] if options.ready_file else [])
 
@@ -106,9 +107,12 @@ def _serve(server: Server, config: Config, options: DevelopmentOptions) -> int:
         for path in files:
             ready.write(path)
         if options.announce:
-            print(announcement(ready, options.ephemeral), flush=True)
+            _say(announcement(ready, options.ephemeral))
 
     def reload() -> None:
+        if on_terminal:  # it has been closed; nobody would stop us
+            server.running.reactor.stop()
+            return
         server.running.log.event("reload")
         if server.running.tls is not None:
             server.running.tls.reload_if_changed()
@@ -117,7 +121,15 @@ def _serve(server: Server, config: Config, options: DevelopmentOptions) -> int:
         return run_until_stopped(server.running, ready=announce, reload=reload)
     finally:
         for path in files:
-            path.unlink(missing_ok=True)
+            ready.withdraw(path)
+
+
+def _say(text: str) -> None:
+    """Print it. A server does not end because nobody reads on, as in `mailstack dev | head -1`."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the last flush at exit does not fail either
 
 
 def configuration(options: DevelopmentOptions, data: Path) -> Config:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import encodings
 import grp
 import os
 import pwd
+
+import argon2
 
 
 class CannotDrop(Exception):
@@ -26,10 +29,18 @@ def drop(user: str, group: str = "") -> None:
     try:
         entry = pwd.getpwnam(user)
         gid = grp.getgrnam(group).gr_gid if group else entry.pw_gid
-    except KeyError as unknown:
-        raise CannotDrop(f"cannot become {user}{':' + group if group else ''}: {unknown}") from None
+    except KeyError:
+        raise CannotDrop(
+            f"cannot become {user}{':' + group if group else ''}: there is no such account or group"
+        ) from None
     if entry.pw_uid == 0:
         raise CannotDrop(f"cannot run as {user}: it is root")
     os.initgroups(user, gid)
     os.setgid(gid)
     os.setuid(entry.pw_uid)
+    for place in (encodings.__file__, argon2.__file__, __file__):  # the library's, the packages', our own
+        if not os.access(place, os.R_OK):
+            raise CannotDrop(
+                f"{user} may not read the program itself ({place}); "
+                "install it where every account can, as with: python3 -m venv /opt/mailstack"
+            )

@@ -210,7 +210,7 @@ def _serve(production: Production, ready_file: Path | None) -> int:
         return run_until_stopped(server.running, ready=announce, reload=production.reload)
     finally:
         if ready_file is not None:
-            ready_file.unlink(missing_ok=True)
+            ready.withdraw(ready_file)
 
 
 def open_stream(config: Config) -> TextIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -25,5 +26,14 @@ class Ready:
         }
         document |= {"pid": self.pid, "data": str(self.data), "ca": str(self.ca) if self.ca else None}
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(document, indent=2) + "\n")
-        temporary.rename(path)
+        try:
+            temporary.write_text(json.dumps(document, indent=2) + "\n")
+            temporary.rename(path)
+        except OSError as error:
+            raise OSError(f"ready file {path}: {error.strerror}") from error
+
+    def withdraw(self, path: Path) -> None:
+        """Remove the file, unless a process that came later has written its own there."""
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # it is gone, or somebody else's
+            if json.loads(path.read_text())["pid"] == self.pid:
+                path.unlink()

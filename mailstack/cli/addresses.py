@@ -43,6 +43,17 @@ class AddressType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # g
         return f"{local}@{domain}"
 
 
+class DomainType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A domain as example.org, in lower case."""
+
+    name = "domain"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not _DOMAIN.fullmatch(value) or len(value.encode()) > MAX_DOMAIN:
+            self.fail(f"expected a domain as example.org, not {value!r}", param, ctx)
+        return value.lower()
+
+
 def domain_of(address: str) -> str:
     """What stands behind the last @."""
     return address.rpartition("@")[2]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from mailstack.cli.addresses import DomainType
 from mailstack.cli.state import default_state_directory
 
 EXAMPLES = """\b
@@ -19,13 +20,22 @@ Examples:
 \b
 Point a program at it, and read what it sent:
   swaks --server 127.0.0.1:2525 --to alice@example.org
-  curl -u alice@example.org:any imap://127.0.0.1:2143/INBOX
+  curl -u alice@example.org:any 'imap://127.0.0.1:2143/INBOX;MAILINDEX=1'
+
+\b
+The ready file: {"smtp": {"host": "127.0.0.1", "port": 2525}, ... submission, submissions, imap, imaps,
+pop3, pop3s, "pid": 1234, "data": "/where/mail/is", "ca": "/certificate/to/trust.pem"}
+
+\b
+Ctrl-C or SIGTERM stops it. Exit status: 0 stopped, 1 it cannot start (a busy port, say), 2 wrong usage.
 """
 
 
 @click.command(epilog=EXAMPLES)
 @click.option(
-    "--data", type=click.Path(path_type=Path, file_okay=False), help="Where mail is kept.  [default: a state directory]"
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where mail is kept.  [default: $XDG_STATE_HOME/mailstack, ~/.local/state/mailstack]",
 )
 @click.option("--ephemeral", is_flag=True, help="Keep mail in a temporary directory, removed at the end.")
 @click.option(
@@ -36,10 +46,26 @@ Point a program at it, and read what it sent:
     "993, 110, 995) are added.  [default: 2525 2587 2465 2143 2993 2110 2995]",
 )
 @click.option(
-    "--ready-file", type=click.Path(path_type=Path, dir_okay=False), help="Appears, as JSON, when all listen."
+    "--ready-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Appears, as JSON, when all listen; is gone when the server is.",
 )
-@click.option("--domain", "domains", multiple=True, help="A local domain; may be repeated.  [default: all domains]")
-@click.option("--log", "log_form", type=click.Choice(["text", "json", "none"]), default="text", show_default=True)
+@click.option(
+    "--domain",
+    "domains",
+    type=DomainType(),
+    metavar="DOMAIN",
+    multiple=True,
+    help="A local domain; may be repeated. Mail for others is refused.  [default: all domains]",
+)
+@click.option(
+    "--log",
+    "log_form",
+    type=click.Choice(["text", "json", "none"]),
+    default="text",
+    show_default=True,
+    help="The log on standard error; none: warnings only.",
+)
 @click.option("--quiet", is_flag=True, help="Do not print the addresses.")
 def dev(
     data: Path | None,

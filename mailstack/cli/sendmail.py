@@ -83,7 +83,7 @@ def understand(words: Sequence[str]) -> Asked:
             _letters(word[1:], rest, asked)
     for text in (*asked.recipients, asked.sender or "", asked.full_name):
         if not text.isprintable():
-            raise ValueError(f"control characters in {text!r}")
+            raise ValueError(f"{text!r} has characters that cannot be printed")
     return asked
 
 

@@ -17,13 +17,18 @@ Examples:
 \b
 Signals: SIGHUP reads the configuration and the certificates again; SIGTERM and SIGINT let the
 transactions in flight end, then stop.
+
+\b
+Exit status: 0 stopped, 1 it cannot start (standard error says why), 2 wrong usage.
 """
 
 
 @click.command(epilog=EXAMPLES)
 @config_option
 @click.option(
-    "--ready-file", type=click.Path(path_type=Path, dir_okay=False), help="Appears, as JSON, when all listen."
+    "--ready-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Appears, as JSON, when all listen; is gone when the server is.",
 )
 def serve(config_path: Path, ready_file: Path | None) -> None:
     """Run the server that a configuration describes, in the foreground."""

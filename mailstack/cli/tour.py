@@ -32,17 +32,29 @@ Examples:
   mailstack tour                   on the terminal, with pauses to read
   mailstack tour --no-color >tour.txt
   mailstack tour --json | jq '.[] | select(.event == "OnDisk")'
+
+\b
+Every line is what the running server said or was told, with the milliseconds since the beginning (C: the
+client's, S: the server's); below it what lies on disk, whenever that has changed. Only passwords are hidden.
+On a terminal it pauses before each scene; all takes a quarter of a minute.
+
+\b
+--json prints one array of events: {"event": "Scene", "title", "model": "push" or "pull", "remark"},
+{"event": "WireLine", "who", "says": true for the client, "text", "at": ms}, {"event": "OnDisk", "files":
+[[path below the Maildir, octets], ...]}, {"event": "Remark", "text"}.
+Exit status: 0 told to the end, 1 the server did not start or did not say what it should.
 """
 )
-@click.option("--no-color", is_flag=True, help="Plain text.")
+@click.option("--no-color", is_flag=True, help="Plain text. So it is in a file and in a pipe anyway.")
 @click.option("--json", "as_json", is_flag=True, help="Every event as JSON.")
-@click.option("--no-pause", is_flag=True, help="Do not wait between the scenes.")
+@click.option("--no-pause", is_flag=True, help="Do not wait between the scenes on a terminal.")
 def tour(no_color: bool, as_json: bool, no_pause: bool) -> None:
     """Start a private server, push one message into it by SMTP, pull it by POP3 and by IMAP, and show
     every line on the wire beside what lies on disk."""
-    terminal = sys.stdout.isatty()
-    show = Show(click.echo, color=terminal and not no_color, width=shutil.get_terminal_size().columns)
-    collected = JsonShow(click.echo)
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if terminal else None
+    show = Show(_print, color=terminal and not no_color, width=width)
+    collected = JsonShow(_print)
 
     def record(event: Event) -> None:
         if terminal and not no_pause and isinstance(event, Scene):
@@ -50,12 +62,32 @@ def tour(no_color: bool, as_json: bool, no_pause: bool) -> None:
         show.record(event)
 
     try:
-        with private_server() as (addresses, data):
+        with _ended_in_order(), private_server() as (addresses, data):
             Tour(addresses, data / "mail" / ADDRESS, collected.record if as_json else record).tell()
-    except (NoAnswer, OSError) as error:
+    except NoAnswer as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         collected.finish()
+
+
+def _print(line: str) -> None:
+    """As it is: `show` has decided on colours already."""
+    click.echo(line, color=True)
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM, and SIGHUP when the terminal is closed, end the tour as Ctrl-C does: with its server."""
+
+    def end(number: int, frame: object) -> None:
+        raise click.exceptions.Exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
 
 
 @contextmanager
@@ -74,7 +106,7 @@ def private_server() -> Iterator[tuple[Addresses, Path]]:
             services = {name: (v["host"], v["port"]) for name, v in document.items() if isinstance(v, dict)}
             yield services, Path(document["data"])
         finally:
-            server.send_signal(signal.SIGTERM)
+            server.terminate()
             server.wait()
 
 

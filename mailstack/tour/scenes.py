@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from mailstack.tour.events import Event, OnDisk, Remark, Scene
+from mailstack.tour.events import Event, OnDisk, Remark, Scene, WireLine
 from mailstack.tour.wire import LineClient, Record
 
 ADDRESS = "alice@example.org"
@@ -28,8 +29,17 @@ class Tour:
     def __init__(self, addresses: Addresses, maildir: Path, record: Record) -> None:
         self._addresses = addresses
         self._maildir = maildir
-        self._record = record
+        self._tell = record
         self._began = time.monotonic()
+        self._seen: OnDisk | None = None
+
+    def _record(self, event: Event) -> None:
+        """Tell it, and beside it what lies on disk now, if that has changed."""
+        self._tell(event)
+        disk = mailbox_files(self._maildir)
+        if isinstance(event, WireLine) and disk != self._seen:
+            self._seen = disk
+            self._tell(disk)
 
     def tell(self) -> None:
         idler = self._idle()
@@ -45,7 +55,6 @@ class Tour:
         reader.ask(f"a1 LOGIN {ADDRESS} secret", "a1 OK", shown=f"a1 LOGIN {ADDRESS} ******")
         reader.ask("a2 SELECT INBOX", "a2 OK")
         reader.ask("a3 IDLE", "+")
-        self._disk()
         return reader
 
     def _push(self, idler: LineClient) -> None:
@@ -62,8 +71,9 @@ class Tour:
         sender.ask(".", "250 ")
         self._remark("250: the file and its directory are synced. The server may lose power now; the message stays.")
         idler.hear("* 1 EXISTS")
-        self._remark(f"The waiting reader was told {(time.monotonic() - sent) * 1000:.0f} ms after the final dot.")
-        self._disk()
+        told = time.monotonic()
+        idler.hear("* 1 RECENT")  # comes with it: read now, so that it is shown when it came
+        self._remark(f"The waiting reader was told {(told - sent) * 1000:.0f} ms after the final dot.")
         sender.ask("QUIT", "221 ")
         sender.close()
 
@@ -78,8 +88,9 @@ class Tour:
         fetcher.ask("RETR 1", ".")
         fetcher.ask("QUIT", "+OK")
         fetcher.close()
-        self._remark("POP3 without DELE changes nothing: the file is as it was.")
-        self._disk()
+        before = self._seen
+        if self._is_on_disk() == before:
+            self._remark("POP3 without DELE has changed nothing: the files are as they were.")
 
     def _pull_imap(self, idler: LineClient) -> None:
         self._scene(
@@ -93,7 +104,6 @@ class Tour:
         self._remark("BODY[TEXT] without PEEK marks the message as read: the flag is in the file's name, an S.")
         idler.hear("* 1 FETCH")
         self._remark("The other reader heard of the flag, and so shows the message as read.")
-        self._disk()
         reader.ask("b4 LOGOUT", "b4 OK")
         reader.close()
 
@@ -111,16 +121,21 @@ class Tour:
     def _remark(self, text: str) -> None:
         self._record(Remark(text))
 
-    def _disk(self) -> None:
-        self._record(mailbox_files(self._maildir))
+    def _is_on_disk(self) -> OnDisk:
+        """What lies there now, whether it has changed or not."""
+        self._seen = mailbox_files(self._maildir)
+        self._tell(self._seen)
+        return self._seen
 
 
 def mailbox_files(maildir: Path) -> OnDisk:
-    """The messages of the INBOX, and the list of their UIDs."""
-    paths = [path for folder in ("new", "cur") for path in sorted((maildir / folder).glob("*"))]
-    uidlist = maildir / "dovecot-uidlist"
-    paths += [uidlist] if uidlist.exists() else []
-    return OnDisk(tuple((str(path.relative_to(maildir)), path.stat().st_size) for path in paths))
+    """The messages of the INBOX, those that are being written too, and the list of their UIDs."""
+    paths = [path for folder in ("tmp", "new", "cur") for path in sorted((maildir / folder).glob("*"))]
+    found: list[tuple[str, int]] = []
+    for path in (*paths, maildir / "dovecot-uidlist"):
+        with contextlib.suppress(FileNotFoundError):  # moved while we looked, or not made yet
+            found.append((str(path.relative_to(maildir)), path.stat().st_size))
+    return OnDisk(tuple(found))
 
 
 def as_document(event: Event) -> dict[str, object]:
