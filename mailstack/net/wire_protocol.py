@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -49,7 +49,7 @@ class ConnectionHost(Protocol):
     def closed(self, connection: WireProtocol) -> None: ...
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHalfCloseableProtocol)
 class WireProtocol(protocol.Protocol):
     """Implements `ports.Connection`."""
 
@@ -70,6 +70,7 @@ class WireProtocol(protocol.Protocol):
         self._in_flight = False
         self._woken = False
         self._end: type[SessionEnded] | None = None
+        self._input_ended = False
         self._paused_reading = False
         self._paused_writing = False
         self._producing = False
@@ -99,6 +100,15 @@ class WireProtocol(protocol.Protocol):
         elif self._unread > MAX_UNREAD and not self._paused_reading:
             self._paused_reading = True
             self.transport.pauseProducing()
+
+    def readConnectionLost(self) -> None:
+        # The peer has said its last word (`nc -N`, a script through a pipe) and may still listen: the
+        # session answers what came, and hears of the end when it asks for more.
+        self._input_ended = True
+        self._fire_waiter()
+
+    def writeConnectionLost(self) -> None:
+        pass  # only after loseWriteConnection, which nobody calls
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         for timer in (self._timer, self._cut):
@@ -145,6 +155,8 @@ class WireProtocol(protocol.Protocol):
                 return b""
             if self._end is not None:
                 raise self._end
+            if self._input_ended:
+                raise ConnectionClosed
             if self._host.draining and not in_flight:
                 raise ShuttingDown
             self._in_flight = in_flight
@@ -232,7 +244,7 @@ class WireProtocol(protocol.Protocol):
             output.clear()
 
     def _resume_reading(self) -> None:
-        if self._paused_reading and self._end is None:
+        if self._paused_reading and self._end is None and not self._input_ended:
             self._paused_reading = False
             self.transport.resumeProducing()
 

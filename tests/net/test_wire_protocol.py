@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
@@ -97,6 +98,46 @@ def test_what_came_before_the_end_is_received_before_the_end_is_told() -> None:
     protocol.dataReceived(b"b")
     protocol.connectionLost()
     assert heard == [b"b", ConnectionClosed]
+
+
+def test_a_peer_that_only_listens_any_more_is_answered() -> None:
+    async def body(connection: WireProtocol) -> None:
+        while True:
+            connection.write(b"heard " + await connection.receive())
+
+    rig = Rig(body)
+    protocol, transport = rig.connect()
+    protocol.dataReceived(b"one\n")
+    protocol.dataReceived(b"two\n")
+    assert not transport.disconnecting
+    protocol.readConnectionLost()
+    assert transport.value() == b"heard one\nheard two\n"
+    assert transport.disconnecting
+
+
+def test_the_end_of_input_is_told_when_a_busy_session_asks_again() -> None:
+    ready: Deferred[None] = Deferred()
+    ended: list[type[Exception]] = []
+
+    async def body(connection: WireProtocol) -> None:
+        await connection.receive()
+        await ready
+        connection.write(await connection.receive())
+        try:
+            await connection.receive()
+        except ConnectionClosed:
+            ended.append(ConnectionClosed)
+
+    rig = Rig(body)
+    protocol, transport = rig.connect()
+    protocol.dataReceived(b"one")
+    protocol.dataReceived(b"two")
+    protocol.readConnectionLost()
+    assert ended == []
+    ready.callback(None)
+    assert ended == [ConnectionClosed]
+    assert transport.value() == b"two"
+    assert transport.disconnecting
 
 
 def test_silence_is_told_after_the_timeout_and_not_before() -> None:
