@@ -39,7 +39,7 @@ def verify(stored: str, password: str) -> bool:
     octets = prepared(password)
     if len(octets) > MAX_PASSWORD:
         return False
-    bare = stored.split("}", 1)[1] if stored.startswith("{") else stored
+    bare = stored.split("}", 1)[1] if stored.startswith("{") and "}" in stored else stored
     if bare.startswith("$argon2"):
         from argon2 import PasswordHasher
         from argon2.exceptions import InvalidHashError, VerificationError
@@ -55,6 +55,21 @@ def verify(stored: str, password: str) -> bool:
 
 class UnknownHash(Exception):
     """The stored hash is of a kind that cannot be verified here; the message says which."""
+
+
+def check_hash(stored: str) -> None:
+    """Raises: UnknownHash when no password can ever be right for it here."""
+    bare = stored.split("}", 1)[1] if stored.startswith("{") and "}" in stored else stored
+    if bare.startswith("$argon2"):
+        from argon2 import extract_parameters
+        from argon2.exceptions import InvalidHashError
+
+        try:
+            extract_parameters(bare)
+        except InvalidHashError as error:
+            raise UnknownHash("a damaged argon2 hash") from error
+        return
+    _verify_imported(bare, b"")
 
 
 def is_ours(stored: str) -> bool:

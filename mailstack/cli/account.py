@@ -189,11 +189,11 @@ def _one_of(generate: bool, from_stdin: bool, as_hash: bool) -> None:
 
 def _password(generate: bool, from_stdin: bool, password_hash: str | None) -> tuple[str, str]:
     """The hash to store, and the password if it is to be shown. Raises: click.ClickException."""
-    from mailstack.auth.passwords import UnknownHash, hash_password, verify
+    from mailstack.auth.passwords import UnknownHash, check_hash, hash_password
 
     if password_hash is not None:
         try:
-            verify(password_hash, "")
+            check_hash(password_hash)
         except UnknownHash as error:
             raise click.ClickException(
                 f"--hash: {error}; $argon2id$..., $2b$..., $5$... and $6$... can be used"

@@ -1,5 +1,5 @@
 """Whether what a configuration names is there: files, certificates, directories, users. Reads the
-system; `combinations` does not."""
+system; `combinations` does not. Uses os.path.exists, which is false where we may not look; Path's own raises."""
 
 from __future__ import annotations
 
@@ -8,23 +8,63 @@ import os
 import pwd
 import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from mailstack.config.combinations import Mistake
 from mailstack.config.sections import Config
 
 
+@dataclass(frozen=True, slots=True)
+class Someone:
+    """The system account that a server started by root becomes."""
+
+    name: str
+    uid: int
+    gids: frozenset[int]
+
+    def may(self, path: Path, wanted: int) -> bool:
+        """Whether it may do this (os.R_OK and its like) by the modes of the file and of all directories
+        above it. Access control lists are not looked at."""
+        real = path.resolve()
+        return self._mode_allows(real, wanted) and all(self._mode_allows(above, os.X_OK) for above in real.parents)
+
+    def _mode_allows(self, path: Path, wanted: int) -> bool:
+        status = path.stat()
+        shift = 6 if status.st_uid == self.uid else 3 if status.st_gid in self.gids else 0
+        return status.st_mode >> shift & wanted == wanted
+
+
+class Whoever:
+    """The account that asks now."""
+
+    name = "this user"
+
+    def may(self, path: Path, wanted: int) -> bool:
+        return os.access(path, wanted)
+
+
 def missing(config: Config) -> tuple[Mistake, ...]:
-    """What would keep a server with this configuration from starting on this machine."""
-    return (*_certificates(config), *_users(config), *_directories(config))
+    """What would keep a server with this configuration from starting on this machine. Asked by root,
+    files are looked at as the account sees them that the server becomes."""
+    unknown = tuple(_users(config))
+    who = Whoever() if unknown or os.getuid() != 0 or not config.user else _someone(config)
+    return (*_certificates(config, who), *unknown, *_directories(config, who))
 
 
-def _certificates(config: Config) -> Iterator[Mistake]:
+def _someone(config: Config) -> Someone:
+    entry = pwd.getpwnam(config.user)
+    gid = grp.getgrnam(config.group).gr_gid if config.group else entry.pw_gid
+    return Someone(config.user, entry.pw_uid, frozenset(os.getgrouplist(config.user, gid)))
+
+
+def _certificates(config: Config, who: Someone | Whoever) -> Iterator[Mistake]:
     for number, pair in enumerate(config.tls.certificates, 1):
         place = f"[[tls.certificates]] number {number}"
-        unreadable = [(key, path) for key, path in (("cert", pair.cert), ("key", pair.key)) if not _readable(path)]
+        pairs = (("cert", pair.cert), ("key", pair.key))
+        unreadable = [(key, path) for key, path in pairs if not os.path.isfile(path) or not who.may(path, os.R_OK)]
         for key, path in unreadable:
-            yield Mistake(f"{place}, {key}", f"{path} is not there, or not readable for this user")
+            yield Mistake(f"{place}, {key}", f"{path} is not there, or not readable for {who.name}")
         if unreadable:
             continue
         try:
@@ -47,21 +87,22 @@ def _users(config: Config) -> Iterator[Mistake]:
         yield Mistake("group", f"there is no group {config.group} on this machine")
 
 
-def _directories(config: Config) -> Iterator[Mistake]:
+def _directories(config: Config, who: Someone | Whoever) -> Iterator[Mistake]:
     wanted = [("data", config.data)]
     if config.log.file is not None:
         wanted.append(("[log] file", config.log.file.parent))
     for place, directory in wanted:
-        if directory.exists() and not directory.is_dir():
+        if os.path.exists(directory) and not os.path.isdir(directory):
             yield Mistake(place, f"{directory} is not a directory")
-        elif not directory.exists() and not os.access(_nearest(directory), os.W_OK):
+        elif os.path.exists(directory) and not who.may(directory, os.R_OK | os.W_OK | os.X_OK):
+            yield Mistake(place, f"{who.name} may not write in {directory}")
+        elif not os.path.exists(directory) and not os.access(_nearest(directory), os.W_OK):
             yield Mistake(place, f"{directory} is not there and this user cannot make it")
+    accounts = config.accounts_database
+    if os.path.exists(accounts) and not who.may(accounts, os.R_OK | os.W_OK):
+        yield Mistake("accounts", f"{who.name} may not read and write {accounts}")
 
 
 def _nearest(directory: Path) -> Path:
     """The closest directory above it that exists."""
-    return next(parent for parent in directory.absolute().parents if parent.exists())
-
-
-def _readable(path: Path) -> bool:
-    return path.is_file() and os.access(path, os.R_OK)
+    return next(parent for parent in directory.absolute().parents if os.path.exists(parent))
