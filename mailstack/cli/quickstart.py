@@ -162,7 +162,9 @@ def _set_up(plan: Plan, text: str) -> str:
     from mailstack.auth.passwords import hash_password
     from mailstack.net.certificates import usable, write_self_signed
 
-    plan.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if not plan.directory.exists():
+        plan.directory.mkdir(parents=True)
+        plan.directory.chmod(0o755)  # whatever the umask is: the server's account has to get in
     plan.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not usable(plan.tls):
         write_self_signed(plan.tls, [plan.host])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -130,12 +129,14 @@ class Tour:
 
 def mailbox_files(maildir: Path) -> OnDisk:
     """The messages of the INBOX, those that are being written too, and the list of their UIDs."""
-    paths = [path for folder in ("tmp", "new", "cur") for path in sorted((maildir / folder).glob("*"))]
-    found: list[tuple[str, int]] = []
-    for path in (*paths, maildir / "dovecot-uidlist"):
-        with contextlib.suppress(FileNotFoundError):  # moved while we looked, or not made yet
-            found.append((str(path.relative_to(maildir)), path.stat().st_size))
-    return OnDisk(tuple(found))
+    while True:
+        # Messages move from tmp to new to cur: in this order one may be seen twice, and never missed.
+        paths = [path for folder in ("tmp", "new", "cur") for path in sorted((maildir / folder).glob("*"))]
+        paths += maildir.glob("dovecot-uidlist")
+        try:
+            return OnDisk(tuple((str(path.relative_to(maildir)), path.stat().st_size) for path in paths))
+        except FileNotFoundError:
+            continue  # one moved while we looked: look again
 
 
 def as_document(event: Event) -> dict[str, object]:

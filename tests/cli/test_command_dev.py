@@ -1,0 +1,192 @@
+"""`mailstack dev`: its options, its ready file, and what it says when it cannot start."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from command_line import LIMIT, PROGRAM, command, environment, invoke, on_terminal
+from production import SERVICES
+from server_process import REPOSITORY, Server, send_message
+
+from mailstack.config.sections import USUAL_PORTS
+
+pytestmark = pytest.mark.processes
+SMTP_PORT = 25
+
+
+def free_base() -> int:
+    """A base with all services' ports free above it, at this moment."""
+    for base in range(20000, 60000, 1000):
+        with ExitStack() as stack:
+            try:
+                for port in USUAL_PORTS.values():
+                    stack.enter_context(socket.create_server(("127.0.0.1", base + port)))
+            except OSError:
+                continue
+            return base
+    raise AssertionError("no ports are free")
+
+
+def test_the_ready_file(development: Server) -> None:
+    document = json.loads(development.ready_file.read_text())
+    assert set(document) == {*SERVICES, "pid", "data", "ca"}
+    for service in SERVICES:
+        assert document[service]["host"] == "127.0.0.1"
+        socket.create_connection((document[service]["host"], document[service]["port"]), timeout=10).close()
+    assert document["pid"] == development.process.pid
+    assert Path(document["data"]).is_dir()
+    assert "BEGIN CERTIFICATE" in Path(document["ca"]).read_text()
+
+
+def test_it_says_where_it_listens(development: Server) -> None:
+    said = development.log.read_text()
+    for service in SERVICES:
+        assert f"127.0.0.1:{development.port(service)}" in said
+    assert str(development.ca) in said
+
+
+def test_only_its_domains_are_local(development: Server) -> None:
+    with development.connect("smtp") as client:
+        client.smtp(b"EHLO client.example", b"250")
+        client.smtp(b"MAIL FROM:<stranger@example.net>", b"250")
+        client.smtp(b"RCPT TO:<any@B.test>", b"250")
+        client.smtp(b"RCPT TO:<any@elsewhere.test>", b"550 5.7.1")
+
+
+def test_nobody_else_may_read_the_mail(tmp_path: Path) -> None:
+    with Server(tmp_path) as server:
+        send_message(server, "a@b.test", b"Subject: x\r\n\r\n")
+        paths = [server.data, *(path for path in server.data.rglob("*") if path != server.ca)]
+        assert all(not stat.S_IMODE(path.stat().st_mode) & 0o077 for path in paths)
+
+
+def test_a_base_gives_the_services_their_usual_ports_above_it(tmp_path: Path) -> None:
+    base = free_base()
+    with Server(tmp_path, ("dev", "--ephemeral", "--ports", str(base))) as server:
+        assert {service: server.port(service) - base for service in SERVICES} == {
+            service.value: port for service, port in USUAL_PORTS.items()
+        }
+
+
+def test_what_is_ephemeral_is_gone_and_what_is_not_is_kept(tmp_path: Path) -> None:
+    with Server(tmp_path, ("dev", "--ephemeral", "--ports", "0")) as server:
+        send_message(server, "a@b.test", b"Subject: gone\r\n\r\n")
+        data = server.data
+        assert server.stop() == 0
+    assert not data.exists()
+    assert not server.ready_file.exists()
+    for count in (1, 2):
+        with Server(tmp_path) as server:
+            send_message(server, "a@b.test", b"Subject: kept\r\n\r\n")
+            assert len(list((server.data / "mail" / "a@b.test").rglob("*S=*"))) == count
+    assert server.data == tmp_path / "data"
+
+
+def test_a_ready_file_of_a_later_server_stays(tmp_path: Path) -> None:
+    with Server(tmp_path) as first:
+        first.ready_file.write_text('{"pid": 1}')
+        first.stop()
+        assert first.ready_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("--data x --ephemeral", "--data keeps mail and --ephemeral does not"),
+        ("--ports 65000", "65000 is not in the range"),
+        ("--ports none", "'none' is not a valid integer"),
+        (f"--data {REPOSITORY}/setup.cfg", f"'{REPOSITORY}/setup.cfg' is a file"),
+        ("--ready-file /", "'/' is a directory"),
+        ("--domain @b.test", "expected a domain as example.org, not '@b.test'"),
+        ("--log loud", "'loud' is not one of 'text', 'json', 'none'"),
+        ("something", "unexpected extra argument (something)"),
+    ],
+)
+def test_wrong_usage(words: str, reason: str) -> None:
+    result = invoke("dev", *words.split())
+    assert result.exit_code == 2
+    assert reason in result.stderr
+
+
+def test_a_busy_port_is_named(tmp_path: Path) -> None:
+    base = free_base()
+    with socket.create_server(("127.0.0.1", base + SMTP_PORT)):
+        ended = command("dev", "--ephemeral", "--ports", str(base))
+    assert ended.status == 1
+    assert ended.err == (
+        f"mailstack: smtp: 127.0.0.1:{base + SMTP_PORT} is in use by another program (is mailstack running already?)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("--data {place}/file/data", "mailstack: data directory {place}/file/data: Not a directory"),
+        ("--ephemeral --ready-file {place}/none/ready.json", "ready file {place}/none/ready.json: No such file"),
+    ],
+)
+def test_places_that_cannot_be_used_are_named(tmp_path: Path, words: str, reason: str) -> None:
+    (tmp_path / "file").write_text("")
+    ended = command("dev", "--ports", "0", *words.format(place=tmp_path).split())
+    assert ended.status == 1
+    assert reason.format(place=tmp_path) in ended.err
+
+
+@pytest.fixture
+def ready_file(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "ready.json"
+
+
+def wait_for(path: Path) -> None:
+    end = time.monotonic() + LIMIT
+    while not path.exists():
+        assert time.monotonic() < end, f"no {path}"
+        time.sleep(0.01)
+
+
+def test_it_goes_on_when_nobody_reads_what_it_prints(ready_file: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = ["dev", "--ephemeral", "--ports", "0", "--ready-file", str(ready_file)]
+    server = subprocess.Popen(
+        [*PROGRAM, *words], stdout=writing, stderr=subprocess.PIPE, cwd=REPOSITORY, env=environment()
+    )
+    os.close(writing)
+    wait_for(ready_file)
+    server.send_signal(signal.SIGTERM)
+    said = server.communicate(timeout=LIMIT)[1]
+    assert server.returncode == 0, said
+    assert b"Traceback" not in said
+
+
+@pytest.mark.parametrize("key", [b"\x03", None], ids=["ctrl-c", "closed terminal"])
+def test_it_ends_with_its_terminal(ready_file: Path, key: bytes | None) -> None:
+    data: list[Path] = []
+
+    def answer(shown: bytes, terminal: int) -> bool:
+        if b"\n  trust " not in shown:
+            return False
+        document = json.loads(ready_file.read_text())
+        data.append(Path(document["data"]))
+        if key is None:
+            os.kill(document["pid"], signal.SIGHUP)  # what the kernel sends
+        else:
+            os.write(terminal, key)
+        return True
+
+    status, shown = on_terminal(
+        "dev", "--ephemeral", "--ports", "0", "--ready-file", str(ready_file), answer=answer
+    )  # fmt: skip
+    assert status == 0, shown
+    assert not data[0].exists()
+    assert not ready_file.exists()
