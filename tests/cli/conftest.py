@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from production import given_to_nobody, prepare, production
+from production import configuration, given_to_nobody, prepare, production
 from server_process import Server
 
 
@@ -22,10 +22,19 @@ def place() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration with its certificate and accounts, made once."""
+    return prepare(tmp_path_factory.mktemp("template") / "etc").parent
+
+
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
+def config(template: Path, tmp_path: Path) -> Path:
     """A configuration with the accounts alice and bob of example.org, and no server."""
-    return prepare(tmp_path / "etc")
+    directory = shutil.copytree(template, tmp_path / "etc")
+    path = directory / "mailstack.toml"
+    path.write_text(configuration(directory))
+    return path
 
 
 @pytest.fixture(scope="package")

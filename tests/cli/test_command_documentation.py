@@ -11,10 +11,8 @@ from test_command_main import COMMANDS
 
 from mailstack.cli import sendmail
 
-SECTIONS = dict(
-    (part.split()[1], part) for part in re.split(r"^## ", (REPOSITORY / "docs" / "commands.md").read_text(), flags=re.M)
-    if part.startswith("mailstack ")
-)  # fmt: skip
+PARTS = re.split(r"^## ", (REPOSITORY / "docs" / "commands.md").read_text(), flags=re.MULTILINE)
+SECTIONS = {part.split()[1]: part for part in PARTS if part.startswith("mailstack ")}
 README = (REPOSITORY / "README.md").read_text()
 
 

@@ -45,8 +45,8 @@ def test_a_message_with_everything(development: Server, tmp_path: Path) -> None:
     assert message["Date"] is not None
     assert result.stdout.startswith(f"sent {message['Message-ID']} to 2 recipient(s) through 127.0.0.1:")
     text, attached = message.iter_parts()
-    assert text.get_content() == ".\nüber\n"  # type: ignore[attr-defined]
-    assert attached.get_content() == b"%PDF-\0\xff"  # type: ignore[attr-defined]
+    assert text.get_content() == ".\nüber\n"
+    assert attached.get_content() == b"%PDF-\0\xff"
     assert attached.get_filename() == "ä.pdf"
     assert attached.get_content_type() == "application/pdf"
     assert only(development, "s2@b.test")["Message-ID"] == message["Message-ID"]

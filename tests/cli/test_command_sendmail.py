@@ -6,19 +6,25 @@ import socket
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from command_line import Ended, command
 from server_process import Server
 
+from mailstack.cli.main import cli
 from mailstack.cli.sendmail import Asked, understand
 
 HERE = socket.getfqdn()
 pytestmark = pytest.mark.processes
 
 
-def sendmail(server: Server, *words: str, stdin: bytes = b"", **more: str) -> Ended:
-    """With the server's address in the environment."""
-    named = {"MAILSTACK_SERVER": f"{server.host('smtp')}:{server.port('smtp')}", **more}
-    return command("sendmail", *words, stdin=stdin, **named)
+def sendmail(server: Server, *words: str, stdin: bytes = b"") -> Ended:
+    """With the server's address in the environment. Within this process, but for what needs descriptors."""
+    address = f"{server.host('smtp')}:{server.port('smtp')}"
+    if words == ("-bs",):
+        return command("sendmail", *words, stdin=stdin, MAILSTACK_SERVER=address)
+    result = CliRunner(env={"MAILSTACK_SERVER": address}).invoke(cli, ["sendmail", *words], input=stdin)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return Ended(result.exit_code, result.stdout, result.stderr)
 
 
 def inbox(server: Server, account: str) -> list[bytes]:
@@ -94,7 +100,8 @@ def test_a_refused_recipient_is_67_and_the_others_have_it(development: Server) -
 
 
 def test_smtp_on_standard_input(development: Server) -> None:
-    script = b"EHLO me.b.test\r\nMAIL FROM:<me@b.test>\r\nRCPT TO:<bs@b.test>\r\nDATA\r\nSubject: bs\r\n\r\n..\r\n.\r\nQUIT\r\n"
+    envelope = b"EHLO me.b.test\r\nMAIL FROM:<me@b.test>\r\nRCPT TO:<bs@b.test>\r\n"
+    script = envelope + b"DATA\r\nSubject: bs\r\n\r\n..\r\n.\r\nQUIT\r\n"
     ended = sendmail(development, "-bs", stdin=script)
     assert ended.status == 0, ended
     replies = [line[:3] for line in ended.out.splitlines() if line[3:4] == " "]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -19,24 +18,6 @@ def test_the_ready_file(server: Server) -> None:
     document = json.loads(server.ready_file.read_text())
     assert {"smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "pid", "data", "ca"} <= set(document)
     assert document["pid"] == server.process.pid
-
-
-def test_a_missing_configuration_says_how_to_make_one(tmp_path: Path) -> None:
-    ended = command("serve", "--config", str(tmp_path / "none.toml"))
-    assert ended.status == 1
-    assert ended.err == (
-        f'mailstack: {tmp_path}/none.toml: there is no such file; "mailstack quickstart ADDRESS" writes one\n'
-    )
-
-
-def test_all_mistakes_are_told_at_once(place: Path) -> None:
-    path = prepare(place, configuration(place, tables="[limits]\nmax_recipient = 5\nconnection = 5"))
-    ended = command("serve", "--config", str(path))
-    assert ended.status == 1
-    assert ended.err == (
-        f"mailstack: {path}: [limits] connection: unknown key; did you mean connections?\n"
-        f"{path}: [limits] max_recipient: unknown key; did you mean max_recipients?\n"
-    )
 
 
 def test_a_data_directory_that_may_not_be_used(place: Path) -> None:
@@ -66,15 +47,6 @@ def test_a_port_for_root(place: Path) -> None:
     assert "ports below 1024 need root or systemd's sockets" in ended.err
 
 
-def test_an_address_of_another_machine(place: Path) -> None:
-    path = prepare(
-        place, configuration(place, rest='[[listeners]]\nservice = "smtp"\naddress = "192.0.2.1"\nport = 0\n')
-    )
-    given_to_nobody(place)
-    ended = command("serve", "--config", str(path), prefix=NOT_ROOT)
-    assert (ended.status, ended.err) == (1, "mailstack: smtp: 192.0.2.1 is not an address of this machine\n")
-
-
 @pytest.mark.skipif(os.getuid() != 0, reason="only root becomes somebody else")
 def test_an_account_that_cannot_read_the_program_is_told_so(place: Path, tmp_path: Path) -> None:
     """Where the interpreter is in root's own directory the product says so; where it is not, it starts."""
@@ -87,15 +59,3 @@ def test_an_account_that_cannot_read_the_program_is_told_so(place: Path, tmp_pat
     ended = command("serve", "--config", str(path), cwd=hidden, PYTHONPATH=str(hidden))
     assert ended.status == 1
     assert f"mailstack: {NOBODY} may not read the program itself (" in ended.err
-
-
-def test_a_busy_port_leaves_the_other_server_alone(place: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        busy = f'[[listeners]]\nservice = "imap"\naddress = "127.0.0.1"\nport = {port}\n'
-        path = prepare(place, configuration(place, rest=listeners(services=("smtp",)) + busy))
-        given_to_nobody(place)
-        ended = command("serve", "--config", str(path), prefix=NOT_ROOT)
-        socket.create_connection(("127.0.0.1", port), timeout=10).close()
-    assert ended.status == 1
-    assert f"imap: 127.0.0.1:{port} is in use by another program" in ended.err
