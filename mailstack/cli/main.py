@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,22 +82,18 @@ def main() -> None:
 
 
 def run(words: Sequence[str]) -> int:
-    """The exit status of a whole command line. Whatever is refused becomes a line on standard error.
+    """The exit status of a whole command line. Whatever is refused becomes a line on standard error; a
+    reader that has seen enough (EPIPE) ends the program in silence, which click does.
     Under the name `sendmail` (a symbolic link) the program is that command."""
     arguments = ["sendmail", *words[1:]] if Path(words[0]).name == "sendmail" else list(words[1:])
     try:
         status = cli.main(arguments, prog_name="mailstack", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except click.Abort:
         click.echo("Aborted!", err=True)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # who reads our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's own flush does not complain
-        return EXIT_FAILED
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"Error: {where}{error.strerror or error}", err=True)

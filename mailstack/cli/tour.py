@@ -22,6 +22,8 @@ from mailstack.tour.wire import NoAnswer
 
 START_PATIENCE = 20.0
 """Seconds for the private server to be ready."""
+STOP_PATIENCE = 10.0
+"""Seconds for it to end; there is nothing in it that anybody could miss."""
 PAUSE = 3.0
 """Seconds to read a scene on a terminal."""
 
@@ -107,7 +109,11 @@ def private_server() -> Iterator[tuple[Addresses, Path]]:
             yield services, Path(document["data"])
         finally:
             server.terminate()
-            server.wait()
+            try:
+                server.wait(STOP_PATIENCE)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
 
 
 def _wait_for(ready: Path, server: subprocess.Popen[bytes], log: Path) -> None:

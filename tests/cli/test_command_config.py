@@ -113,3 +113,6 @@ def test_what_the_server_s_account_may_read(place: Path) -> None:
     assert invoke("config", "check", "--config", path).exit_code == 0
     (place / "tls" / "key.pem").chmod(0)
     assert "key.pem is not there, or not readable for nobody" in invoke("config", "check", "--config", path).stderr
+    (place / "tls" / "key.pem").chmod(0o600)
+    (place / "tls").chmod(0)
+    assert "cert.pem is not there, or not readable for nobody" in invoke("config", "check", "--config", path).stderr

@@ -133,13 +133,6 @@ def ready_file(tmp_path: Path) -> Path:
     return tmp_path / "ready.json"
 
 
-def wait_for(path: Path) -> None:
-    end = time.monotonic() + LIMIT
-    while not path.exists():
-        assert time.monotonic() < end, f"no {path}"
-        time.sleep(0.01)
-
-
 def test_it_goes_on_when_nobody_reads_what_it_prints(ready_file: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -148,9 +141,14 @@ def test_it_goes_on_when_nobody_reads_what_it_prints(ready_file: Path) -> None:
         [*PROGRAM, *words], stdout=writing, stderr=subprocess.PIPE, cwd=REPOSITORY, env=environment()
     )
     os.close(writing)
-    wait_for(ready_file)
-    server.send_signal(signal.SIGTERM)
-    said = server.communicate(timeout=LIMIT)[1]
+    try:
+        end = time.monotonic() + LIMIT
+        while not ready_file.exists() and server.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        assert ready_file.exists()
+    finally:
+        server.terminate()
+        said = server.communicate(timeout=LIMIT)[1]
     assert server.returncode == 0, said
     assert b"Traceback" not in said
 
