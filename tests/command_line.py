@@ -6,9 +6,11 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from click.testing import CliRunner, Result
 from server_process import REPOSITORY
 
 from mailstack.cli.main import cli
+from mailstack.config.sections import USUAL_PORTS
 
 LIMIT = 30.0
 """Seconds that a command may take."""
@@ -81,3 +84,19 @@ def on_terminal(*words: str, answer: Callable[[bytes, int], bool], prefix: Seque
         os.close(terminal)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return status, shown
+
+
+def free_base() -> int:
+    """A base with all services' ports free above it, at this moment: below those that the kernel hands
+    out, and another one first for each process that asks."""
+    bases = list(range(10000, 31000, 100))
+    start = os.getpid() * 37 % len(bases)
+    for base in bases[start:] + bases[:start]:
+        with ExitStack() as stack:
+            try:
+                for port in USUAL_PORTS.values():
+                    stack.enter_context(socket.create_server(("127.0.0.1", base + port)))
+            except OSError:
+                continue
+            return base
+    raise AssertionError("no ports are free")

@@ -9,31 +9,16 @@ import socket
 import stat
 import subprocess
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from command_line import LIMIT, PROGRAM, command, environment, invoke, on_terminal
+from command_line import LIMIT, PROGRAM, environment, free_base, invoke, on_terminal
 from production import SERVICES
 from server_process import REPOSITORY, Server, send_message
 
 from mailstack.config.sections import USUAL_PORTS
 
 pytestmark = pytest.mark.processes
-SMTP_PORT = 25
-
-
-def free_base() -> int:
-    """A base with all services' ports free above it, at this moment."""
-    for base in range(20000, 60000, 1000):
-        with ExitStack() as stack:
-            try:
-                for port in USUAL_PORTS.values():
-                    stack.enter_context(socket.create_server(("127.0.0.1", base + port)))
-            except OSError:
-                continue
-            return base
-    raise AssertionError("no ports are free")
 
 
 def test_the_ready_file(development: Server) -> None:
@@ -109,23 +94,6 @@ def test_wrong_usage(words: str, reason: str) -> None:
     result = invoke("dev", *words.split())
     assert result.exit_code == 2
     assert reason in result.stderr
-
-
-def test_a_busy_port_is_named(tmp_path: Path) -> None:
-    base = free_base()
-    with socket.create_server(("127.0.0.1", base + SMTP_PORT)):
-        ended = command("dev", "--ephemeral", "--ports", str(base))
-    assert ended.status == 1
-    assert ended.err == (
-        f"mailstack: smtp: 127.0.0.1:{base + SMTP_PORT} is in use by another program (is mailstack running already?)\n"
-    )
-
-
-def test_a_place_that_cannot_be_used_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    ended = command("dev", "--ports", "0", "--data", str(tmp_path / "file" / "data"))
-    assert ended.status == 1
-    assert ended.err == f"mailstack: data directory {tmp_path}/file/data: Not a directory\n"
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ import stat
 from pathlib import Path
 
 import pytest
-from command_line import PROGRAM, command, invoke
+from command_line import PROGRAM, command, free_base, invoke
 from production import NOBODY, NOT_ROOT
 from server_process import REPOSITORY, Server, send_message
-from test_command_dev import free_base
 
 from mailstack.cli.systemd_unit import unit
 from mailstack.config.load import load
