@@ -377,6 +377,14 @@ class Mailbox(Protocol):
     def internal_date(self, uid: int) -> float | None:
         """Whole seconds since the epoch; None if gone. Call `measure` before."""
 
+    def save_date(self, uid: int) -> int | None:
+        """When the message came into this mailbox (RFC 8514), in seconds since the epoch; None if it is gone
+        or that is not known."""
+
+    def vanished(self, modseq: int) -> Sequence[int] | None:
+        """UIDs of messages that vanished at a mod-sequence above this one, ascending. None if the store does
+        not remember so far back: then every UID below `uid_next` that is not there may be one."""
+
     def claim_recent(self) -> frozenset[int]:
         """UIDs of messages that no session was told of as \\Recent yet (RFC 3501 §2.3.2); each is
         handed out once."""

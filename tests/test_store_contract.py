@@ -249,3 +249,53 @@ def test_a_closed_listener_hears_nothing(both: Both) -> None:
     inbox.close(listener)
     both.deliver()
     assert listener.heard == []
+
+
+def test_every_change_has_a_higher_mod_sequence(both: Both) -> None:
+    uids = [both.append() for _ in range(3)]
+    inbox = got(both.account.open("INBOX", Listener()))
+    before = inbox.highest_modseq
+    assert max(inbox.columns(uids).modseqs) <= before
+    got(inbox.store_flags([uids[0]], FlagAction.ADD, Flags(Flag.SEEN), None))
+    assert inbox.columns([uids[0]]).modseqs[0] == inbox.highest_modseq > before
+    assert max(inbox.columns(uids[1:]).modseqs) <= before
+    between = inbox.highest_modseq
+    got(inbox.expunge([uids[1]], None))
+    assert inbox.highest_modseq > between
+    assert list(inbox.vanished(between) or ()) == [uids[1]]
+    assert list(inbox.vanished(inbox.highest_modseq) or ()) == []
+    both.append()
+    assert inbox.columns(inbox.uids).modseqs[-1] == inbox.highest_modseq
+    got(inbox.store_flags([uids[0]], FlagAction.ADD, Flags(Flag.SEEN), None))
+    assert inbox.columns([uids[0]]).modseqs[0] == between  # nothing changed
+
+
+def test_columns_are_those_of_the_messages_that_are_there(both: Both) -> None:
+    uids = [both.append(octets=OCTETS * (n + 1), flags=Flags(Flag(n))) for n in range(4)]
+    inbox = got(both.account.open("INBOX", Listener()))
+    got(inbox.expunge([uids[1]], None))
+    got(inbox.measure(uids))
+    found = inbox.columns([*uids, 99])
+    assert list(found.uids) == [uids[0], uids[2], uids[3]]
+    assert list(found.flags) == [0, 2, 3]
+    assert list(found.sizes) == [len(OCTETS) * n for n in (1, 3, 4)]
+    assert list(found.dates) == [1_000_000_000] * 3
+    assert [len(column) for column in (found.modseqs, inbox.columns([]).uids)] == [3, 0]
+    assert inbox.save_date(uids[0]) is not None
+    assert inbox.save_date(99) is None
+
+
+def test_what_is_derived_of_a_message_is_made_of_its_octets(both: Both) -> None:
+    uids = [both.append(octets=b"Subject: %d\r\n\r\n" % n) for n in range(120)]
+    inbox = got(both.account.open("INBOX", Listener()))
+    asked: list[int] = []
+
+    def subject(octets: Any) -> bytes:
+        asked.append(1)
+        return bytes(octets[9 : len(octets) - 4])
+
+    wanted = [b"%d" % n for n in range(120)]
+    assert got(inbox.derive(uids, "subject 1", subject)) == wanted
+    assert len(asked) == 120
+    assert got(inbox.derive([*uids[50:], 999], "subject 1", subject)) == [*wanted[50:], None]
+    assert got(inbox.derive(uids[:2], "another 1", lambda octets: b"x")) == [b"x", b"x"]

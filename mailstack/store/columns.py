@@ -1,26 +1,65 @@
-"""What is known of the messages of an open mailbox: parallel arrays by UID, 32 octets a message."""
+"""What is known of the messages of an open mailbox: parallel arrays by UID, 32 octets a message; and of
+those that vanished from it (RFC 7162)."""
 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import compress, repeat
 
 from mailstack.ports import Columns
 
 UNKNOWN = -1
+MAX_HISTORY = 50_000
+"""Vanished UIDs that are remembered with the mod-sequence at which they did, 12 octets each."""
 NO_DATE = -(1 << 62)
 """An internal date that was not looked up yet; -1 is a second before the epoch."""
 _FEW = 16
 
 
+COLUMNS = ("uids", "flags", "modseqs", "sizes", "dates")
+
+
+class History:
+    """Which messages vanished, and when: ascending mod-sequences, and a UID for each."""
+
+    __slots__ = ("modseqs", "since", "uids")
+
+    def __init__(self, since: int) -> None:
+        self.since = since
+        """Nothing that vanished at a higher mod-sequence is missing here."""
+        self.modseqs: array[int] = array("Q")
+        self.uids: array[int] = array("I")
+
+    def add(self, uids: Sequence[int], modseq: int) -> None:
+        """These vanished just now. The oldest are forgotten when there are too many."""
+        self.uids.extend(uids)
+        self.modseqs.extend(repeat(modseq, len(uids)))
+        if len(self.uids) > MAX_HISTORY:
+            surplus = len(self.uids) - MAX_HISTORY // 2
+            self.since = self.modseqs[surplus - 1]
+            del self.uids[:surplus], self.modseqs[:surplus]
+
+    def after(self, modseq: int) -> list[int] | None:
+        """UIDs that vanished at higher mod-sequences, ascending; None if not all of them are known."""
+        if modseq < self.since:
+            return None
+        return sorted(self.uids[bisect_right(self.modseqs, modseq) :])
+
+    def copy(self) -> History:
+        made = History(self.since)
+        made.modseqs, made.uids = self.modseqs[:], self.uids[:]
+        return made
+
+
 class MessageColumns:
     """Rows in the order of UIDs. Belongs to the reactor's thread."""
 
-    __slots__ = ("dates", "flags", "modseqs", "sizes", "uids")
+    __slots__ = (*COLUMNS, "history")
 
     def __init__(self) -> None:
+        self.history = History(0)
         self.uids: array[int] = array("I")
         self.flags: array[int] = array("I")
         self.modseqs: array[int] = array("Q")
@@ -33,8 +72,9 @@ class MessageColumns:
     def copy(self) -> MessageColumns:
         """These rows, whatever happens to the columns."""
         made = MessageColumns()
-        for name in self.__slots__:
+        for name in COLUMNS:
             setattr(made, name, getattr(self, name)[:])
+        made.history = self.history.copy()
         return made
 
     def row(self, uid: int) -> int:
@@ -84,10 +124,11 @@ class MessageColumns:
                 different.append(uid)
         return different
 
-    def remove(self, uids: Iterable[int]) -> list[int]:
+    def remove(self, uids: Iterable[int], modseq: int) -> list[int]:
         """Messages that are gone; returns those that were there, ascending."""
         rows = sorted(row for uid in set(uids) if (row := self.row(uid)) >= 0)
         removed = [self.uids[row] for row in rows]
+        self.history.add(removed, modseq)
         if len(rows) <= _FEW:
             for row in reversed(rows):
                 del self.uids[row], self.flags[row], self.modseqs[row], self.sizes[row], self.dates[row]
@@ -95,7 +136,7 @@ class MessageColumns:
         keep = bytearray(b"\1") * len(self.uids)
         for row in rows:
             keep[row] = 0
-        for name in self.__slots__:
+        for name in COLUMNS:
             column: array[int] = getattr(self, name)
             setattr(self, name, array(column.typecode, compress(column, keep)))
         return removed

@@ -22,7 +22,7 @@ from mailstack.ports import Log
 T = TypeVar("T")
 
 FILE = "mailstack-index"
-SCHEMA = 1
+SCHEMA = 2
 """A file of another version is removed."""
 MAX_OPEN = 64
 """Accounts whose file is kept open: three descriptors and some 100 kB each."""
@@ -46,17 +46,27 @@ class Snapshot:
     uidlist: Sequence[int]
     """inode, size, modification time, octets read, records, next UID of dovecot-uidlist."""
     modseq: int
+    history: int
+    """The mod-sequence since which all that vanished is known."""
     uids: array[int]
     flags: array[int]
     modseqs: array[int]
     sizes: array[int]
     dates: array[int]
+    gone: array[int]
+    gone_modseqs: array[int]
+    """UIDs that vanished, and the mod-sequence of each."""
     bases: bytes
     odd: bytes
     """Names that base and flags do not tell: "UID/name/…"."""
 
 
-_CODES = {"uids": "I", "flags": "I", "modseqs": "Q", "sizes": "q", "dates": "q"}
+_CODES = {
+    "uids": "I", "flags": "I", "modseqs": "Q", "sizes": "q", "dates": "q", "gone": "I", "gone_modseqs": "Q",
+}  # fmt: skip
+_NUMBERS = 2 + 6 + 2
+""""stamps", "uidlist", "modseq" and "history"."""
+_PARTS = (*_CODES, "bases", "odd")
 
 
 class Indexes:
@@ -224,24 +234,25 @@ class AccountIndex:
 
 def _pack(snapshot: Snapshot) -> tuple[bytes, bytes]:
     """State (numbers, and the lengths and checksum of the columns), and the columns one after the other."""
-    parts = [bytes(getattr(snapshot, name)) for name in (*_CODES, "bases", "odd")]
+    parts = [bytes(getattr(snapshot, name)) for name in _PARTS]
     columns = b"".join(parts)
-    numbers = [*snapshot.stamps, *snapshot.uidlist, snapshot.modseq, *map(len, parts), crc32(columns)]
-    return array("Q", numbers).tobytes(), columns
+    numbers = [*snapshot.stamps, *snapshot.uidlist, snapshot.modseq, snapshot.history, *map(len, parts)]
+    state = array("Q", [*numbers, crc32(columns)]).tobytes()
+    return state + crc32(state).to_bytes(8), columns
 
 
 def _unpack(state: bytes, columns: bytes) -> Snapshot | None:
-    numbers = array("Q", state[: len(state) // 8 * 8])
-    if len(numbers) != 2 + 6 + 1 + 7 + 1 or crc32(columns) != numbers[-1] or sum(numbers[9:16]) != len(columns):
+    """None if it is not what was packed."""
+    if len(state) != 8 * (_NUMBERS + len(_PARTS) + 2) or crc32(state[:-8]) != int.from_bytes(state[-8:]):
+        return None
+    numbers = array("Q", state[:-8])
+    if crc32(columns) != numbers[-1]:
         return None
     parts: list[bytes] = []
     position = 0
-    for length in numbers[9:16]:
+    for length in numbers[_NUMBERS:-1]:
         parts.append(columns[position : position + length])
         position += length
-    uids, flags, modseqs, sizes, dates = (array(code, part) for code, part in zip(_CODES.values(), parts, strict=False))
-    if len({len(column) for column in (uids, flags, modseqs, sizes, dates)}) != 1:
-        return None
-    return Snapshot(
-        numbers[:2], numbers[2:8], numbers[8], uids, flags, modseqs, sizes, dates, parts[5], parts[6]
-    )  # fmt: skip
+    columns_of = {name: array(_CODES[name], part) for name, part in zip(_CODES, parts, strict=False)}
+    stamps, uidlist, modseq, history = numbers[:2], numbers[2:8], numbers[8], numbers[9]
+    return Snapshot(stamps, uidlist, modseq, history, **columns_of, bases=parts[-2], odd=parts[-1])

@@ -115,6 +115,13 @@ class OpenMailbox:
         row = self._columns.row(uid)
         return None if row < 0 or self._columns.dates[row] == NO_DATE else self._columns.dates[row]
 
+    def save_date(self, uid: int) -> int | None:
+        name = self.files.rows.name_of(uid)
+        return None if name is None else names.second(name)
+
+    def vanished(self, modseq: int) -> Sequence[int] | None:
+        return self._columns.history.after(modseq)
+
     def claim_recent(self) -> frozenset[int]:
         claimed, self._recent = frozenset(self._recent), set()
         return claimed
@@ -186,7 +193,9 @@ class OpenMailbox:
             self._begun = True
             if columns is not None:
                 self._columns = columns
-                self.highest_modseq = max(self.files.modseqs.last, 1)
+            else:
+                self._columns.history.since = self.files.modseqs.last
+            self.highest_modseq = max(self.files.modseqs.last, 1)
         self.take(found)
 
     async def save(self) -> None:
@@ -333,10 +342,11 @@ class OpenMailbox:
         self.highest_modseq = max(found.modseq, self.highest_modseq, 1)
         if found.reset or found.gone:
             self._columns = MessageColumns()
+            self._columns.history.since = found.modseq
             self._recent.clear()
             self.gone = found.gone
             self._tell(MailboxGone())
-        if found.vanished and (vanished := self._columns.remove(found.vanished)):
+        if found.vanished and (vanished := self._columns.remove(found.vanished, found.modseq)):
             self._recent.difference_update(vanished)
             for uid in vanished:
                 self._large.pop(uid, None)

@@ -6,7 +6,7 @@ import time
 from array import array
 from collections.abc import Sequence
 
-from mailstack.store.columns import MessageColumns
+from mailstack.store.columns import History, MessageColumns
 from mailstack.store.index import AccountIndex, Snapshot
 from mailstack.store.maildir.folder import SETTLED, FolderFiles
 
@@ -33,6 +33,8 @@ def restore(files: FolderFiles, index: AccountIndex) -> MessageColumns | None:
     columns = MessageColumns()
     columns.uids, columns.flags, columns.modseqs = snapshot.uids, snapshot.flags, snapshot.modseqs
     columns.sizes, columns.dates = snapshot.sizes, snapshot.dates
+    columns.history = History(snapshot.history)
+    columns.history.uids, columns.history.modseqs = snapshot.gone, snapshot.gone_modseqs
     if not files.modseqs.resume(snapshot.modseq):
         # After a crash: a flag may have changed and changed back under numbers that are lost.
         columns.modseqs = array("Q", [files.modseqs.last]) * len(columns)
@@ -50,6 +52,9 @@ def take(files: FolderFiles, columns: MessageColumns, *, watched: bool) -> Snaps
         stamps=_stamps(files) if watched else NOTHING if files.unsure else files.stamps[:2],
         uidlist=files.uidlist.state(),
         modseq=files.modseqs.last,
+        history=columns.history.since,
+        gone=columns.history.uids,
+        gone_modseqs=columns.history.modseqs,
         uids=columns.uids,
         flags=columns.flags,
         modseqs=columns.modseqs,

@@ -131,6 +131,7 @@ class MemoryMailbox:
         self.uid_next = 1
         self.highest_modseq = 1
         self.special_use = ""
+        self._vanished: dict[int, int] = {}
         self.messages: dict[int, MemoryMessage] = {}
         self.listeners: list[MailboxListener] = []
         self.read_only = False
@@ -172,6 +173,12 @@ class MemoryMailbox:
     def internal_date(self, uid: int) -> float | None:
         message = self.messages.get(uid)
         return None if message is None else int(message.internal_date)
+
+    def save_date(self, uid: int) -> int | None:
+        return int(DEFAULT_DATE) if uid in self.messages else None
+
+    def vanished(self, modseq: int) -> Sequence[int] | None:
+        return sorted(uid for uid, when in self._vanished.items() if when > modseq)
 
     def claim_recent(self) -> frozenset[int]:
         recent = frozenset(uid for uid, message in self.messages.items() if message.recent)
@@ -236,6 +243,7 @@ class MemoryMailbox:
         if removed:
             self._uids = None
             self.highest_modseq += 1
+            self._vanished.update(dict.fromkeys(removed, self.highest_modseq))
             self.tell(Expunged(removed, by))
         return removed
 

@@ -187,7 +187,7 @@ class FolderFiles:
         meanwhile has another stamp, or one so young that it may hide a second change."""
         after = self.stat()
         self.stamps = after
-        self.unsure = after != before or looked - max(before) / 1e9 < SETTLED
+        self.unsure = after[:2] != before[:2] or looked - max(before[:2]) / 1e9 < SETTLED
 
 
 def now() -> float:

@@ -17,6 +17,8 @@ from functools import lru_cache
 from mailstack.ports import FIRST_KEYWORD, Flag
 
 INFO = ":2,"
+MAX_DIGITS = 11
+"""Digits of a time in seconds that is one: until the year 5138."""
 _LETTERS: tuple[tuple[str, int], ...] = (
     ("D", int(Flag.DRAFT)), ("F", int(Flag.FLAGGED)), ("R", int(Flag.ANSWERED)), ("S", int(Flag.SEEN)),
     ("T", int(Flag.DELETED)),
@@ -60,6 +62,13 @@ def info_bits(info: str) -> int:
 def suffix(value: int) -> str:
     """What follows the base in cur/ for these flags."""
     return INFO + letters(value)
+
+
+def second(name: str) -> int | None:
+    """The time in a unique name, in seconds since the epoch: when the message came into this mailbox,
+    since a copy gets a name of its own. None for a name that has no time."""
+    digits = name.partition(".")[0]
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS else None
 
 
 def sizes(base: str) -> Sizes:
