@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from mailstack.store.columns import History, MessageColumns
 from mailstack.store.index import AccountIndex, Snapshot
+from mailstack.store.maildir import keywords
 from mailstack.store.maildir.folder import SETTLED, FolderFiles
 
 NOTHING = (0, 0)
@@ -27,6 +28,7 @@ def restore(files: FolderFiles, index: AccountIndex) -> MessageColumns | None:
     except ValueError:
         return None
     files.uidlist.resume(*header, snapshot.uidlist)
+    files.keywords = keywords.read(files.path)
     new, cur = snapshot.stamps
     files.stamps = (new, cur, snapshot.uidlist[2])
     files.unsure = files.lost = (new, cur) == NOTHING
