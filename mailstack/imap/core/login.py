@@ -11,7 +11,7 @@ from mailstack.imap import replies
 from mailstack.imap.core.any_state import capability_words
 from mailstack.imap.registry import NOT_AUTHENTICATED, Feature, State, command, nothing
 from mailstack.imap.replies import Reply
-from mailstack.imap.wire.cursor import Cursor, astring, atom, sp, text
+from mailstack.imap.wire.cursor import Cursor, atom, sp, text
 
 if TYPE_CHECKING:
     from mailstack.imap.session import ImapSession
@@ -21,9 +21,9 @@ NEEDS_TLS = replies.no("use STARTTLS first: no password without TLS", "PRIVACYRE
 
 def login_arguments(cur: Cursor) -> Credentials:
     # login = "LOGIN" SP userid SP password
-    user = text(astring(cur), cur)
+    user = text(cur)
     sp(cur)
-    return Credentials(user, Secret(text(astring(cur), cur)))
+    return Credentials(user, Secret(text(cur)))
 
 
 def authenticate_arguments(cur: Cursor) -> tuple[str, bytes | None]:

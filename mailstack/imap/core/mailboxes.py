@@ -34,10 +34,11 @@ def create_arguments(cur: Cursor) -> Create:
     name = mailbox(cur)
     special_use = ""
     if cur.skip(b" (USE ("):
+        start = cur.position
         cur.expect(b"\\")
         attribute = atom(cur)
         if attribute.upper() not in SPECIAL_USES:
-            raise cur.expected("a special-use attribute")
+            raise cur.expected("a special-use attribute", start)
         special_use = "\\" + attribute.decode().capitalize()
         cur.expect(b"))")
     return Create(name, special_use)
@@ -63,8 +64,7 @@ def status_items(cur: Cursor) -> tuple[str, ...]:
         start = cur.position
         word = atom(cur).decode().upper()
         if word not in STATUS_ITEMS:
-            cur.position = start
-            raise cur.expected("a status item")
+            raise cur.expected("a status item: " + ", ".join(STATUS_ITEMS), start)
         items.append(word)
         if cur.skip(b")"):
             return tuple(items)

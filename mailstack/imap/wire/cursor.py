@@ -22,9 +22,9 @@ _QUOTED = re.compile(rb'"((?:[^"\\\r\n\0]|\\["\\])*)"')
 _ESCAPE = re.compile(rb"\\(.)")
 _LITERAL = re.compile(rb"~?\{(\d{1,19})\+?\}\r\n")
 _NUMBER = re.compile(rb"\d{1,19}")
-_RANGE = re.compile(rb"(\d{1,10}|\*)(?::(\d{1,10}|\*))?")
+_RANGE = re.compile(rb"(\d{1,19}|\*)(?::(\d{1,19}|\*))?")
 _DATE_TIME = re.compile(rb'"([ \d]\d)-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)"')
-_DATE = re.compile(rb'"?(\d{1,2})-([A-Za-z]{3})-(\d{4})"?')
+_DATE = re.compile(rb'("?)(\d{1,2})-([A-Za-z]{3})-(\d{4})\1')
 _MONTHS = {name: number for number, name in enumerate(
     (b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"), 1)}  # fmt: skip
 _SYSTEM_FLAGS = {
@@ -45,9 +45,10 @@ class Cursor:
         self.octets = octets
         self.position = position
 
-    def expected(self, what: str) -> BadSyntax:
-        """The error that says what should stand here."""
-        return BadSyntax(what, self.position)
+    def expected(self, what: str, at: int | None = None) -> BadSyntax:
+        """The error that says what should stand here, or at column `at`, where a token began that is
+        well formed but cannot be meant."""
+        return BadSyntax(what, self.position if at is None else at)
 
     @property
     def at_end(self) -> bool:
@@ -80,7 +81,8 @@ class Cursor:
 
 def sp(cur: Cursor) -> None:
     # SP
-    cur.expect(b" ")
+    if not cur.skip(b" "):
+        raise cur.expected("a space")
 
 
 def end(cur: Cursor) -> None:
@@ -111,9 +113,9 @@ def string(cur: Cursor) -> bytes:
         return _ESCAPE.sub(rb"\1", text) if b"\\" in text else text
     size = int(cur.match(_LITERAL, "a string")[1])
     start = cur.position
-    cur.position += size
-    if cur.position > len(cur.octets):
+    if start + size > len(cur.octets):
         raise cur.expected(f"a literal of {size} octets")
+    cur.position += size
     return cur.octets[start : cur.position]
 
 
@@ -126,22 +128,26 @@ def astring(cur: Cursor) -> bytes:
     return string(cur)
 
 
-def text(octets: bytes, cur: Cursor) -> str:
-    """Octets of a string as text. Raises: BadSyntax."""
+def text(cur: Cursor) -> str:
+    # astring, as text
+    start = cur.position
+    return _decoded(astring(cur), cur, start)
+
+
+def _decoded(octets: bytes, cur: Cursor, start: int) -> str:
     try:
         return octets.decode("utf-8")
     except UnicodeDecodeError:
-        raise cur.expected("UTF-8") from None
+        raise cur.expected("text in UTF-8", start) from None
 
 
 def mailbox(cur: Cursor) -> str:
     # mailbox = "INBOX" / astring ; in modified UTF-7 (RFC 3501 §5.1.3) or UTF-8 (RFC 9051 §5.1)
-    return mailbox_name(astring(cur), cur)
+    return _mailbox_name(text(cur))
 
 
-def mailbox_name(octets: bytes, cur: Cursor) -> str:
+def _mailbox_name(name: str) -> str:
     """A name in either form: text that is no modified UTF-7 is itself."""
-    name = text(octets, cur)
     if "&" in name and name.isascii():
         try:
             return from_modified_utf7(name)
@@ -152,33 +158,35 @@ def mailbox_name(octets: bytes, cur: Cursor) -> str:
 
 def list_mailbox(cur: Cursor) -> str:
     # list-mailbox = 1*list-char / string
-    found = _LIST_CHARS.match(cur.octets, cur.position)
+    start = cur.position
+    found = _LIST_CHARS.match(cur.octets, start)
     if found is None:
-        return mailbox_name(string(cur), cur)
+        return _mailbox_name(_decoded(string(cur), cur, start))
     cur.position = found.end()
-    return mailbox_name(found[0], cur)
+    return _mailbox_name(_decoded(found[0], cur, start))
 
 
 def sequence_set(cur: Cursor) -> SequenceSet:
     # sequence-set = (seq-number / seq-range) ["," sequence-set]
     ranges: list[tuple[int, int]] = []
     while True:
-        found = cur.match(_RANGE, "a sequence set")
-        low = _seq_number(found[1], cur)
-        ranges.append((low, _seq_number(found[2], cur) if found[2] else low))
+        found = cur.match(_RANGE, "a sequence set" if not ranges else "a sequence number or range")
+        low = _seq_number(found, 1, cur)
+        ranges.append((low, _seq_number(found, 2, cur) if found[2] else low))
         if len(ranges) > MAX_RANGES:
-            raise cur.expected("a shorter sequence set")
+            raise cur.expected(f"a sequence set of at most {MAX_RANGES} ranges")
         if not cur.skip(b","):
             return tuple(ranges)
 
 
-def _seq_number(octets: bytes, cur: Cursor) -> int:
+def _seq_number(found: re.Match[bytes], group: int, cur: Cursor) -> int:
     # seq-number = nz-number / "*"
+    octets = found[group]
     if octets == b"*":
         return STAR
     value = int(octets)
     if not 0 < value < STAR:
-        raise cur.expected("a number from 1 to 4294967295")
+        raise cur.expected("a number from 1 to 4294967295", found.start(group))
     return value
 
 
@@ -196,14 +204,15 @@ def flags_without_parentheses(cur: Cursor) -> Flags:
     # flag *(SP flag)
     system, keywords = Flag(0), set()
     while True:
+        start = cur.position
         if cur.skip(b"\\"):
-            name = b"\\" + atom(cur)
+            name = b"\\" + cur.match(_ATOM, "the name of a system flag")[0]
             known = _SYSTEM_FLAGS.get(name.upper())
             if known is None:
-                raise cur.expected(f"a flag that can be set, not {name.decode()}")
+                raise cur.expected(f"a flag that can be set, not {name.decode()},", start)
             system |= known
         else:
-            keywords.add(atom(cur).decode("ascii"))
+            keywords.add(cur.match(_ATOM, "a flag")[0].decode("ascii"))
         if not cur.skip(b" "):
             return Flags(system, frozenset(keywords))
 
@@ -220,13 +229,13 @@ def date_time(cur: Cursor) -> float:
         )  # fmt: skip
         return moment.astimezone(UTC).timestamp()
     except (ValueError, KeyError, OverflowError):
-        raise cur.expected("a date that exists") from None
+        raise cur.expected("a date and time that exist", found.start()) from None
 
 
 def date_(cur: Cursor) -> date:
     # date = date-text / DQUOTE date-text DQUOTE
     found = cur.match(_DATE, "a date as 1-Feb-1994")
     try:
-        return date(int(found[3]), _MONTHS[found[2].lower()], int(found[1]))
+        return date(int(found[4]), _MONTHS[found[3].lower()], int(found[2]))
     except (ValueError, KeyError):
-        raise cur.expected("a date that exists") from None
+        raise cur.expected("a date that exists", found.start()) from None

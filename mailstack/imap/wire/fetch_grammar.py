@@ -58,8 +58,7 @@ def fetch_att(cur: Cursor) -> FetchItem:
         return BinarySize(section_binary(cur))
     found = _ATTS.get(word)
     if found is None:
-        cur.position = start
-        raise cur.expected("a data item name")
+        raise cur.expected("a data item name", start)
     return found
 
 
@@ -74,7 +73,7 @@ def section(cur: Cursor) -> Section:
     if cur.peek() != b"]":
         text, fields = _section_text(cur, inside_part=bool(numbers))
     elif numbers:
-        raise cur.expected("HEADER, TEXT or MIME")
+        raise cur.expected("HEADER, HEADER.FIELDS, HEADER.FIELDS.NOT, TEXT or MIME")
     cur.expect(b"]")
     return Section(numbers, text, fields)
 
@@ -82,26 +81,33 @@ def section(cur: Cursor) -> Section:
 def _section_text(cur: Cursor, *, inside_part: bool) -> tuple[SectionText, tuple[bytes, ...]]:
     # section-msgtext = "HEADER" / "HEADER.FIELDS" [".NOT"] SP header-list / "TEXT"; section-text adds "MIME"
     start = cur.position
-    word = cur.match(_WORD, "HEADER, TEXT or MIME")[0].upper().decode()
+    known = "HEADER, HEADER.FIELDS, HEADER.FIELDS.NOT" + (", TEXT or MIME" if inside_part else " or TEXT")
+    word = cur.match(_WORD, known)[0].upper().decode()
     if word in ("HEADER.FIELDS", "HEADER.FIELDS.NOT"):
         sp(cur)
         return SectionText(word), header_list(cur)
     if word in ("HEADER", "TEXT") or (word == "MIME" and inside_part):
         return SectionText(word), ()
-    cur.position = start
-    raise cur.expected("HEADER, TEXT or MIME")
+    raise cur.expected(known, start)
 
 
 def header_list(cur: Cursor) -> tuple[bytes, ...]:
     # header-list = "(" header-fld-name *(SP header-fld-name) ")"
     cur.expect(b"(")
-    names = [astring(cur)]
+    names = [field_name(cur)]
     while cur.skip(b" "):
-        names.append(astring(cur))
+        names.append(field_name(cur))
         if len(names) > MAX_HEADER_LIST:
-            raise cur.expected("fewer header field names")
+            raise cur.expected(f"at most {MAX_HEADER_LIST} header field names")
     cur.expect(b")")
     return tuple(names)
+
+
+def field_name(cur: Cursor) -> bytes:
+    # header-fld-name = astring
+    if cur.peek() in (b"", b" ", b")"):
+        raise cur.expected("a header field name")
+    return astring(cur)
 
 
 def section_binary(cur: Cursor) -> tuple[int, ...]:
@@ -120,7 +126,7 @@ def _part(cur: Cursor) -> tuple[int, ...]:
     cur.position = found.end()
     numbers = tuple(map(int, found[0].split(b".")))
     if len(numbers) > MAX_PART_DEPTH:
-        raise cur.expected("a part that is not nested so deeply")
+        raise cur.expected(f"a part number of at most {MAX_PART_DEPTH} levels", found.start())
     return numbers
 
 
@@ -130,8 +136,9 @@ def partial(cur: Cursor) -> Partial | None:
         return None
     offset = number(cur)
     cur.expect(b".")
+    start = cur.position
     length = number(cur)
     if not length:
-        raise cur.expected("a length of at least 1")
+        raise cur.expected("a length of at least 1", start)
     cur.expect(b">")
     return Partial(offset, length)

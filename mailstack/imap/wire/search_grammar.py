@@ -83,8 +83,7 @@ def _returns(cur: Cursor) -> frozenset[bytes] | None:
         start = cur.position
         word = cur.match(_WORD, "a search return option")[0].upper()
         if word not in RETURN_OPTIONS:
-            cur.position = start
-            raise cur.expected("MIN, MAX, ALL, COUNT or SAVE")
+            raise cur.expected("MIN, MAX, ALL, COUNT or SAVE", start)
         options.add(word)
         cur.skip(b" ")
     sp(cur)
@@ -124,8 +123,7 @@ class _Keys:
             return plain
         rule = _WITH_ARGUMENT.get(word)
         if rule is None:
-            cur.position = start
-            raise cur.expected("a search key")
+            raise cur.expected("a search key", start)
         sp(cur)
         return rule(cur)
 
