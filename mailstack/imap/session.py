@@ -20,7 +20,7 @@ from mailstack.imap.replies import Reply, bye
 from mailstack.imap.settings import ImapResources, ImapSettings
 from mailstack.imap.view import View
 from mailstack.imap.wire.cursor import Cursor, sp, tag
-from mailstack.imap.wire.framing import Command, Event, Framer, LiteralAnnounced, Oversized, check_literal
+from mailstack.imap.wire.framing import Command, Event, Framer, LiteralAnnounced, Oversized
 from mailstack.imap.wire.search_grammar import BadCharset
 from mailstack.ports import AccountName, AccountStore, Connection
 
@@ -104,7 +104,24 @@ class ImapSession:
         event = await self.event()
         if isinstance(event, Command):
             return event.octets
+        await self.throw_away(event)
         raise BadSyntax("one line")
+
+    async def throw_away(self, event: Event) -> None:
+        """Read to the end of what `event` belongs to, so that no octet of a literal that nobody wants
+        is taken for a command. Raises: SessionEnded, FramingLost."""
+        while isinstance(event, LiteralAnnounced):
+            self.check_literal(event, 20 * self.settings.max_message_size)
+            self.framer.refuse(synchronising=event.synchronising)
+            if event.synchronising:
+                return
+            event = await self.event()
+
+    def check_literal(self, announced: LiteralAnnounced, limit: int) -> None:
+        """A client that waits for leave is told no; one that does not would have to be read to the end.
+        Raises: FramingLost."""
+        if not announced.synchronising and announced.size > limit:
+            raise FramingLost(f"a literal of {announced.size} octets, above any limit")
 
     async def logged_in(self, account: AccountName) -> None:
         """The credentials were right."""
@@ -181,7 +198,7 @@ class ImapSession:
             if announced.synchronising:
                 self.say(b"+ go ahead\r\n")
             return
-        check_literal(announced.size, 2 * self.settings.max_message_size)
+        self.check_literal(announced, 2 * self.settings.max_message_size)
         began = self.framer.refuse(synchronising=announced.synchronising)
         if announced.synchronising:
             self.say(
@@ -198,9 +215,10 @@ class ImapSession:
         try:
             self.tag = tag(cur)
             sp(cur)
+            start = cur.position
             row = self._row(cur)
             if self.state not in row.states:
-                raise BadSyntax(f"a command for the {self.state.value} state, not {row.name.decode()}", cur.position)
+                raise cur.expected(f"a command for the {self.state.value} state, not {row.name.decode()},", start)
             arguments = row.arguments(cur)
             if cur.octets[cur.position :].strip(b" "):
                 raise cur.expected("the end of the command")

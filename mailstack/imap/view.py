@@ -32,6 +32,7 @@ class View:
         self._expunged: set[int] = set()
         self._changed: set[int] = set()
         self._lists = encode.FlagLists(())
+        self._listed_keywords = 0
         self._told_keywords = 0
 
     @property
@@ -47,7 +48,7 @@ class View:
         self._added.clear()
         self._expunged.clear()
         self._changed.clear()
-        self._told_keywords = len(mailbox.keywords)
+        self._told_keywords = self._listed_keywords = len(mailbox.keywords)
         self._lists = encode.FlagLists(mailbox.keywords)
         if not self.read_only:
             self.recent.update(mailbox.claim_recent())
@@ -133,10 +134,18 @@ class View:
     @property
     def lists(self) -> encode.FlagLists:
         """Flag bits → "(\\Seen)"."""
-        if len(self.mailbox.keywords) != self._told_keywords:
-            self._told_keywords = len(self.mailbox.keywords)
+        if len(self.mailbox.keywords) != self._listed_keywords:
+            self._listed_keywords = len(self.mailbox.keywords)
             self._lists = encode.FlagLists(self.mailbox.keywords)
         return self._lists
+
+    def new_keywords(self) -> bytes:
+        """The untagged FLAGS response, when the mailbox has a keyword that the client was not told of:
+        it goes before a response that shows it (RFC 9051 §7.3.5). b"" otherwise."""
+        if len(self.mailbox.keywords) == self._told_keywords:
+            return b""
+        self._told_keywords = len(self.mailbox.keywords)
+        return b"* FLAGS %s\r\n" % all_flags(self.mailbox)
 
     @property
     def idle(self) -> bool:
@@ -153,8 +162,8 @@ class View:
             yield from self._flush_added(rev2=rev2)
         if self._changed:
             changed, self._changed = self._changed, set()
-            if len(self.mailbox.keywords) != self._told_keywords:
-                yield b"* FLAGS %s\r\n" % all_flags(self.mailbox)
+            if new := self.new_keywords():
+                yield new
             lists = self.lists
             for uid in sorted(changed):
                 seq = self.seq(uid)

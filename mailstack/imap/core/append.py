@@ -12,7 +12,7 @@ from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.cursor import Cursor, date_time, flag_list, mailbox, sp, tag
-from mailstack.imap.wire.framing import Command, LiteralAnnounced, check_literal
+from mailstack.imap.wire.framing import Command, LiteralAnnounced
 from mailstack.mail.lines import CrlfStream
 from mailstack.ports import Blob, Flags, NewMessage
 
@@ -79,15 +79,13 @@ async def append(session: ImapSession, started: Started, announced: LiteralAnnou
             if blob is None:
                 return replies.refused(Problem.TOO_BIG)
             messages.append(NewMessage(blob, options.flags, options.internal_date))
-            if len(messages) > MAX_MESSAGES:
-                raise Refused(Problem.LIMIT, "too many messages in one APPEND")
             event = await session.event()
             if isinstance(event, Command):
                 if event.octets.strip(b" "):
                     raise BadSyntax("the end of the command after the message")
                 options = None
             elif isinstance(event, LiteralAnnounced):
-                announced, options = event, another(session, event)
+                announced, options = event, await another(session, event, len(messages))
             else:
                 raise Refused(Problem.LIMIT, "the command is too long")
         return await store(session, started.mailbox, messages)
@@ -96,16 +94,18 @@ async def append(session: ImapSession, started: Started, announced: LiteralAnnou
             taken.blob.discard()
 
 
-def another(session: ImapSession, announced: LiteralAnnounced) -> Options:
-    """What stands before the next message. Raises: BadSyntax."""
+async def another(session: ImapSession, announced: LiteralAnnounced, before: int) -> Options:
+    """What stands before the next message, of which there were `before`. Raises: BadSyntax, Refused(LIMIT)."""
     cur = Cursor(announced.so_far)
     try:
+        if before >= MAX_MESSAGES:
+            raise Refused(Problem.LIMIT, "too many messages in one APPEND")
         sp(cur)
         options = append_opts(cur)
         if not cur.at_end:
             raise cur.expected("flags, a date-time or a message")
-    except BadSyntax:
-        session.framer.refuse(synchronising=announced.synchronising)
+    except (BadSyntax, Refused):
+        await session.throw_away(announced)
         raise
     return options
 
@@ -113,10 +113,7 @@ def another(session: ImapSession, announced: LiteralAnnounced) -> Options:
 async def message(session: ImapSession, announced: LiteralAnnounced, before: int) -> Blob | None:
     """One message into the spool; None if it is too large. LF line ends become CRLF."""
     if before + announced.size > session.settings.max_message_size:
-        check_literal(announced.size, 20 * session.settings.max_message_size)
-        session.framer.refuse(synchronising=announced.synchronising)
-        if not announced.synchronising:
-            await session.event()  # the rest of the command, read and thrown away
+        await session.throw_away(announced)
         return None
     sink = session.resources.spool.sink()
     session.framer.stream()
@@ -132,7 +129,7 @@ async def message(session: ImapSession, announced: LiteralAnnounced, before: int
                 except Refused as error:  # read on, so that the next command is found
                     refused = error
         if refused is not None:
-            await session.event()
+            await session.throw_away(await session.event())
             raise refused
         await sink.write(lines.finish())
         return await sink.finish()

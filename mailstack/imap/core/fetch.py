@@ -82,6 +82,7 @@ def columns(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> bytes
 def rendered(session: ImapSession, what: FetchPlan, found: Columns, contents: Iterable[bytes] | None) -> bytes:
     """Whole responses of the messages whose columns, and contents if any are wanted, are given."""
     view = session.view
+    tell_keywords(session, what)
     if not len(found.uids):
         return b""
     flags = view.all_flag_bits(found.uids, found.flags, rev2=session.rev2)
@@ -132,10 +133,13 @@ async def contents(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -
 async def one(session: ImapSession, what: FetchPlan, uid: int, pieces: Sequence[Piece]) -> bool:
     """One response; whether an item had to be left out."""
     view, mailbox = session.view, session.view.mailbox
-    flags = view.lists[view.flag_bits(uid, rev2=session.rev2)]
-    head = what.render_column(view.seq(uid), uid, flags, mailbox.size(uid) or 0, mailbox.internal_date(uid) or 0.0)
     unknown = Trouble.UNKNOWN_CTE in pieces
     said = [piece for piece in pieces if not isinstance(piece, Trouble)]
+    if not said and not what.columns:
+        return unknown  # a response has at least one item (RFC 9051 §9: msg-att)
+    tell_keywords(session, what)
+    flags = view.lists[view.flag_bits(uid, rev2=session.rev2)]
+    head = what.render_column(view.seq(uid), uid, flags, mailbox.size(uid) or 0, mailbox.internal_date(uid) or 0.0)
     if len(said) == 1 and isinstance(said[0], bytes):
         await session.say_much(head + (b" " if what.columns and said[0] else b"") + said[0] + b")\r\n")
         return unknown
@@ -147,6 +151,12 @@ async def one(session: ImapSession, what: FetchPlan, uid: int, pieces: Sequence[
             await session.say_much(piece)
     session.say(b")\r\n")
     return unknown
+
+
+def tell_keywords(session: ImapSession, what: FetchPlan) -> None:
+    """Flags that the client never heard of are announced before they are shown."""
+    if FetchAtt.FLAGS in what.columns and (new := session.view.new_keywords()):
+        session.say(new)
 
 
 FEATURE = Feature(

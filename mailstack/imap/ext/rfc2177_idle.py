@@ -26,6 +26,7 @@ async def idle(session: ImapSession, _: None) -> Reply:
                 continue
             if isinstance(event, Command) and event.octets.strip().upper() == b"DONE":
                 return replies.ok("IDLE terminated")
+            await session.throw_away(event)
             raise BadSyntax("DONE")
     finally:
         session.idling = False

@@ -81,8 +81,7 @@ def _options(cur: Cursor, known: frozenset[bytes]) -> tuple[frozenset[bytes], tu
         start = cur.position
         word = cur.match(_WORD, "a LIST option")[0].upper()
         if word not in known:
-            cur.position = start
-            raise cur.expected("a LIST option: " + ", ".join(sorted(name.decode() for name in known)))
+            raise cur.expected("a LIST option: " + ", ".join(sorted(name.decode() for name in known)), start)
         options.add(word)
         if word == b"STATUS":
             sp(cur)
@@ -103,12 +102,12 @@ class Pattern:
     name times pattern, whatever the wildcards."""
 
     def __init__(self, reference: str, pattern: str) -> None:
-        joined = pattern if pattern.upper().startswith("INBOX") and not reference else reference + pattern
+        joined = reference + pattern
+        if joined[:5].upper() == "INBOX" and joined[5:6] in ("", DELIMITER, "*", "%"):
+            joined = "INBOX" + joined[5:]  # in any case of letters (RFC 9051 §5.1)
         self._pattern = re.sub(r"[*%]*\*[*%]*", "*", re.sub("%+", "%", joined))
 
     def matches(self, name: str) -> bool:
-        if name == "INBOX" and self._pattern.upper() == "INBOX":
-            return True
         # Positions of the pattern that are possible after each character of the name.
         pattern = self._pattern
         reach = self._closed({0})

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mailstack.errors import FramingLost
-
 MAX_LINE = 64 * 1024
 """Octets of one line. RFC 7162 §4 asks for 8192 at least; clients send long UID sets."""
 MAX_COMMAND = 256 * 1024
@@ -69,7 +67,7 @@ class Framer:
         self.__init__()  # type: ignore[misc]  # the state of a new one
 
     def next_event(self) -> Event | None:
-        """None: feed more. Raises: FramingLost."""
+        """None: feed more."""
         while True:
             if self._skip and not self._skip_some():
                 return None
@@ -171,9 +169,3 @@ class Framer:
         self._command.clear()
         self._size = self._want = 0
         self._poisoned = False
-
-
-def check_literal(size: int, limit: int) -> None:
-    """A literal so large that reading past it is no use. Raises: FramingLost."""
-    if size > limit:
-        raise FramingLost(f"a literal of {size} octets, above any limit")
