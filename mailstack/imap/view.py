@@ -150,7 +150,8 @@ class View:
     @property
     def idle(self) -> bool:
         """Whether a flush has nothing to say."""
-        return not (self._added or self._expunged or self._changed or self.gone)
+        keywords = 0 if self._mailbox is None else len(self._mailbox.keywords)
+        return not (self._added or self._expunged or self._changed or self.gone or keywords != self._told_keywords)
 
     def flush(self, *, allow_expunge: bool, rev2: bool) -> Iterator[bytes]:
         """Untagged responses for what others did, in an order that keeps numbers true."""
@@ -160,10 +161,10 @@ class View:
             yield from self._flush_expunged()
         if self._added:
             yield from self._flush_added(rev2=rev2)
+        if new := self.new_keywords():
+            yield new
         if self._changed:
             changed, self._changed = self._changed, set()
-            if new := self.new_keywords():
-                yield new
             lists = self.lists
             for uid in sorted(changed):
                 seq = self.seq(uid)

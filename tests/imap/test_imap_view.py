@@ -144,7 +144,9 @@ def ask(client: Client, believer: Believer, command: bytes) -> None:
 
 @settings(deadline=None)
 @given(st.integers(0, 4), st.lists(DOINGS, max_size=20), st.sampled_from([b"", b"IMAP4rev2"]))
-def test_numbers_are_true_whatever_others_do(before: int, doings: list[tuple[str, bytes | int]], enabled: bytes) -> None:
+def test_numbers_are_true_whatever_others_do(
+    before: int, doings: list[tuple[str, bytes | int]], enabled: bytes
+) -> None:
     world = World(max_errors=1000)
     for _ in range(before):
         world.inbox.insert(b"x")
