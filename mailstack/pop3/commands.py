@@ -16,6 +16,8 @@ from mailstack.ports import MEMORY_LIMIT, Octets
 
 MAX_ARGUMENT = 1024
 """Characters of a user name or password."""
+WINDOW = 64 * 1024
+"""Octets whose lines TOP counts at once."""
 
 BEFORE = frozenset({State.AUTHORIZATION})
 AFTER = frozenset({State.TRANSACTION})
@@ -190,9 +192,18 @@ async def listing(session: Pop3Session, wanted: int | None, text: Callable[[int]
 
 
 async def retr(session: Pop3Session, wanted: int) -> None:
-    uid = session.maildrop.uid(wanted)
+    await send(session, session.maildrop.uid(wanted), len)
+
+
+async def top(session: Pop3Session, asked: tuple[int, int]) -> None:
+    wanted, lines = asked
+    await send(session, session.maildrop.uid(wanted), partial(top_end, lines=lines))
+
+
+async def send(session: Pop3Session, uid: int, end: Callable[[Octets], int]) -> None:
+    """The message up to where `end` says; in pieces, if that is much."""
     mailbox = session.maildrop.opened
-    (reply,) = await mailbox.examine([uid], whole)
+    (reply,) = await mailbox.examine([uid], partial(beginning, end=end))
     if reply is None:
         raise Refused(Problem.NO_SUCH_MESSAGE, f"UID {uid} was removed meanwhile")
     if isinstance(reply, bytes):
@@ -201,7 +212,7 @@ async def retr(session: Pop3Session, wanted: int) -> None:
     session.say(replies.ok(f"{reply} octets"))
     stuffing, position = DotStuffing(), 0
     while position < reply:
-        piece = await mailbox.read(uid, position, position + MEMORY_LIMIT)
+        piece = await mailbox.read(uid, position, min(position + MEMORY_LIMIT, reply))
         if not piece:
             # The response is under way; cutting it is the only way to say that it is not whole.
             session.log.warning("message vanished while it was sent", uid=uid)
@@ -213,21 +224,12 @@ async def retr(session: Pop3Session, wanted: int) -> None:
     session.say(stuffing.end())
 
 
-def whole(octets: Octets) -> bytes | int:
-    """In a worker: the whole reply for a small message, the size of a large one."""
-    size = len(octets)
+def beginning(octets: Octets, end: Callable[[Octets], int]) -> bytes | int:
+    """In a worker: the whole reply if it is small, the size of a large one."""
+    size = end(octets)
     if size > MEMORY_LIMIT:
         return size
     return replies.ok(f"{size} octets") + stuffed(octets[0:size])
-
-
-async def top(session: Pop3Session, asked: tuple[int, int]) -> None:
-    wanted, lines = asked
-    uid = session.maildrop.uid(wanted)
-    (body,) = await session.maildrop.opened.examine([uid], lambda octets: octets[0 : top_end(octets, lines)])
-    if body is None:
-        raise Refused(Problem.NO_SUCH_MESSAGE, f"UID {uid} was removed meanwhile")
-    session.say(replies.ok("") + stuffed(body))
 
 
 def top_end(octets: Octets, lines: int) -> int:
@@ -239,11 +241,18 @@ def top_end(octets: Octets, lines: int) -> int:
         if blank < 0:
             return len(octets)
         position = blank + 4
+    # Whole windows are counted over: somebody may ask for a million lines.
+    while lines:
+        within = octets.count(b"\n", position, position + WINDOW)
+        if position + WINDOW >= len(octets) or within >= lines:
+            break
+        lines -= within
+        position += WINDOW
     for _ in range(lines):
-        end = octets.find(b"\r\n", position)
+        end = octets.find(b"\n", position)
         if end < 0:
             return len(octets)
-        position = end + 2
+        position = end + 1
     return position
 
 
