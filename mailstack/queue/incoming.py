@@ -4,8 +4,8 @@
     queue/<id>.eml       the message: trace header fields, then mail data
     queue/<id>.json      its envelope; written last, it is what makes the item exist
 
-A crash leaves files in tmp/, or a message without an envelope; both are nobody's and are swept at the
-next start. With the envelope in place, and the directory synced, the item is ours."""
+A crash leaves files in tmp/, or one of the two files without the other; they are nobody's and are
+swept at the next start. With both in place, and the directory synced, the item is ours."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ class QueueSpool:
         self._workers = workers
         self._log = log
         self._clock = clock
-        (directory / "tmp").mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (directory / "tmp").is_dir():
+            (directory / "tmp").mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_directory(directory.parent)  # else a power cut may take it along with what is in it
 
     async def enqueue(self, envelope: Envelope, prefix: bytes, blob: Blob) -> str:
         assert isinstance(blob, StoredBlob), "a blob of the store's own spool"
@@ -73,7 +75,9 @@ class QueueSpool:
     def sweep(self) -> int:
         """Remove what a crash left; returns how many files. Blocking; only before the first
         enqueue of the process that owns the queue. Raises: OSError."""
-        orphans = [path for path in self._directory.glob("*.eml") if not path.with_suffix(".json").exists()]
+        other = {".eml": ".json", ".json": ".eml"}
+        files = [path for path in self._directory.iterdir() if path.suffix in other]
+        orphans = [path for path in files if not path.with_suffix(other[path.suffix]).exists()]
         orphans += (self._directory / "tmp").iterdir()
         for path in orphans:
             path.unlink()
@@ -96,7 +100,7 @@ class QueueSpool:
                 placed.append(self._directory / name)
             sync_directory(self._directory)
         except BaseException:
-            for path in placed:
+            for path in reversed(placed):  # the envelope first: without it there is no item
                 path.unlink(missing_ok=True)
             raise
 
