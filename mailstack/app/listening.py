@@ -83,8 +83,10 @@ def passed_socket(descriptor: int) -> socket.socket:
         passed = socket.socket(fileno=descriptor)
     except OSError as error:
         raise CannotListen(f"socket {descriptor} passed by systemd: {error.strerror}") from error
-    if passed.family not in (socket.AF_INET, socket.AF_INET6):
-        raise CannotListen(f"socket {descriptor} passed by systemd is not a TCP socket")
+    tcp = passed.family in (socket.AF_INET, socket.AF_INET6) and passed.type == socket.SOCK_STREAM
+    if not tcp or not passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        passed.close()
+        raise CannotListen(f"socket {descriptor} passed by systemd is not a listening TCP socket")
     return passed
 
 
