@@ -45,6 +45,10 @@ def nothing(text: str) -> None:
 def anything(text: str) -> str:
     if not text or len(text) > MAX_ARGUMENT:
         raise BadSyntax(f"an argument of 1 to {MAX_ARGUMENT} characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadSyntax("text in UTF-8") from None
     return text
 
 

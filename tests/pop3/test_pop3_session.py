@@ -241,7 +241,8 @@ def test_a_message_that_another_session_removed() -> None:
         (b"AUTH PLAIN a b\r\n", [b"-ERR"]),
         (b"PASS secret\r\n", [b"-ERR"]),
         (b"USER \r\n", [b"-ERR"]),
-        (b"USER \xff\r\nPASS \xff\xfe\r\n", [b"+OK", b"-ERR"]),
+        (b"USER \xff\r\nPASS \xff\xfe\r\n", [b"-ERR", b"-ERR"]),
+        (b"USER alice@example.org\r\nPASS secret\xff\r\n", [b"+OK", b"-ERR"]),
         (b"USER alice@example.org\r\nSTAT\r\nPASS secret\r\n", [b"+OK", b"-ERR", b"+OK"]),
     ],
 )

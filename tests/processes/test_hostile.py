@@ -115,6 +115,144 @@ def test_a_client_that_never_reads_takes_no_memory(server: Server) -> None:
     alive(server)
 
 
+BIG = 20 * MIB
+FLAT = 8 * MIB
+"""What the process may grow while it sends a message of BIG octets to somebody who does not read."""
+
+
+@pytest.fixture(scope="module")
+def big_message(server: Server) -> bytes:
+    """A message of BIG octets in the mailbox of big@example.org, as it is in there behind its trace fields."""
+    line = b"." + b"0123456789" * 7 + b"\r\n"
+    octets = b"Subject: big\r\n\r\n" + line * (BIG // len(line))
+    send_message(server, "big@example.org", octets)
+    return octets
+
+
+READERS = {
+    "imap": (b"a LOGIN big@example.org x\r\nb SELECT INBOX\r\n", b"b OK", b"c FETCH 1 BODY.PEEK[]\r\n", b"* 1 FETCH"),
+    "imaps": (b"a LOGIN big@example.org x\r\nb SELECT INBOX\r\n", b"b OK", b"c FETCH 1 BODY.PEEK[]\r\n", b"* 1 FETCH"),
+    "pop3": (b"USER big@example.org\r\nPASS x\r\nSTAT\r\n", b"+OK 1 ", b"RETR 1\r\n", b"+OK"),
+    "top": (b"USER big@example.org\r\nPASS x\r\nSTAT\r\n", b"+OK 1 ", b"TOP 1 99999999\r\n", b"+OK"),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_big_answer_waits_for_its_reader_and_comes_whole(server: Server, big_message: bytes, reader: str) -> None:
+    login, in_order, ask, first_line = READERS[reader]
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    service = {"top": "pop3"}.get(reader, reader)
+    sock.connect((server.host(service), server.port(service)))
+    sock.settimeout(10)
+    with Dialogue(sock) as client:
+        if service == "imaps":
+            client.start_tls()
+        client.line()
+        client.send(login)
+        client.until(in_order)
+        rss = server.rss()
+        client.send(ask)
+        answer = client.line()
+        assert answer.startswith(first_line)
+        for number in range(5):  # others come, are served, and go, while nobody reads the answer
+            others_are_served(server, number)
+        assert server.rss() - rss < FLAT
+        if service == "pop3":
+            assert stuffed_rest(client).endswith(big_message)
+        else:
+            size = int(answer.rpartition(b"{")[2].removesuffix(b"}"))
+            assert client.exactly(size).endswith(big_message)
+            assert client.until(b"c OK") == [b")", b"c OK FETCH completed"]
+        assert server.rss() - rss < FLAT
+
+
+def stuffed_rest(client: Dialogue) -> bytes:
+    """A multi-line response up to its end, without the dots that were put in."""
+    received = bytearray(client.buffer)
+    while not received.endswith(b"\r\n.\r\n"):
+        received += client.sock.recv(1 << 20)
+    client.buffer = b""
+    return bytes(received[:-3]).replace(b"\r\n..", b"\r\n.")
+
+
+def others_are_served(server: Server, number: int) -> None:
+    user = f"other{number}@example.org"
+    send_message(server, user, b"Subject: small\r\n\r\nsmall\r\n")
+    with server.connect("imap") as client:
+        client.send(b"a LOGIN %s x\r\nb SELECT INBOX\r\nc FETCH 1 BODY[TEXT]\r\n" % user.encode())
+        assert b"small" in client.until(b"c OK")
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (b"a LOGIN {%d+}\r\n" % FLOOD, b"a BAD [LIMIT]"),
+        (b"a LOGIN big@example.org x\r\na APPEND INBOX {%d+}\r\n" % FLOOD, b"a NO [TOOBIG]"),
+        (b"a LOGIN big@example.org x\r\nb IDLE\r\n{%d+}\r\n" % FLOOD, b"b BAD expected DONE"),
+        (b"a AUTHENTICATE PLAIN\r\n{%d+}\r\n" % FLOOD, b"a BAD expected one line"),
+    ],
+    ids=["login", "append", "idle", "authenticate"],
+)
+def test_a_literal_that_nobody_wants_is_read_over(server: Server, start: bytes, end: bytes) -> None:
+    rss = server.rss()
+    with server.connect("imap") as client:
+        client.send(start)
+        assert flood(client, b"z NOOP\r\n" * (MIB // 8), FLOOD) == FLOOD
+        client.send(b"\r\nn NOOP\r\n")
+        lines = client.until(b"n OK")
+        assert lines[-2].startswith(end), lines
+        assert not any(line.startswith(b"z ") for line in lines), "a literal was executed"
+    assert server.rss() - rss < GROWTH_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("service", "octets", "answer"),
+    [
+        ("smtp", b"EHLO a\0b\r\n", b"501"),
+        ("smtp", b"NO\0OP\r\n", b"500"),
+        ("imap", b'a LOGIN "a\0b" x\r\n', b"a BAD expected a quoted string at column 9"),
+        ("imap", b"a NO\0OP\r\n", b"a BAD expected a command that is known at column 3"),
+        ("imap", b"\0 NOOP\r\n", b"* BAD expected a tag at column 1"),
+        ("imap", b"a LOGIN {3+}\r\na\0b x\r\n", b"a "),
+        ("pop3", b"NO\0OP\r\n", b"-ERR unknown command 'NO\\x00OP'"),
+        ("pop3", b"AUTH PLAIN AGEAYg==\0\r\n", b"-ERR expected base64"),
+    ],
+)
+def test_a_nul_in_a_command_is_told_and_the_connection_lives(
+    server: Server, service: str, octets: bytes, answer: bytes
+) -> None:
+    noop, fine = {"smtp": (b"NOOP", b"250"), "imap": (b"n NOOP", b"n OK"), "pop3": (b"CAPA", b"+OK")}[service]
+    with server.connect(service) as client:
+        client.send(octets)
+        line = client.line()
+        assert line.startswith(answer), line
+        client.send(noop + b"\r\n")
+        assert client.line().startswith(fine)
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("service", "octets"),
+    [
+        ("imap", b'a LOGIN "a/../b" x\r\n'),
+        ("imap", b'a LOGIN "\xc3\xbc@example.org" x\r\n'),
+        ("pop3", b"USER \xff\xfe\r\nPASS \xff\r\n"),
+        ("pop3", b"USER ../../etc\r\nPASS x\r\n"),
+        ("pop3", b"USER a\0b\r\nPASS x\r\n"),
+    ],
+)
+def test_odd_names_of_users_are_no_bugs(server: Server, service: str, octets: bytes) -> None:
+    before = server.log.read_text().count("Traceback")
+    with server.connect(service) as client:
+        client.send(octets)
+        client.line()
+        if service == "pop3":
+            client.line()
+    alive(server)
+    assert server.log.read_text().count("Traceback") == before
+
+
 @pytest.mark.parametrize("service", ["smtp", "imap", "pop3"])
 @pytest.mark.parametrize(
     "octets",
