@@ -28,8 +28,9 @@ class ListedAddress(NamedTuple):
 GROUP_END = ListedAddress(None, None, None, None)
 
 # One address as nearly all are: a phrase of atoms or one quoted-string, then an angle-addr; or a bare addr-spec.
+# The phrase takes the white space behind it along: a repeat that gives it back would be tried from every octet.
 _SIMPLE = re.compile(
-    rb"(?:(?:\"([^\"\\\x00]*)\"|([^\"\\\x00()<>@,:;\[\]]*?))[ \t]*<([^\"\\\x00-\x20()<>@,:;\[\]]+)@([A-Za-z0-9.\-]+)>"
+    rb"(?:(?:\"([^\"\\\x00]*)\"|([^\"\\\x00()<>@,:;\[\]]*+))[ \t]*+<([^\"\\\x00-\x20()<>@,:;\[\]]+)@([A-Za-z0-9.\-]+)>"
     rb"|([^\"\\\x00-\x20()<>@,:;\[\]]+)@([A-Za-z0-9.\-]+))"
 )
 # An unended string takes the rest, a lone backslash included: tried once, not again from every octet.
@@ -56,7 +57,7 @@ def address_list(value: bytes) -> list[ListedAddress]:
         quoted, atoms, local, host, bare_local, bare_host = match.groups()
         if bare_local is not None:
             return [ListedAddress(None, None, bare_local, bare_host)]
-        return [ListedAddress((atoms if quoted is None else quoted) or None, None, local, host)]
+        return [ListedAddress((atoms.rstrip(b" \t") if quoted is None else quoted) or None, None, local, host)]
     return _Parse(_tokens(value[:MAX_LIST])).result
 
 
