@@ -188,7 +188,7 @@ class ImapSession:
         from mailstack.imap.core import append
 
         if self.state is not State.NOT_AUTHENTICATED:
-            started = append.starts(announced.so_far)
+            started = append.starts(announced.so_far, utf8=self.rev2)
             if started is not None:
                 self.tag = started.tag
                 await self._guarded(b"APPEND", append.append(self, started, announced), keeps_numbers=False)
@@ -210,7 +210,7 @@ class ImapSession:
         self._mistake()
 
     async def _command(self, octets: bytes) -> None:
-        cur = Cursor(octets)
+        cur = Cursor(octets, utf8=self.rev2)
         self.tag = b"*"
         try:
             self.tag = tag(cur)

@@ -40,10 +40,10 @@ class Started:
     options: Options
 
 
-def starts(so_far: bytes) -> Started | None:
+def starts(so_far: bytes, *, utf8: bool) -> Started | None:
     """What an announced literal belongs to, if it is an APPEND's message; None if it is anything
     else, as the mailbox's name."""
-    cur = Cursor(so_far)
+    cur = Cursor(so_far, utf8=utf8)
     try:
         found = tag(cur)
         sp(cur)

@@ -37,13 +37,15 @@ _SYSTEM_FLAGS = {
 
 
 class Cursor:
-    """A place in the octets of one command."""
+    """A place in the octets of one command. `utf8`: mailbox names are UTF-8 and nothing else, as the
+    client enabled IMAP4rev2."""
 
-    __slots__ = ("octets", "position")
+    __slots__ = ("octets", "position", "utf8")
 
-    def __init__(self, octets: bytes, position: int = 0) -> None:
+    def __init__(self, octets: bytes, position: int = 0, *, utf8: bool = False) -> None:
         self.octets = octets
         self.position = position
+        self.utf8 = utf8
 
     def expected(self, what: str, at: int | None = None) -> BadSyntax:
         """The error that says what should stand here, or at column `at`, where a token began that is
@@ -143,12 +145,12 @@ def _decoded(octets: bytes, cur: Cursor, start: int) -> str:
 
 def mailbox(cur: Cursor) -> str:
     # mailbox = "INBOX" / astring ; in modified UTF-7 (RFC 3501 §5.1.3) or UTF-8 (RFC 9051 §5.1)
-    return _mailbox_name(text(cur))
+    return _mailbox_name(text(cur), cur)
 
 
-def _mailbox_name(name: str) -> str:
+def _mailbox_name(name: str, cur: Cursor) -> str:
     """A name in either form: text that is no modified UTF-7 is itself."""
-    if "&" in name and name.isascii():
+    if "&" in name and name.isascii() and not cur.utf8:
         try:
             return from_modified_utf7(name)
         except ValueError:
@@ -161,9 +163,9 @@ def list_mailbox(cur: Cursor) -> str:
     start = cur.position
     found = _LIST_CHARS.match(cur.octets, start)
     if found is None:
-        return _mailbox_name(_decoded(string(cur), cur, start))
+        return _mailbox_name(_decoded(string(cur), cur, start), cur)
     cur.position = found.end()
-    return _mailbox_name(_decoded(found[0], cur, start))
+    return _mailbox_name(_decoded(found[0], cur, start), cur)
 
 
 def sequence_set(cur: Cursor) -> SequenceSet:
