@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 SETTLE = 2.0
 """Seconds that closing connections may take after a test, counted only while something is left."""
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import `transcripts` and the like
+settings.register_profile("mailstack", deadline=None)  # how long an example takes says nothing on a busy machine
+settings.load_profile("mailstack")
 
 
 class UnhandledErrors:

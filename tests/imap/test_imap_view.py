@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from imap_world import Client, World
 
@@ -33,14 +33,15 @@ class Believer:
             elif line.endswith(b" EXPUNGE"):
                 assert 1 <= number <= len(self.messages), f"no such message: {line!r}"
                 del self.messages[number - 1]
-            elif fetched := re.match(rb"\* \d+ FETCH \(UID (\d+) FLAGS \(([^)]*)\)\)", line):
+            elif fetched := re.match(rb"\* \d+ FETCH \(UID (\d+)(?: FLAGS \(([^)]*)\))?[ )]", line):
                 self._fetched(number, int(fetched[1]), fetched[2], line)
 
-    def _fetched(self, number: int, uid: int, flags: bytes, line: bytes) -> None:
+    def _fetched(self, number: int, uid: int, flags: bytes | None, line: bytes) -> None:
         assert 1 <= number <= len(self.messages), f"no such message: {line!r}"
-        known = self.messages[number - 1][0]
+        known, kept = self.messages[number - 1]
         assert known in (0, uid), f"message {number} was UID {known}: {line!r}"
-        kept = b" ".join(sorted(flags.replace(b"\\Recent", b"").split()))
+        if flags is not None:
+            kept = b" ".join(sorted(flags.replace(b"\\Recent", b"").split()))
         self.messages[number - 1] = (uid, kept)
 
     def knows(self, uids: Iterable[int]) -> bool:
@@ -133,16 +134,12 @@ def check_answer(client: Believer, command: bytes, lines: list[bytes]) -> None:
         numbers = [int(word) for line in lines if line.startswith(b"* SEARCH") for word in line.split()[2:]]
         assert all(1 <= number <= len(client.messages) for number in numbers), (numbers, client.messages)
     client.hear(lines)
-    for line in lines:
-        if found := re.match(rb"\* (\d+) FETCH \(UID (\d+)[ )]", line):
-            assert client.messages[int(found[1]) - 1][0] in (0, int(found[2])), (line, client.messages)
 
 
 def ask(client: Client, believer: Believer, command: bytes) -> None:
     check_answer(believer, command, client.lines(command))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 4), st.lists(DOINGS, max_size=20), st.sampled_from([b"", b"IMAP4rev2"]))
 def test_numbers_are_true_whatever_others_do(
     before: int, doings: list[tuple[str, bytes | int]], enabled: bytes
@@ -210,9 +207,9 @@ def view_with(*uids: int) -> View:
 )
 def test_sets_of_numbers(numbers: SequenceSet, by_seq: list[int], by_uid: list[int]) -> None:
     view = view_with(3, 5, 9)
-    assert view.select(numbers, by_uid=False) == by_seq
-    assert view.select(numbers, by_uid=True) == by_uid
-    assert view_with().select(numbers, by_uid=True) == []
+    assert list(view.select(numbers, by_uid=False)) == by_seq
+    assert list(view.select(numbers, by_uid=True)) == by_uid
+    assert list(view_with().select(numbers, by_uid=True)) == []
 
 
 @pytest.mark.parametrize(
