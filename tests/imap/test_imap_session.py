@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from imap_world import ALICE, World
 
 from mailstack.errors import Problem
@@ -205,3 +207,55 @@ def test_a_response_without_items_is_not_sent() -> None:
     unknown = b"t NO [UNKNOWN-CTE] a part's transfer encoding is not known"
     assert client.lines(b"FETCH 1 BINARY.PEEK[1]") == [unknown]
     assert client.lines(b"FETCH 1 (UID BINARY.PEEK[1])") == [b"* 1 FETCH (UID 1)", unknown]
+
+
+NOISE = st.lists(
+    st.sampled_from(
+        [
+            b"a ",
+            b"\r\n",
+            b"\n",
+            b" ",
+            b"LOGIN ",
+            b"APPEND INBOX ",
+            b"{3}\r\n",
+            b"{3+}\r\n",
+            b"{70000+}\r\n",
+            b"abc",
+            b"IDLE",
+        ]
+        + [
+            b"DONE",
+            b"FETCH 1:* ",
+            b"BODY[]",
+            b"SEARCH ",
+            b"(",
+            b")",
+            b"AUTHENTICATE PLAIN",
+            b"=",
+            b"*",
+            b"UID ",
+            b"\0",
+            b"\xff",
+        ]
+        + [b"LOGOUT", b"STARTTLS", b"LIST ", b'""', b"*", b"SELECT Trash", b"CLOSE", b"STORE 1 FLAGS "]
+    )
+    | st.binary(max_size=20),
+    max_size=30,
+)
+
+
+@given(NOISE, st.booleans())
+def test_any_octets_are_answered_or_end_the_connection(noise: list[bytes], logged_in: bool) -> None:
+    world = World()
+    world.inbox.insert(b"x")
+    client = world.log_in() if logged_in else world.connect()
+    for octets in noise:
+        client.say(octets)
+    client.say(b"x" * 70_000 + b"\r\nz NOOP\r\n")
+    assert client.over in ([], [None]), "the session raised"
+    assert not world.log.failures
+    client.connection.close()
+    assert client.over == [None]
+    assert world.spool.leaks == 0
+    assert world.inbox.listeners == []

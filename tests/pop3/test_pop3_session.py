@@ -330,3 +330,28 @@ def test_a_bug_is_logged_and_the_connection_lives() -> None:
     assert client.say(b"STAT\r\n") == b"-ERR [SYS/TEMP] internal error, it has been logged\r\n"
     assert client.status(b"NOOP") == b"+OK"
     assert world.counters.totals["internal_errors", "pop3"] == 1
+
+
+NOISE = st.lists(
+    st.sampled_from(
+        [b"\r\n", b"\n", b" ", b"1", b"0", b"USER ", b"PASS ", b"AUTH PLAIN", b"=", b"*", b"RETR ", b"TOP ", b"DELE "]
+    )
+    | st.sampled_from(
+        [b"UIDL", b"LIST ", b"STLS", b"CAPA", b"RSET", b"\0", b"\xff", b"99999999999999999999", b"-1", b"\xc2\xb2"]
+    )
+    | st.binary(max_size=20),
+    max_size=30,
+)
+
+
+@given(NOISE, st.booleans())
+def test_any_octets_are_answered_or_end_the_connection(noise: list[bytes], logged_in: bool) -> None:
+    world = World(b"x", b"y", tls_available=True)
+    client = world.log_in() if logged_in else world.connect()
+    for octets in noise:
+        client.say(octets)
+    client.say(b"\r\nQUIT\r\n")
+    client.connection.close()
+    assert client.over == [None], "the session raised"
+    assert not world.log.failures
+    assert world.inbox.listeners == []
