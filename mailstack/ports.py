@@ -445,7 +445,8 @@ class AccountStore(Protocol):
         Raises: Refused(MAILBOX_EXISTS | BAD_MAILBOX_NAME)."""
 
     async def delete(self, name: str) -> None:
-        """Raises: Refused(NO_SUCH_MAILBOX | MAILBOX_HAS_CHILDREN | CANNOT for INBOX)."""
+        """Its inferiors stay, and its name is then that of no mailbox but of a level (RFC 9051 §6.3.5).
+        Raises: Refused(NO_SUCH_MAILBOX | MAILBOX_HAS_CHILDREN for a mere level | CANNOT for INBOX)."""
 
     async def rename(self, old: str, new: str) -> None:
         """With its inferiors; INBOX is moved out of instead (RFC 9051 §6.3.6).

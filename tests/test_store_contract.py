@@ -299,3 +299,26 @@ def test_what_is_derived_of_a_message_is_made_of_its_octets(both: Both) -> None:
     assert len(asked) == 120
     assert got(inbox.derive([*uids[50:], 999], "subject 1", subject)) == [*wanted[50:], None]
     assert got(inbox.derive(uids[:2], "another 1", lambda octets: b"x")) == [b"x", b"x"]
+
+
+def test_a_mailbox_is_deleted_from_above_its_inferiors(both: Both) -> None:
+    got(both.account.create("up/down"))
+    uid = both.append("up")
+    got(both.account.delete("up"))
+    entries = {entry.name: entry.selectable for entry in got(both.account.mailboxes())}
+    assert entries["up/down"]
+    assert not entries.get("up", False)
+    refused(Problem.NO_SUCH_MAILBOX, lambda: got(both.account.open("up", Listener())))
+    refused(Problem.MAILBOX_HAS_CHILDREN, lambda: got(both.account.delete("up")))
+    got(both.account.create("up"))
+    inbox = got(both.account.open("up", Listener()))
+    assert uid not in inbox.uids
+
+
+def test_what_was_appended_or_copied_is_recent(both: Both) -> None:
+    uid = both.append()
+    inbox = got(both.account.open("INBOX", Listener()))
+    assert inbox.claim_recent() == {uid}
+    copied = got(inbox.copy([uid], "Trash"))
+    trash = got(both.account.open("Trash", Listener()))
+    assert trash.claim_recent() == set(copied.destination)

@@ -21,16 +21,12 @@ def named(path: Path) -> str:
 @pytest.mark.parametrize("path", transcripts(), ids=named)
 def test_transcript_over_fakes(path: Path) -> None:
     script = parse(path)
-    if script.only == "server":
-        pytest.skip("needs a real server")
     play(script, FakeWorld(script, factory(script.protocol, script.settings)))
 
 
 @pytest.mark.parametrize("path", transcripts(), ids=named)
 def test_transcript_over_a_maildir(path: Path, tmp_path: Path) -> None:
     script = parse(path)
-    if script.only == "server":
-        pytest.skip("needs a real server")
     world = FakeWorld(script, factory(script.protocol, script.settings))
     store = Store(tmp_path, InlineWorkers(), world.fakes.log)
     world.use_store(store, store.spool)

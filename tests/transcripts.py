@@ -44,7 +44,7 @@ _DIRECTIVE = re.compile(r"(?P<word>[a-z-]+): *(?P<text>.*)$")
 _OCTET = re.compile(r"\\x([0-9A-Fa-f]{2})")
 _HEREDOC = re.compile(r"(?P<before>.*?)\s*<<(?P<end>[A-Z]+)$")
 _WILDCARD = "<...>"
-DIRECTIVES = frozenset({"setting", "user", "alias", "mailbox", "message", "deliver", "only", "peer", "tls", "wait"})
+DIRECTIVES = frozenset({"setting", "user", "alias", "mailbox", "message", "deliver", "peer", "tls", "wait"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,6 @@ class Transcript:
     settings: dict[str, str] = field(default_factory=dict)
     users: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    only: str = ""
     peer: str = "127.0.0.1"
     tls: bool = False
     steps: list[Step] = field(default_factory=list)
@@ -163,8 +162,6 @@ def _directive(script: Transcript, number: int, word: str, text: str, lines: Ite
         case "alias":
             name, *accounts = text.split()
             script.aliases[name] = tuple(accounts)
-        case "only":
-            script.only = text
         case "peer":
             script.peer = text
         case "tls":

@@ -358,9 +358,9 @@ class MemoryAccountStore:
         name = canonical(name)
         if name == "INBOX":
             raise Refused(Problem.CANNOT, name)
-        box = self.find(name)
-        if any(other.startswith(name + "/") for other in self.boxes):
+        if name not in self.boxes and any(other.startswith(name + "/") for other in self.boxes):
             raise Refused(Problem.MAILBOX_HAS_CHILDREN, name)
+        box = self.find(name)
         del self.boxes[name]
         box.tell(MailboxGone())
 

@@ -179,7 +179,9 @@ def _admit(target: FolderFiles, places: Sequence[Path], sources: list[int]) -> P
     if found.error is not None:
         _withdraw(places)
         return Placed([], [], found)
-    return Placed(sources, [target.rows.find(names.split(path.name)[0]) for path in places], found)
+    uids = [target.rows.find(names.split(path.name)[0]) for path in places]
+    found.recent.update(uids)  # RFC 3501 §6.3.11 and §6.4.7
+    return Placed(sources, uids, found)
 
 
 def _withdraw(paths: Sequence[Path]) -> None:

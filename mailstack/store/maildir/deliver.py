@@ -5,6 +5,7 @@ lines leaves behind."""
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import OrderedDict
@@ -104,12 +105,13 @@ def deliver(
 
 
 def copy(source: int, target: int) -> None:
-    """All of one file to the end of another, without its octets coming to Python. Raises: OSError."""
+    """All of one file to the end of another, without its octets coming to Python. Raises: OSError, also when
+    the source ends early."""
     left = os.fstat(source).st_size
     offset = 0
     while left > 0:
         moved = os.sendfile(target, source, offset, min(left, _PIECE))
         if moved == 0:
-            break
+            raise OSError(errno.EIO, "a file ended before its size")
         offset += moved
         left -= moved
