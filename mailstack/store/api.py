@@ -206,11 +206,12 @@ class StoredAccount:
         mailbox = await self._mailbox(layout.normalise(name))
         await mailbox.measure(mailbox.uids, dates=False)
         columns = mailbox.columns(mailbox.uids)
+        seen, deleted = int(Flag.SEEN), int(Flag.DELETED)
         return MailboxStatus(
             messages=len(columns.uids),
             recent=mailbox.recent,
-            unseen=sum(not value & Flag.SEEN for value in columns.flags),
-            deleted=sum(bool(value & Flag.DELETED) for value in columns.flags),
+            unseen=sum(not value & seen for value in columns.flags),
+            deleted=sum(value & deleted != 0 for value in columns.flags),
             size=sum(size for size in columns.sizes if size > 0),
             uid_next=mailbox.uid_next,
             uid_validity=mailbox.uid_validity,

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 MAX_REMEMBERED = 64
 """Closed mailboxes that are kept, so that the next SELECT need not read them anew."""
-MAX_REMEMBERED_MESSAGES = 200_000
-"""Messages in all remembered mailboxes, about 110 octets of memory each."""
+MAX_REMEMBERED_MESSAGES = 500_000
+"""Messages in all remembered mailboxes but the last, about 110 octets of memory each."""
 
 Key = tuple[AccountName, str]
 
@@ -58,7 +58,7 @@ class Hub:
         key = (account, mailbox.name)
         self._remembered[key] = mailbox
         self._remembered.move_to_end(key)
-        while self._remembered and self._too_much():
+        while len(self._remembered) > 1 and self._too_much():
             self.dropped(self._remembered.popitem(last=False)[1])
 
     def drop(self, account: AccountName, name: str) -> OpenMailbox | None:

@@ -22,7 +22,7 @@ from mailstack.ports import Log
 T = TypeVar("T")
 
 FILE = "mailstack-index"
-SCHEMA = 2
+SCHEMA = 3
 """A file of another version is removed."""
 MAX_OPEN = 64
 """Accounts whose file is kept open: three descriptors and some 100 kB each."""
@@ -56,17 +56,21 @@ class Snapshot:
     gone: array[int]
     gone_modseqs: array[int]
     """UIDs that vanished, and the mod-sequence of each."""
-    bases: bytes
+    starts: array[int]
+    slots: array[int]
+    """Of `Rows`: where each name begins, and the table of names."""
+    names: bytes
     odd: bytes
     """Names that base and flags do not tell: "UID/name/…"."""
 
 
 _CODES = {
     "uids": "I", "flags": "I", "modseqs": "Q", "sizes": "q", "dates": "q", "gone": "I", "gone_modseqs": "Q",
+    "starts": "I", "slots": "I",
 }  # fmt: skip
 _NUMBERS = 2 + 6 + 2
 """"stamps", "uidlist", "modseq" and "history"."""
-_PARTS = (*_CODES, "bases", "odd")
+_PARTS = (*_CODES, "names", "odd")
 
 
 class Indexes:
@@ -234,7 +238,7 @@ class AccountIndex:
 
 def _pack(snapshot: Snapshot) -> tuple[bytes, bytes]:
     """State (numbers, and the lengths and checksum of the columns), and the columns one after the other."""
-    parts = [bytes(getattr(snapshot, name)) for name in _PARTS]
+    parts = [memoryview(getattr(snapshot, name)).cast("B") for name in _PARTS]
     columns = b"".join(parts)
     numbers = [*snapshot.stamps, *snapshot.uidlist, snapshot.modseq, snapshot.history, *map(len, parts)]
     state = array("Q", [*numbers, crc32(columns)]).tobytes()
@@ -248,11 +252,12 @@ def _unpack(state: bytes, columns: bytes) -> Snapshot | None:
     numbers = array("Q", state[:-8])
     if crc32(columns) != numbers[-1]:
         return None
-    parts: list[bytes] = []
-    position = 0
-    for length in numbers[_NUMBERS:-1]:
-        parts.append(columns[position : position + length])
+    view, position = memoryview(columns), 0
+    found: dict[str, array[int]] = {}
+    for (name, code), length in zip(_CODES.items(), numbers[_NUMBERS:], strict=False):
+        found[name] = array(code)
+        found[name].frombytes(view[position : position + length])
         position += length
-    columns_of = {name: array(_CODES[name], part) for name, part in zip(_CODES, parts, strict=False)}
+    names, odd = bytes(view[position : len(view) - numbers[-2]]), bytes(view[len(view) - numbers[-2] :])
     stamps, uidlist, modseq, history = numbers[:2], numbers[2:8], numbers[8], numbers[9]
-    return Snapshot(stamps, uidlist, modseq, history, **columns_of, bases=parts[-2], odd=parts[-1])
+    return Snapshot(stamps, uidlist, modseq, history, **found, names=names, odd=odd)

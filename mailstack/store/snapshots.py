@@ -10,6 +10,7 @@ from mailstack.store.columns import History, MessageColumns
 from mailstack.store.index import AccountIndex, Snapshot
 from mailstack.store.maildir import keywords
 from mailstack.store.maildir.folder import SETTLED, FolderFiles
+from mailstack.store.maildir.rows import Packed
 
 NOTHING = (0, 0)
 """Time stamps that no directory has: everything is looked at again."""
@@ -23,8 +24,8 @@ def restore(files: FolderFiles, index: AccountIndex) -> MessageColumns | None:
     if header is None or snapshot is None:
         return None
     try:
-        odd = _unpack_odd(snapshot.odd)
-        files.rows.restore(array("I", snapshot.uids), array("I", snapshot.flags), snapshot.bases, odd)
+        packed = Packed(snapshot.uids[:], snapshot.flags[:], snapshot.starts, snapshot.names, snapshot.slots)
+        files.rows.restore(packed, _unpack_odd(snapshot.odd))
     except ValueError:
         return None
     files.uidlist.resume(*header, snapshot.uidlist)
@@ -50,6 +51,7 @@ def take(files: FolderFiles, columns: MessageColumns, *, watched: bool) -> Snaps
     if rows.uids != columns.uids or rows.flags != columns.flags or files.unseen:
         return None
     files.modseqs.settle()
+    packed = rows.packed()
     return Snapshot(
         stamps=_stamps(files) if watched else NOTHING if files.unsure else files.stamps[:2],
         uidlist=files.uidlist.state(),
@@ -62,7 +64,9 @@ def take(files: FolderFiles, columns: MessageColumns, *, watched: bool) -> Snaps
         modseqs=columns.modseqs,
         sizes=columns.sizes,
         dates=columns.dates,
-        bases=rows.packed_bases(),
+        starts=packed.starts,
+        slots=packed.slots,
+        names=packed.names,
         odd=_pack_odd(rows.odd()),
     )
 

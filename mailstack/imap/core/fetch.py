@@ -67,7 +67,8 @@ async def set_seen(session: ImapSession, uids: Sequence[int], *, told: bool) -> 
     """Reading a body marks the message as read, and the client is told, unless its response says so."""
     mailbox = session.view.mailbox
     found = mailbox.columns(uids)
-    unseen = [uid for uid, flags in zip(found.uids, found.flags, strict=True) if not flags & Flag.SEEN]
+    bit = int(Flag.SEEN)
+    unseen = [uid for uid, flags in zip(found.uids, found.flags, strict=True) if not flags & bit]
     if unseen:
         await mailbox.store_flags(unseen, FlagAction.ADD, Flags(Flag.SEEN), session.view)
         if not told:

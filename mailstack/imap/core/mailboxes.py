@@ -18,6 +18,8 @@ from mailstack.ports import Flag, MailboxStatus
 if TYPE_CHECKING:
     from mailstack.imap.session import ImapSession
 
+COLUMNS_AT_ONCE = 1000
+"""Messages whose flags are looked at in one piece."""
 STATUS_ITEMS = ("MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE", "MAILBOXID", "APPENDLIMIT")
 SPECIAL_USES = {b"ALL", b"ARCHIVE", b"DRAFTS", b"FLAGGED", b"JUNK", b"SENT", b"TRASH", b"IMPORTANT"}
 DELIMITER = "/"
@@ -102,8 +104,13 @@ async def select(session: ImapSession, name: str, *, read_only: bool) -> Reply:
 
 def first_unseen(view: View) -> int:
     """The first unseen message's number, 0 if there is none (RFC 3501 §7.1)."""
-    flags = view.mailbox.columns(view.uids).flags
-    return next((seq for seq, bits in enumerate(flags, 1) if not bits & Flag.SEEN), 0)
+    seen = int(Flag.SEEN)
+    for start in range(0, len(view.uids), COLUMNS_AT_ONCE):
+        flags = view.mailbox.columns(view.uids[start : start + COLUMNS_AT_ONCE]).flags
+        for seq, bits in enumerate(flags, start + 1):
+            if not bits & seen:
+                return seq
+    return 0
 
 
 async def create(session: ImapSession, asked: Create) -> Reply:

@@ -10,7 +10,8 @@ import threading
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import compress
+from itertools import accumulate, compress
+from typing import NamedTuple
 from zlib import crc32
 
 from mailstack.store.maildir import names
@@ -21,6 +22,16 @@ _FEW = 16
 """Rows that are taken out one by one; more of them, and the columns are made anew."""
 _FREE, _TAKEN = 0, 0xFFFFFFFF
 """Slots of the table that never had a UID, and that had one. Neither is a UID of a message."""
+
+
+class Packed(NamedTuple):
+    """Rows as they are kept: parallel columns, the names one after the other, and the table, if it was made."""
+
+    uids: array[int]
+    flags: array[int]
+    starts: array[int]
+    names: bytes
+    slots: array[int]
 
 
 class Rows:
@@ -37,7 +48,7 @@ class Rows:
     def _empty(self) -> None:
         self.uids: array[int] = array("I")
         self.flags: array[int] = array("I")
-        self._starts: array[int] = array("Q")
+        self._starts: array[int] = array("I")  # 4 GiB of names: seventy million messages
         self._buffer = bytearray()
         self._garbage = 0
         self._odd: dict[int, str] = {}
@@ -163,7 +174,7 @@ class Rows:
                 keep[row] = 0
             self.uids = array("I", compress(self.uids, keep))
             self.flags = array("I", compress(self.flags, keep))
-            self._starts = array("Q", compress(self._starts, keep))
+            self._starts = array("I", compress(self._starts, keep))
         if self._garbage > len(self._buffer) // 2:
             self._compact()
 
@@ -188,23 +199,26 @@ class Rows:
         """Names in cur/ that base and flags do not tell, by UID."""
         return self._odd
 
-    def restore(self, uids: array[int], flags: array[int], bases: bytes, odd: dict[int, str]) -> None:
-        """What `columns` gave once. Raises: ValueError if the parts do not fit together."""
-        parts = bases.split(_END)
-        if not (len(uids) == len(flags) == len(parts) - 1) or parts[-1]:
+    def packed(self) -> Packed:
+        """All of it in few pieces, for `restore`. Names are in the order of UIDs, without gaps."""
+        if self._garbage or not self._in_order():
+            with self._lock:
+                self._compact()
+        return Packed(self.uids, self.flags, self._starts, bytes(self._buffer), self._slots or array("I"))
+
+    def restore(self, packed: Packed, odd: dict[int, str]) -> None:
+        """What `packed` and `odd` gave once. Raises: ValueError if the parts do not fit together."""
+        uids, flags, starts, names_, slots = packed
+        buffer = bytearray(names_)
+        if not len(uids) == len(flags) == len(starts) == buffer.count(_END):
             raise ValueError("columns of different lengths")
+        if len(slots) & (len(slots) - 1):
+            raise ValueError("no table")
         with self._lock:
             self._empty()
-            self.uids, self.flags, self._odd = uids, flags, odd
-            self._buffer = bytearray(bases)
-            start = 0
-            for part in parts[:-1]:
-                self._starts.append(start)
-                start += len(part) + 1
-
-    def packed_bases(self) -> bytes:
-        """All base names, each followed by "/", in the order of UIDs."""
-        return b"".join([base + _END for base in self.bases()])
+            self.uids, self.flags, self._starts, self._buffer, self._odd = uids, flags, starts, buffer, odd
+            if slots:
+                self._slots, self._used = slots, len(slots) - slots.count(_FREE)
 
     # --- inside
 
@@ -236,10 +250,9 @@ class Rows:
     def _compact(self) -> None:
         bases = self.bases()
         self._buffer = bytearray(b"".join([base + _END for base in bases]))
-        start = 0
-        for row, base in enumerate(bases):
-            self._starts[row] = start
-            start += len(base) + 1
+        self._starts = (
+            array("I", accumulate((len(base) + 1 for base in bases[:-1]), initial=0)) if bases else array("I")
+        )
         self._garbage = 0
 
     def _table(self) -> array[int]:

@@ -18,7 +18,8 @@ from mailstack.store.maildir.uidlist import Broken, Loaded
 COMPACT_AFTER = 100
 """Records of vanished messages in the uidlist that are worth writing it anew."""
 ONE_BY_ONE = 64
-"""Messages among older ones that are put in their places singly."""
+"""Messages that are put in their places singly; for more, the columns are extended, and the table of names is
+made anew."""
 TMP_AGE = 36 * 3600
 """Seconds after which a file in tmp/ is rubbish (Bernstein, "Using maildir format")."""
 
@@ -178,12 +179,12 @@ class _Sync:
         if not arrived:
             return
         rows = self.files.rows
-        if len(rows) == 0 or arrived[0][0] > rows.uids[-1]:
+        if len(arrived) <= ONE_BY_ONE:
+            self.found.add([uid for uid, _ in arrived], [rows.add(uid, name) for uid, name in arrived])
+        elif len(rows) == 0 or arrived[0][0] > rows.uids[-1]:
             before = len(rows)
             rows.extend([uid for uid, _ in arrived], [name for _, name in arrived])
             self.found.add(rows.uids[before:], rows.flags[before:])
-        elif len(arrived) <= ONE_BY_ONE:
-            self.found.add([uid for uid, _ in arrived], [rows.add(uid, name) for uid, name in arrived])
         else:
             merged = sorted([*((uid, rows.name(row)) for row, uid in enumerate(rows.uids)), *arrived])
             rows.clear()
