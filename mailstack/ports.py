@@ -452,8 +452,9 @@ class AccountStore(Protocol):
         """With its inferiors; INBOX is moved out of instead (RFC 9051 §6.3.6).
         Raises: Refused(NO_SUCH_MAILBOX | MAILBOX_EXISTS | BAD_MAILBOX_NAME)."""
 
-    async def status(self, name: str) -> MailboxStatus:
-        """Raises: Refused(NO_SUCH_MAILBOX)."""
+    async def status(self, name: str, *, size: bool = True) -> MailboxStatus:
+        """`size` costs a look at every message that nobody measured yet; without it, `size` is 0.
+        Raises: Refused(NO_SUCH_MAILBOX)."""
 
     async def open(self, name: str, listener: MailboxListener) -> Mailbox:
         """Open and refresh. Raises: Refused(NO_SUCH_MAILBOX)."""

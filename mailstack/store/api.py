@@ -202,9 +202,10 @@ class StoredAccount:
         inbox = await self._mailbox(INBOX)
         await inbox.move(inbox.uids, new, None)
 
-    async def status(self, name: str) -> MailboxStatus:
+    async def status(self, name: str, *, size: bool = True) -> MailboxStatus:
         mailbox = await self._mailbox(layout.normalise(name))
-        await mailbox.measure(mailbox.uids, dates=False)
+        if size:
+            await mailbox.measure(mailbox.uids, dates=False)
         columns = mailbox.columns(mailbox.uids)
         seen, deleted = int(Flag.SEEN), int(Flag.DELETED)
         return MailboxStatus(
@@ -212,7 +213,7 @@ class StoredAccount:
             recent=mailbox.recent,
             unseen=sum(not value & seen for value in columns.flags),
             deleted=sum(value & deleted != 0 for value in columns.flags),
-            size=sum(size for size in columns.sizes if size > 0),
+            size=sum(octets for octets in columns.sizes if octets > 0) if size else 0,
             uid_next=mailbox.uid_next,
             uid_validity=mailbox.uid_validity,
             mailbox_id=mailbox.mailbox_id,

@@ -383,8 +383,9 @@ class MemoryAccountStore:
             moved.tell(MailboxGone())
             moved.listeners.clear()
 
-    async def status(self, name: str) -> MailboxStatus:
-        return self.find(name).status()
+    async def status(self, name: str, *, size: bool = True) -> MailboxStatus:
+        found = self.find(name).status()
+        return found if size else replace(found, size=0)
 
     async def open(self, name: str, listener: MailboxListener) -> MemoryMailbox:
         box = self.find(name)

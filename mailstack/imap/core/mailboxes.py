@@ -144,7 +144,7 @@ async def unsubscribe(session: ImapSession, name: str) -> Reply:
 
 async def status(session: ImapSession, asked: tuple[str, tuple[str, ...]]) -> Reply:
     name, items = asked
-    session.say(status_response(session, name, items, await session.store.status(name)))
+    session.say(status_response(session, name, items, await session.store.status(name, size="SIZE" in items)))
     return replies.ok("STATUS completed")
 
 

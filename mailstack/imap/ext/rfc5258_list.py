@@ -148,7 +148,7 @@ async def list_(session: ImapSession, asked: List) -> Reply:
             line = line[:-2] + b' ("CHILDINFO" ("SUBSCRIBED"))\r\n'
         await session.say_much(line)
         if asked.status and found.selectable:
-            status = await session.store.status(found.name)
+            status = await session.store.status(found.name, size="SIZE" in asked.status)
             await session.say_much(status_response(session, found.name, asked.status, status))
     return replies.ok("LIST completed")
 
