@@ -9,6 +9,9 @@ from pathlib import Path
 from mailstack.mail.lines import CrlfStream, with_crlf
 from mailstack.ports import MEMORY_LIMIT, Octets
 
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+USUAL = 16 * 1024
+"""Octets that are asked for at first: more than most messages have, and less than malloc maps anew each time."""
 WINDOW = 1024 * 1024
 """Octets that a search through a large file holds at once."""
 
@@ -76,11 +79,12 @@ class FileOctets:
 def open_octets(path: str | Path, *, known_crlf: bool, spool: Path) -> Octets:
     """The octets of a message file. `known_crlf` when its name says so (S= equals W=). A large file with
     LF line ends is converted into an unnamed file in `spool`. Raises: OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    fd = os.open(path, _READ)
     try:
-        size = os.fstat(fd).st_size
-        if size <= MEMORY_LIMIT:
-            data = os.read(fd, size) if size else b""
+        data = os.read(fd, USUAL)
+        if len(data) == USUAL and (size := os.fstat(fd).st_size) <= MEMORY_LIMIT:
+            data += os.read(fd, size - USUAL)
+        if len(data) != USUAL or size == USUAL:
             return data if known_crlf else with_crlf(data)
         if known_crlf or not _has_bare_lf(fd):
             kept, fd = fd, -1

@@ -1,0 +1,29 @@
+"""A message's octets: whole, at every size at which they are read another way, with CRLF line ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mailstack.ports import MEMORY_LIMIT
+from mailstack.store.octets import USUAL, open_octets
+
+BORDERS = sorted(size + near for size in (USUAL, MEMORY_LIMIT) for near in (-1, 0, 1))
+
+
+@pytest.mark.parametrize("size", [0, 1, *BORDERS, 1_500_000])
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+def test_every_octet_comes_out(tmp_path: Path, size: int, end: bytes) -> None:
+    text = (b"line %d" + end) * (size // 8 + 1)
+    octets = (text % tuple(range(size // 8 + 1)))[:size]
+    if octets.endswith(b"\r"):
+        octets = octets[:-1] + b"x"
+    (tmp_path / "message").write_bytes(octets)
+    found = open_octets(tmp_path / "message", known_crlf=end == b"\r\n", spool=tmp_path)
+    wanted = octets if end == b"\r\n" else octets.replace(b"\n", b"\r\n")
+    assert len(found) == len(wanted)
+    assert found[0 : len(wanted)] == wanted
+    assert isinstance(found, bytes) == (size <= MEMORY_LIMIT)
+    assert found.count(b"\r\n") == wanted.count(b"\r\n")
+    assert found.find(b"line 9") == wanted.find(b"line 9")
