@@ -91,7 +91,7 @@ def write_special_uses(account: Path, uses: Mapping[str, str]) -> None:
 
 def create(account: Path, name: str, special_use: str) -> Folder:
     """Make a mailbox and its superiors. Raises: Refused, OSError."""
-    place = layout.folder(account, name)
+    place = layout.new_folder(account, name)
     if place.exists:
         raise Refused(Problem.MAILBOX_EXISTS, place.name)
     parts = place.name.split(DELIMITER)
@@ -129,7 +129,7 @@ def delete(account: Path, name: str) -> str:
 
 def rename(account: Path, old: str, new: str) -> list[tuple[str, str]]:
     """Rename a mailbox and its inferiors; returns the (old, new) names. Raises: Refused, OSError."""
-    source, target = layout.folder(account, old), layout.folder(account, new)
+    source, target = layout.folder(account, old), layout.new_folder(account, new)
     if source.name == INBOX:
         raise Refused(Problem.CANNOT, "INBOX is moved out of, not renamed")
     if target.exists or target.name == INBOX:
@@ -140,7 +140,7 @@ def rename(account: Path, old: str, new: str) -> list[tuple[str, str]]:
     moved = [place for place in layout.folders(account) if place.name == source.name or place.name.startswith(inferior)]
     if not moved:
         raise Refused(Problem.NO_SUCH_MAILBOX, source.name)
-    pairs = [(place, layout.folder(account, target.name + place.name[len(source.name) :])) for place in moved]
+    pairs = [(place, layout.new_folder(account, target.name + place.name[len(source.name) :])) for place in moved]
     for _, place in pairs:
         if place.exists:
             raise Refused(Problem.MAILBOX_EXISTS, place.name)

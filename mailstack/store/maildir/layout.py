@@ -18,35 +18,47 @@ from mailstack.mail.mailbox_name import from_modified_utf7, to_modified_utf7
 
 DELIMITER = "/"
 INBOX = "INBOX"
+MAX_ON_DISK = 254
+"""Octets of a folder's name, which "." comes before; file systems allow 255."""
 MAX_NAME = 240
-"""Octets of a folder's name on disk; most file systems allow 255."""
+"""The same for a name that we make, so that something may be put after it."""
 MAX_DEPTH = 32
-"""Levels of a name; a client that needs more is lost."""
+"""Levels of a name that we make; a client that needs more is lost."""
 SUBDIRECTORIES = ("tmp", "new", "cur")
 FOLDER_MARK = "maildirfolder"
 
 
 def normalise(name: str) -> str:
-    """INBOX in any case is INBOX; other names are case-sensitive (RFC 9051 §5.1).
-    Raises: Refused(BAD_MAILBOX_NAME)."""
+    """INBOX in any case is INBOX; other names are case-sensitive (RFC 9051 §5.1). Passes every name that
+    a folder can have, whoever made it. Raises: Refused(BAD_MAILBOX_NAME)."""
     if name.upper() == INBOX:
         return INBOX
     parts = name.split(DELIMITER)
     if parts[0].upper() == INBOX:
         parts[0] = INBOX
-    if len(parts) > MAX_DEPTH or not all(_good(part) for part in parts):
+    if not all(_possible(part) for part in parts):
         raise Refused(Problem.BAD_MAILBOX_NAME, repr(name))
     on_disk = ".".join(to_modified_utf7(part) for part in parts)
-    if len(on_disk) > MAX_NAME:
-        raise Refused(Problem.BAD_MAILBOX_NAME, f"longer than {MAX_NAME} octets on disk")
+    if len(on_disk) > MAX_ON_DISK:
+        raise Refused(Problem.BAD_MAILBOX_NAME, f"longer than {MAX_ON_DISK} octets on disk")
     return DELIMITER.join(parts)
 
 
-def _good(part: str) -> bool:
-    # "." is the delimiter on disk; "~" at the start means a home directory to other programs.
-    if not part or part.startswith("~") or "." in part:
-        return False
-    return not any(c < " " or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in part)
+def _possible(part: str) -> bool:
+    # "." is the delimiter on disk.
+    return bool(part) and "." not in part and not any("\ud800" <= c <= "\udfff" for c in part)
+
+
+def check_new(name: str) -> None:
+    """What a normalised name must also be when we make the mailbox. Dovecot refuses the same: control
+    characters, and "~" at the start, which means a home directory to other programs.
+    Raises: Refused(BAD_MAILBOX_NAME)."""
+    if name.startswith("~") or any(c < " " or "\x7f" <= c < "\xa0" for c in name):
+        raise Refused(Problem.BAD_MAILBOX_NAME, repr(name))
+    if name.count(DELIMITER) >= MAX_DEPTH:
+        raise Refused(Problem.BAD_MAILBOX_NAME, f"more than {MAX_DEPTH} levels")
+    if len(directory_name(name)) > MAX_NAME + 1:
+        raise Refused(Problem.BAD_MAILBOX_NAME, f"longer than {MAX_NAME} octets on disk")
 
 
 def directory_name(name: str) -> str:
@@ -76,7 +88,13 @@ class Folder:
 
     @property
     def exists(self) -> bool:
-        return (self.path / "cur").is_dir()
+        """A directory with `cur`, or marked as a folder (who copied it may have left out what is empty),
+        which is not a symbolic link that leads out of the account."""
+        if not (self.path / "cur").is_dir() and (self.name == INBOX or not (self.path / FOLDER_MARK).exists()):
+            return False
+        if self.name == INBOX or not self.path.is_symlink():
+            return True
+        return self.path.resolve().is_relative_to(self.path.parent.resolve())
 
 
 def folder(account: Path, name: str) -> Folder:
@@ -86,29 +104,34 @@ def folder(account: Path, name: str) -> Folder:
     return Folder(normal, account / directory if directory else account)
 
 
+def new_folder(account: Path, name: str) -> Folder:
+    """The place of a mailbox that is to be made. Raises: Refused(BAD_MAILBOX_NAME)."""
+    place = folder(account, name)
+    check_new(place.name)
+    return place
+
+
 def existing(account: Path, name: str) -> Folder:
-    """Raises: Refused(NO_SUCH_MAILBOX | BAD_MAILBOX_NAME)."""
+    """A mailbox with all its directories. Raises: Refused(NO_SUCH_MAILBOX | BAD_MAILBOX_NAME), OSError."""
     found = folder(account, name)
     if not found.exists:
         raise Refused(Problem.NO_SUCH_MAILBOX, name)
+    if not all((found.path / directory).is_dir() for directory in SUBDIRECTORIES):
+        make(found)
     return found
 
 
 def folders(account: Path) -> list[Folder]:
-    """All mailboxes, INBOX first, the others by name. A symbolic link that leads out of the account
-    is not a mailbox."""
-    found = [Folder(INBOX, account)]
+    """All mailboxes, INBOX first, the others by name. Raises: OSError."""
+    found = []
     for entry in os.scandir(account):
         name = mailbox_name(entry.name)
         if name is None or not entry.is_dir():
             continue
-        if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(account.resolve()):
-            continue
         candidate = Folder(name, Path(entry.path))
         if candidate.exists:
             found.append(candidate)
-    found[1:] = sorted(found[1:], key=lambda folder: folder.name)
-    return found
+    return [Folder(INBOX, account), *sorted(found, key=lambda folder: folder.name)]
 
 
 def make(place: Folder) -> None:
