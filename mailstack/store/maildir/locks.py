@@ -1,21 +1,30 @@
-"""Dotlocks, as Dovecot takes them: `<file>.lock`, made with O_EXCL, holding "pid:host"."""
+"""Dotlocks, as Dovecot takes them: `<file>.lock`, made with O_EXCL, holding "pid:host".
+
+A lock is stale when its process is dead; when nobody can tell, because it is another host's or does not say,
+after two minutes without a change of the lock or of the file. The lock of a process that lives on this host
+is never broken."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mailstack.errors import Problem, Refused
+from mailstack.store.spool import write_all
 
 PATIENCE = 30.0
 """Seconds to wait for a lock before the operation is refused for now."""
 STALE_AFTER = 120.0
 """Seconds without a change after which a lock's owner is taken for dead (Dovecot's own value)."""
 _RETRY = 0.005
+_CLOCKS = 2.0
+"""Seconds by which the times of a process and of a file on this host may differ."""
+_LONGEST = 512
 
 
 @contextmanager
@@ -25,14 +34,28 @@ def dotlock(path: Path) -> Iterator[None]:
     lock = path.with_name(path.name + ".lock")
     deadline = time.monotonic() + PATIENCE
     while not _try(lock):
+        if _remove_if_stale(lock, path):
+            continue
         if time.monotonic() > deadline:
             raise Refused(Problem.STORE_UNAVAILABLE, f"{lock} is held by another program")
-        if not _remove_if_stale(lock):
-            time.sleep(_RETRY)
+        time.sleep(_RETRY)
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
+        if _text(lock) == _own():  # if not, another program took ours for stale and this one is its own
+            lock.unlink(missing_ok=True)
+
+
+def _own() -> str:
+    return f"{os.getpid()}:{socket.gethostname()}"
+
+
+def _text(lock: Path) -> str | None:
+    """What a lock says; None if there is none. Raises: OSError."""
+    try:
+        return lock.read_bytes()[:_LONGEST].decode("utf-8", "replace").strip()
+    except FileNotFoundError:
+        return None
 
 
 def _try(lock: Path) -> bool:
@@ -41,35 +64,73 @@ def _try(lock: Path) -> bool:
     except FileExistsError:
         return False
     try:
-        os.write(fd, f"{os.getpid()}:{socket.gethostname()}".encode())
+        write_all(fd, _own().encode())
+    except BaseException:
+        lock.unlink(missing_ok=True)
+        raise
     finally:
         os.close(fd)
     return True
 
 
-def _remove_if_stale(lock: Path) -> bool:
-    """Whether a lock that nobody holds any more was removed."""
+def _identity(lock: Path) -> tuple[int, int, int] | None:
     try:
-        stat = lock.stat()
-        owner, _, host = lock.read_text("ascii", "replace").partition(":")
+        stat = os.lstat(lock)
     except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_mtime_ns
+
+
+def _remove_if_stale(lock: Path, path: Path) -> bool:
+    """Whether the lock is gone, since nobody held it any more. Raises: OSError."""
+    seen = _identity(lock)
+    if seen is None:
         return True
-    dead = host == socket.gethostname() and owner.isdecimal() and not _alive(int(owner))
-    if not dead and time.time() - stat.st_mtime < STALE_AFTER:
+    if not _stale(lock, path):
         return False
+    # Two that see one stale lock must not both break it: the slower would break the quicker one's own.
+    directory = os.open(lock.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if lock.stat().st_ino == stat.st_ino:
-            lock.unlink()
-    except FileNotFoundError:
-        return True  # somebody else was quicker
+        with suppress(OSError):  # a file system that has no such locks: then as Dovecot, without
+            fcntl.flock(directory, fcntl.LOCK_EX)
+        if _identity(lock) == seen:
+            lock.unlink(missing_ok=True)
+    finally:
+        os.close(directory)
     return True
 
 
-def _alive(pid: int) -> bool:
+def _stale(lock: Path, path: Path) -> bool:
+    text = _text(lock)
+    try:
+        made = os.lstat(lock).st_mtime
+    except FileNotFoundError:
+        return False
+    owner, _, host = (text or "").partition(":")
+    old = time.time() - made > STALE_AFTER
+    if host == socket.gethostname() and owner.isascii() and owner.isdecimal() and int(owner) > 0:
+        return not _exists(int(owner)) or (old and _younger(int(owner), made))
+    with suppress(FileNotFoundError):
+        old = old and time.time() - path.stat().st_mtime > STALE_AFTER
+    return old
+
+
+def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
     return True
+
+
+def _younger(pid: int, made: float) -> bool:
+    """Whether a process started after a lock was made: its number was given again, as after a start of the
+    machine, and who made the lock is dead. False if the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        up = float(Path("/proc/uptime").read_text("ascii").split()[0])
+    except OSError:
+        return False
+    return time.time() - up + int(fields[19]) / os.sysconf("SC_CLK_TCK") > made + _CLOCKS

@@ -1,0 +1,185 @@
+"""The dotlock of a file: who waits for whom, and whose lock is broken."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mailstack.errors import Problem, Refused
+from mailstack.store.maildir import locks
+from mailstack.store.maildir.locks import STALE_AFTER, dotlock
+
+HERE = socket.gethostname()
+LONG_AGO = STALE_AFTER + 10
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "dovecot-uidlist"
+    file.write_bytes(b"")
+    age(file, LONG_AGO)
+    return file
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "PATIENCE", 0.02)
+
+
+def age(path: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def left_behind(path: Path, text: str, seconds: float) -> Path:
+    lock = lock_of(path)
+    lock.write_text(text)
+    age(lock, seconds)
+    return lock
+
+
+def dead_pid() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
+
+
+def test_says_who_has_it_and_is_gone_afterwards(path: Path) -> None:
+    with dotlock(path):
+        assert lock_of(path).read_text() == f"{os.getpid()}:{HERE}"
+    assert not lock_of(path).exists()
+
+
+def test_is_given_back_after_an_error(path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), dotlock(path):
+        raise ZeroDivisionError
+    assert not lock_of(path).exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (f"{dead_pid()}:{HERE}", 0),
+        (f"{dead_pid()}:{HERE}\n", 0),
+        (f"{2**40}:{HERE}", 0),
+        ("1:another.example", LONG_AGO),
+        ("", LONG_AGO),
+        ("nonsense", LONG_AGO),
+        (f"{HERE}", LONG_AGO),
+        (f"-1:{HERE}", LONG_AGO),
+        (f"0:{HERE}", LONG_AGO),
+    ],
+    ids=["dead", "dead, LF", "impossible", "other host, old", "empty", "nonsense", "no pid", "negative", "zero"],
+)
+def test_a_stale_lock_is_taken(path: Path, impatient: None, text: str, seconds: float) -> None:
+    left_behind(path, text, seconds)
+    with dotlock(path):
+        assert lock_of(path).read_text() == f"{os.getpid()}:{HERE}"
+    assert not lock_of(path).exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (f"{os.getpid()}:{HERE}", 0),
+        ("1:another.example", STALE_AFTER - 10),
+        ("", 0),
+        ("nonsense", 0),
+    ],
+    ids=["our own", "other host, young", "empty", "nonsense"],
+)
+def test_a_lock_that_may_be_held_is_not_taken(path: Path, impatient: None, text: str, seconds: float) -> None:
+    lock = left_behind(path, text, seconds)
+    with pytest.raises(Refused) as info, dotlock(path):
+        pass
+    assert info.value.problem is Problem.STORE_UNAVAILABLE
+    assert lock.read_text() == text
+
+
+def test_a_process_that_lives_keeps_its_lock_for_as_long_as_it_likes(
+    path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_behind(path, f"{os.getppid()}:{HERE}", 0)
+    monkeypatch.setattr(locks, "STALE_AFTER", -1.0)
+    with pytest.raises(Refused), dotlock(path):
+        pass
+
+
+def test_a_number_that_was_given_again_is_another_process(path: Path, impatient: None) -> None:
+    left_behind(path, f"{os.getpid()}:{HERE}", 10 * 365 * 86400)
+    with dotlock(path):
+        assert lock_of(path).stat().st_mtime > time.time() - 60
+
+
+def test_a_foreign_lock_lives_while_the_file_changes(path: Path, impatient: None) -> None:
+    left_behind(path, "1:another.example", LONG_AGO)
+    age(path, 1)
+    with pytest.raises(Refused), dotlock(path):
+        pass
+
+
+def test_a_lock_that_was_stolen_is_left_to_the_thief(path: Path) -> None:
+    lock = lock_of(path)
+    with dotlock(path):
+        lock.unlink()
+        lock.write_text("4711:thief.example")
+    assert lock.read_text() == "4711:thief.example"
+
+
+def test_a_lock_that_was_removed_is_no_error(path: Path) -> None:
+    with dotlock(path):
+        lock_of(path).unlink()
+    assert not lock_of(path).exists()
+
+
+def test_a_directory_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), dotlock(tmp_path / "gone" / "dovecot-uidlist"):
+        pass
+
+
+def test_the_slower_of_two_breakers_leaves_the_quicker_ones_lock(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = left_behind(path, f"{dead_pid()}:{HERE}", 5)
+    judge = locks._stale
+
+    def judged_and_overtaken(candidate: Path, protected: Path) -> bool:
+        stale = judge(candidate, protected)
+        candidate.unlink()
+        candidate.write_text(f"1:{HERE}")
+        return stale
+
+    monkeypatch.setattr(locks, "_stale", judged_and_overtaken)
+    assert locks._remove_if_stale(lock, path)
+    assert lock.read_text() == f"1:{HERE}"
+
+
+def test_only_one_at_a_time(path: Path) -> None:
+    left_behind(path, f"{dead_pid()}:{HERE}", 5)  # all of them find it stale at first
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work() -> None:
+        for _ in range(20):
+            with dotlock(path):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0)
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
+    assert len(most) == 80
