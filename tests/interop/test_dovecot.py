@@ -117,9 +117,16 @@ class Both:
             if "\\noselect" in attributes:
                 continue
             found[name] = self.dovecot.mailbox(name)
-            said = self.mailstack.mailbox(name)
-            assert said == found[name], f"{name}: mailstack says {said}, Dovecot {found[name]}"
+            self.compare(name, found[name], self.mailstack.mailbox(name))
         return found
+
+    @staticmethod
+    def compare(name: str, dovecot: Mailbox, mailstack: Mailbox) -> None:
+        assert (name, dovecot.uid_validity, dovecot.uid_next) == (name, mailstack.uid_validity, mailstack.uid_next)
+        assert list(dovecot.messages) == list(mailstack.messages), name
+        others = {uid: (told, mailstack.messages[uid]) for uid, told in dovecot.messages.items()}
+        differing = {uid: pair for uid, pair in others.items() if pair[0] != pair[1]}
+        assert not differing, f"{name}: first Dovecot's word, then mailstack's"
 
     def close(self) -> None:
         self.dovecot.close()
@@ -234,3 +241,128 @@ def unexpected(pair: Pair, user: str) -> list[str]:
     """Complaints of either server about this account."""
     ours = [line for line in pair.mailstack.log.read_text().splitlines() if " warning " in line or " failure " in line]
     return [line for line in pair.dovecot.complaints() + ours if user in line or "Error" in line]
+
+
+ROUNDS = 20
+"""What each client does in one mailbox that all of them have open."""
+
+
+class Ledger:
+    """What the clients were told, and what must be there at the end."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.told: dict[int, str] = {}
+        self.expected: Counter[str] = Counter()
+        self.contradictions: list[str] = []
+
+    def tell(self, uid: int, name: str) -> None:
+        with self.lock:
+            if self.told.setdefault(uid, name) != name:
+                self.contradictions.append(f"UID {uid} was {self.told[uid]}, is {name}")
+
+    def expect(self, name: str, change: int = 1) -> None:
+        with self.lock:
+            self.expected[name] += change
+
+
+_COPYUID = re.compile(rb"COPYUID \d+ ([\d:,]+) ([\d:,]+)")
+
+
+def uids_of(text: bytes) -> list[int]:
+    found: list[int] = []
+    for part in text.split(b","):
+        low, _, high = part.partition(b":")
+        found.extend(range(int(low), int(high or low) + 1))
+    return found
+
+
+def named(text: str) -> bytes:
+    return f"X-Name: {text}\r\nSubject: load\r\n\r\n{text}\r\n".encode()
+
+
+def look(client: Imap, ledger: Ledger) -> dict[int, str]:
+    """All that this server says is there; must agree with what was told before."""
+    found: dict[int, str] = {}
+    for response in client.command(b"UID FETCH 1:* (UID BODY.PEEK[HEADER.FIELDS (X-NAME)])", ok=b""):
+        uid, name = re.search(rb"UID (\d+)", response), re.search(rb"X-Name: (\S+)", response)
+        if uid and name:
+            found[int(uid[1])] = name[1].decode()
+            ledger.tell(int(uid[1]), name[1].decode())
+    return found
+
+
+def busy(client: Imap, who: str, ledger: Ledger) -> None:
+    client.select("INBOX")
+    for number in range(ROUNDS):
+        mine = f"{who}.{number}"
+        uid = client.append("INBOX", named(mine), "Work" if number % 2 else r"\Seen")
+        ledger.tell(uid, mine)
+        ledger.expect(mine)
+        client.command(b"NOOP")
+        # Either server may say NO [EXPUNGEISSUED] when others remove messages meanwhile.
+        client.command(rb"UID STORE 1:* +FLAGS.SILENT (\Answered %s)" % who.encode(), ok=b"")
+        if number % 3 == 0:
+            copied = _COPYUID.search(client.command(b"UID COPY %d INBOX" % uid)[-1])
+            assert copied, mine
+            (copy,) = uids_of(copied[2])
+            ledger.tell(copy, mine)
+            ledger.expect(mine)
+        if number % 4 == 0:
+            client.command(rb"UID STORE %d +FLAGS.SILENT (\Deleted)" % uid)
+            client.command(b"UID EXPUNGE %d" % uid)
+            ledger.expect(mine, -1)
+        if number % 5 == 0:
+            look(client, ledger)
+    client.close()
+
+
+def deliver_by_smtp(pair: Pair, user: str, ledger: Ledger) -> None:
+    for number in range(ROUNDS):
+        send_message(pair.mailstack, user, named(f"smtp.{number}"))
+        ledger.expect(f"smtp.{number}")
+
+
+def deliver_by_rename(pair: Pair, user: str, ledger: Ledger) -> None:
+    for number in range(ROUNDS):
+        name = f"17{number:08d}.P1Q{number}.elsewhere"
+        place = pair.account(user) / "tmp" / name
+        place.write_bytes(named(f"file.{number}"))
+        if NOT_ROOT:
+            shutil.chown(place, "nobody", "nogroup")
+        place.rename(pair.account(user) / "new" / name)
+        ledger.expect(f"file.{number}")
+
+
+def test_both_at_once(pair: Pair, user: str) -> None:
+    both = Both(pair, user, first="mailstack")
+    ledger = Ledger()
+    failures: list[BaseException] = []
+
+    def run(work: Any, *arguments: Any) -> None:
+        try:
+            work(*arguments, ledger)
+        except BaseException as error:
+            failures.append(error)
+
+    jobs: list[tuple[Any, ...]] = [(deliver_by_smtp, pair, user), (deliver_by_rename, pair, user)]
+    for number in range(2):
+        jobs += [(busy, pair.to_dovecot(user), f"dovecot{number}"), (busy, pair.to_mailstack(user), f"mailstack{number}")]
+    threads = [threading.Thread(target=run, args=job) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
+    assert not ledger.contradictions
+    found = both.agree()["INBOX"]
+    for client in (both.mailstack, both.dovecot):
+        client.select("INBOX")
+    names = look(both.mailstack, ledger)
+    assert names == look(both.dovecot, ledger)
+    assert names.keys() == found.messages.keys()
+    assert Counter(names.values()) == +ledger.expected
+    assert not ledger.contradictions
+    assert found.uid_next > max(ledger.told)
+    both.close()
+    assert not unexpected(pair, user)

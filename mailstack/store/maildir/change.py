@@ -82,11 +82,13 @@ def store_flags(files: FolderFiles, uids: Collection[int], action: FlagAction, f
 
 def _change_one(files: FolderFiles, uid: int, action: FlagAction, operand: int) -> int | None:
     rows = files.rows
+    told: int | None = None
     for _ in range(3):  # others may rename it between our look and our rename
         row = rows.row(uid)
         if row < 0:
             return None
         old = rows.flags[row]
+        told = old if told is None else told
         if action is FlagAction.ADD:
             value = old | operand
         elif action is FlagAction.REMOVE:
@@ -94,7 +96,7 @@ def _change_one(files: FolderFiles, uid: int, action: FlagAction, operand: int) 
         else:
             value = operand
         if value == old:
-            return None
+            return None if value == told else value  # somebody else did it first; nobody was told
         if files.rename(row, rows.name_with(row, value)):
             return value
         if not files.found_again(uid):
@@ -228,7 +230,8 @@ def _size_words(base: str) -> str:
 
 def _keyword_mapping(source: FolderFiles, target: FolderFiles) -> list[int]:
     """Keyword number in the source → bit in the target. Raises: Refused(TOO_MANY_KEYWORDS)."""
-    used = [name for name in source.keywords if name]
+    known = keywords.read(source.path)  # the messages may have letters that are newer than our last look
+    used = [name for name in known if name]
     with target.lock():
         target.keywords = keywords.read(target.path)
         try:
@@ -236,7 +239,7 @@ def _keyword_mapping(source: FolderFiles, target: FolderFiles) -> list[int]:
         except Refused as refused:
             raise Refused(Problem.TOO_MANY_KEYWORDS, f"{target.folder.name}: {refused.detail}") from refused
     found = dict(zip(used, numbers, strict=True))
-    return [1 << (FIRST_KEYWORD + found[name]) if name else 0 for name in source.keywords]
+    return [1 << (FIRST_KEYWORD + found[name]) if name else 0 for name in known]
 
 
 def _mapped(value: int, mapping: Sequence[int]) -> int:

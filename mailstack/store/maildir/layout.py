@@ -156,17 +156,21 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes, *, modified: int | None = None) -> None:
     """Put `content` in the place of a file: who reads it, at any time and after any crash, sees the
-    old or the new, whole. Durable on return. Raises: OSError."""
+    old or the new, whole. Durable on return. `modified` is its modification time in seconds, None for
+    now. Raises: OSError; then the file is the old one, or the new one if only the directory could not be
+    synced."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(fd, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
+            if modified is not None:
+                os.utime(fd, (modified, modified))
+            os.fsync(fd)
+        os.rename(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
