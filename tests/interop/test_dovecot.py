@@ -347,7 +347,10 @@ def test_both_at_once(pair: Pair, user: str) -> None:
 
     jobs: list[tuple[Any, ...]] = [(deliver_by_smtp, pair, user), (deliver_by_rename, pair, user)]
     for number in range(2):
-        jobs += [(busy, pair.to_dovecot(user), f"dovecot{number}"), (busy, pair.to_mailstack(user), f"mailstack{number}")]
+        jobs += [
+            (busy, pair.to_dovecot(user), f"dovecot{number}"),
+            (busy, pair.to_mailstack(user), f"mailstack{number}"),
+        ]
     threads = [threading.Thread(target=run, args=job) for job in jobs]
     for thread in threads:
         thread.start()

@@ -8,6 +8,7 @@ message is known by its name up to the first ":". Source: Dovecot's maildir form
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
@@ -16,16 +17,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mailstack.store.maildir.layout import replace_file, sync_directory
+from mailstack.store.maildir.uidlist_text import (
+    MAX_UID,
+    SHORTEST,
+    Header,
+    lines_of,
+    made,
+    read_header,
+    read_records,
+)
 from mailstack.store.spool import write_all
 
 FILE = "dovecot-uidlist"
 VALIDITY_FILE = "dovecot-uidvalidity"
-MAX_UID = 0xFFFFFFFF
-"""RFC 9051 §2.3.1.1: a UID is a 32-bit value."""
 MAX_HEADER = 4096
 """Octets of the first line; Dovecot writes some 60."""
-_HEADER = re.compile(rb"3((?: [A-Za-z][^ \n]*)*)\n")
-_RECORD = re.compile(rb"^(\d{1,10})((?: [A-Z][^ \n:]*)*) :([^\n]+)\n", re.MULTILINE)
+_TAIL = 64
+"""Octets before the place that was read up to, by which it is known again."""
 
 Stamp = tuple[int, int, int]
 """inode, size, modification time: what tells one state of the file from another."""
@@ -60,17 +68,20 @@ class UidList:
     stamp: Stamp = (0, 0, 0)
     read: int = 0
     """Octets of the file that are known."""
+    damage: str = ""
+    """What is wrong with the file, though it can be read; whoever next gives UIDs writes it anew."""
+    _version: int = 3
+    _tail: bytes = b""
 
     def peek(self) -> tuple[str, int] | None:
         """GUID and UIDVALIDITY in the file's header, without taking in anything; None if there is no
         header that we can read. Raises: OSError."""
         try:
             with self.path.open("rb") as file:
-                found = _HEADER.match(file.readline(MAX_HEADER))
+                found = read_header(file.readline(MAX_HEADER))
         except FileNotFoundError:
             return None
-        words = {word[:1]: word[1:] for word in found[1].decode("ascii", "replace").split()} if found else {}
-        return (words["G"], int(words["V"])) if "G" in words and words.get("V", "").isdecimal() else None
+        return (found.guid, found.validity) if found is not None and found.guid else None
 
     def resume(self, guid: str, validity: int, state: Sequence[int]) -> None:
         """Go on from what `state` gave once, if the file has only been appended to since. Raises: OSError."""
@@ -98,12 +109,17 @@ class UidList:
             stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
             if stamp == self.stamp:
                 return Loaded()
-            if stamp[0] == self.stamp[0] and stat.st_size > self.read:
+            if stamp[0] == self.stamp[0] and stat.st_size > self.read and self._known_again(fd):
                 file.seek(self.read)
+                following = self.next_uid
                 loaded = Loaded(False, self._records(file.read()))
+                if loaded.records and loaded.records[0][0] < following:  # given by two that both had the lock
+                    file.seek(0)
+                    loaded = Loaded(True, self._whole(file.read()))
             else:
                 loaded = Loaded(True, self._whole(file.read()))
             self.stamp = stamp
+            self._remember(fd)
         return loaded
 
     def append(self, bases: Sequence[str]) -> list[int]:
@@ -111,22 +127,23 @@ class UidList:
         loaded the file under it. Raises: OSError, Broken when the UIDs are used up."""
         if not bases:
             return []
+        if self.damage:
+            self._mend()
         first, after = self.next_uid, self.next_uid + len(bases)
         if after > MAX_UID:
             raise Broken("no UID is left")
-        lines = "".join([f"{uid} :{base}\n" for uid, base in enumerate(bases, first)])
-        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         try:
             if os.fstat(fd).st_size > self.read:
                 os.ftruncate(fd, self.read)  # a record that a writer did not live to finish
-            write_all(fd, os.fsencode(lines))
+            write_all(fd, lines_of(first, bases))
             os.fsync(fd)
-            stat = os.fstat(fd)
+            self._know(os.fstat(fd))
+            self._remember(fd)
         finally:
             os.close(fd)
         self.next_uid = after
         self.records += len(bases)
-        self._know(stat)
         return list(range(first, after))
 
     def create(self, account: Path, guid: str = "") -> None:
@@ -140,68 +157,79 @@ class UidList:
     def write(self, records: Iterable[tuple[int, str]]) -> None:
         """Write the file anew with these records, UIDs ascending; durable on return. The caller holds
         the lock. Raises: OSError."""
-        extra = "".join(f" {word}" for word in self.header)
-        lines = [f"3 V{self.validity} N{self.next_uid} G{self.guid}{extra}\n"]
-        known = self.extensions
-        if known:
-            self.extensions = {}
-            for uid, base in records:
-                text = known.get(uid, "")
-                if text:
-                    self.extensions[uid] = text
-                lines.append(f"{uid}{text} :{base}\n")
-        else:
-            lines += [f"{uid} :{base}\n" for uid, base in records]
-        replace_file(self.path, os.fsencode("".join(lines)))
-        self.records = len(lines) - 1
+        kept = list(records)
+        if self.extensions:
+            uids = {uid for uid, _ in kept}
+            self.extensions = {uid: text for uid, text in self.extensions.items() if uid in uids}
+        self._replace(kept)
+
+    def _replace(self, records: list[tuple[int, str]]) -> None:
+        header = Header(3, self.validity, self.next_uid, self.guid, self.header, 0)
+        content = made(header, records, self.extensions)
+        replace_file(self.path, content)
+        self.records, self.damage, self._version = len(records), "", 3
+        self._tail = content[-_TAIL:]
         self._know(self.path.stat())
+
+    def _mend(self) -> None:
+        """Write anew what can be read. The caller holds the lock. Raises: OSError, Broken."""
+        following = self.next_uid
+        content = self.path.read_bytes()
+        records = self._whole(content)
+        self.next_uid = max(self.next_uid, following)
+        self._replace(records)
 
     def _know(self, stat: os.stat_result) -> None:
         self.stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
         self.read = stat.st_size
 
+    def _remember(self, fd: int) -> None:
+        start = max(0, self.read - _TAIL)
+        self._tail = os.pread(fd, self.read - start, start)
+
+    def _known_again(self, fd: int) -> bool:
+        """Whether what was read is still there: the number of a removed file is soon given to another."""
+        return os.pread(fd, len(self._tail), self.read - len(self._tail)) == self._tail
+
     def _whole(self, content: bytes) -> list[tuple[int, str]]:
-        found = _HEADER.match(content)
+        found = read_header(content)
+        self.damage = ""
         if found is None:
-            raise Broken("the header is not that of version 3")
-        words = found[1].decode("ascii", "replace").split()
-        values = {word[0]: word[1:] for word in words}
-        if not values.get("V", "").isdecimal() or not values.get("N", "").isdecimal():
-            raise Broken("the header lacks UIDVALIDITY or the next UID")
-        self.validity, self.next_uid = int(values["V"]), int(values["N"])
-        self.guid = values.get("G", "") or self.guid or os.urandom(16).hex()
-        self.header = [word for word in words if word[0] not in "VNG"]
+            # Who knows the header from before may go on with it: the UIDs mean what they meant.
+            if not self.validity:
+                raise Broken("the header is that of no version that is known")
+            self.damage = "the header cannot be read"
+            found = Header(3, self.validity, self.next_uid, self.guid, self.header, 0)
+        elif found.version != 3:
+            self.damage = f"version {found.version}"
+        elif not found.guid:
+            self.damage = "no mailbox id"
+        if found.validity != self.validity:
+            self.next_uid = 1
+        self.validity, self.next_uid = found.validity, max(found.next_uid, self.next_uid)
+        self.guid = found.guid or self.guid or _stand_in(self.path, found.validity)
+        self.header, self._version = found.others, found.version
         self.extensions, self.records = {}, 0
-        self.read = found.end()
-        return self._records(content[found.end() :])
+        self.read = found.octets
+        return self._records(content[found.octets :])
 
     def _records(self, content: bytes) -> list[tuple[int, str]]:
-        # A last line without LF is one that somebody is writing, or did not finish: not ours to read.
-        end = content.rfind(b"\n") + 1
-        content = content[:end]
-        matches = _RECORD.findall(content)
-        if len(matches) != content.count(b"\n"):
-            raise Broken(f"line at octet {self.read + _bad_line(content)} is no record")
-        records: list[tuple[int, str]] = []
-        for number, extension, name in matches:
-            uid = int(number)
-            records.append((uid, os.fsdecode(name.partition(b":")[0])))
-            if extension:
-                self.extensions[uid] = extension.decode("ascii", "replace")
-        if records:
-            self.next_uid = max(self.next_uid, max(records)[0] + 1)
-        self.records += len(records)
-        self.read += end
-        return records
+        found = read_records(content, self._version)
+        if found.lost or found.unordered:
+            self.damage = f"{found.lost} octets from {self.read} on are no records"
+        if found.records:
+            self.next_uid = max(self.next_uid, found.records[-1][0] + 1)
+        # UIDs are given in order, so so many at most were in what cannot be read; they may have been told.
+        self.next_uid = min(self.next_uid + found.lost_at_the_end // SHORTEST, MAX_UID)
+        self.extensions.update(found.extensions)
+        self.records += len(found.records)
+        self.read += found.end
+        return found.records
 
 
-def _bad_line(content: bytes) -> int:
-    position = 0
-    for line in content.split(b"\n"):
-        if not _RECORD.fullmatch(line + b"\n"):
-            break
-        position += len(line) + 1
-    return position
+def _stand_in(path: Path, validity: int) -> str:
+    """An id for a mailbox without one, the same each time, until the file is written."""
+    return hashlib.sha256(f"{validity} {path.parent.stat().st_ino}".encode()).hexdigest()[:32]
 
 
 def next_validity(account: Path, above: int = 0) -> int:
@@ -209,9 +237,11 @@ def next_validity(account: Path, above: int = 0) -> int:
     last one is in the name `dovecot-uidvalidity.<hex>`, so that a rename takes the next atomically.
     Raises: OSError."""
     while True:
-        named = sorted(account.glob(f"{VALIDITY_FILE}.????????"))
-        last = _hex(named[-1].name) if named else 0
-        value = max(int(time.time()), last + 1, above + 1) & MAX_UID
+        named = sorted(path for path in account.glob(f"{VALIDITY_FILE}.????????") if _hex(path.name))
+        last = _hex(named[-1].name) if named else _last_noted(account)
+        value = max(int(time.time()), last + 1, above + 1)
+        if value > MAX_UID:
+            raise Broken("no UIDVALIDITY is left")
         target = account / f"{VALIDITY_FILE}.{value:08x}"
         try:
             if named:
@@ -225,8 +255,13 @@ def next_validity(account: Path, above: int = 0) -> int:
         return value
 
 
-def _hex(name: str) -> int:
+def _last_noted(account: Path) -> int:
     try:
-        return int(name.rpartition(".")[2], 16)
-    except ValueError:
+        return _hex("." + (account / VALIDITY_FILE).read_text("ascii", "replace").strip())
+    except FileNotFoundError:
         return 0
+
+
+def _hex(name: str) -> int:
+    digits = name.rpartition(".")[2]
+    return int(digits, 16) if re.fullmatch("[0-9a-fA-F]{8}", digits) else 0
