@@ -22,6 +22,8 @@ from mailstack.store.maildir.sync import sync
 from mailstack.store.spool import StoredBlob, write_all
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+TRIES = 5
+"""Looks for a message that others rename again and again, before it is taken for gone."""
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
 
@@ -76,14 +78,26 @@ def store_flags(files: FolderFiles, uids: Collection[int], action: FlagAction, f
         done.error = error
     if done.changed:
         files.touched()
-        done.modseq = files.modseqs.next()
+        _number(files, done)
     return done
 
 
+def _number(files: FolderFiles, done: Differences) -> None:
+    """Give a change its mod-sequence. The change has been made: an error is told with it, not instead of it."""
+    try:
+        done.modseq = files.modseqs.next()
+    except OSError as error:
+        done.modseq = files.modseqs.last
+        done.error = done.error or error
+
+
 def _change_one(files: FolderFiles, uid: int, action: FlagAction, operand: int) -> int | None:
+    """The flags of a message, if they are not those that were known before: by us, or by others who renamed
+    it between our look and our rename."""
     rows = files.rows
     told: int | None = None
-    for _ in range(3):  # others may rename it between our look and our rename
+    old = 0
+    for _ in range(TRIES):
         row = rows.row(uid)
         if row < 0:
             return None
@@ -96,17 +110,17 @@ def _change_one(files: FolderFiles, uid: int, action: FlagAction, operand: int) 
         else:
             value = operand
         if value == old:
-            return None if value == told else value  # somebody else did it first; nobody was told
+            break
         if files.rename(row, rows.name_with(row, value)):
             return value
         if not files.found_again(uid):
-            return None
-    return None
+            break
+    return None if old == told else old
 
 
 def expunge(files: FolderFiles, uids: Collection[int]) -> Differences:
-    """Remove messages, durable on return; `vanished` are those that are gone by it. An error on the way is
-    in `error`. Raises: OSError when it is not durable."""
+    """Remove messages, durable on return; `vanished` are those that are gone by it. An error on the way, or
+    that it is not durable, is in `error`."""
     done = Differences()
     try:
         for uid in uids:
@@ -119,9 +133,12 @@ def expunge(files: FolderFiles, uids: Collection[int]) -> Differences:
         done.error = error
     if done.vanished:
         files.rows.remove(done.vanished)
-        sync_directory(files.path / "cur")
         files.touched()
-        done.modseq = files.modseqs.next()
+        try:
+            sync_directory(files.path / "cur")
+        except OSError as error:
+            done.error = done.error or error
+        _number(files, done)
     return done
 
 
@@ -133,23 +150,38 @@ def copy(source: FolderFiles, uids: Sequence[int], target: FolderFiles, unique: 
     copied: list[int] = []
     try:
         for uid in uids:
-            path = source.locate(uid)
-            if path is None or not (os.path.lexists(path) or source.found_again(uid)):
-                continue
-            path = source.locate(uid)
-            assert path is not None
-            base, letters = names.split(os.path.basename(path))
-            name = names.join(unique.new() + _size_words(base), names.letters(_mapped(names.bits(letters), mapping)))
-            target.expect("cur", name, True)
-            _link(path, target.path / "cur" / name)
-            made.append(target.path / "cur" / name)
-            copied.append(uid)
+            place = _copy_one(source, uid, target, unique, mapping)
+            if place is not None:
+                made.append(place)
+                copied.append(uid)
         if not made:
             return Placed([], [], Differences())
         return _admit(target, made, copied)
     except BaseException:
         _withdraw(made)
         raise
+
+
+def _copy_one(
+    source: FolderFiles, uid: int, target: FolderFiles, unique: names.UniqueNames, mapping: Sequence[int]
+) -> Path | None:
+    """Where the copy is; None if the message is gone. Raises: OSError."""
+    path = source.locate(uid)
+    for number in range(TRIES):
+        if path is None:
+            return None
+        base, letters = names.split(os.path.basename(path))
+        name = names.join(unique.new() + _size_words(base), names.letters(_mapped(names.bits(letters), mapping)))
+        target.expect("cur", name, True)
+        place = target.path / "cur" / name
+        try:
+            _link(path, place)
+            return place
+        except FileNotFoundError:
+            if number == TRIES - 1:
+                raise
+            path = source.find(uid)
+    return None
 
 
 def append(target: FolderFiles, messages: Sequence[Incoming], unique: names.UniqueNames) -> Placed:
@@ -178,11 +210,17 @@ def _admit(target: FolderFiles, places: Sequence[Path], sources: list[int]) -> P
     sync_directory(target.path / "cur")
     found = sync(target, Hints(cur=dict.fromkeys((path.name for path in places), True)))
     target.touched()
+    bases = [names.split(path.name)[0] for path in places]
+    if found.error is None and not all(map(target.rows.find, bases)):
+        found.extend(sync(target, force=True))  # others renamed some of them already
     if found.error is not None:
         _withdraw(places)
         return Placed([], [], found)
-    uids = [target.rows.find(names.split(path.name)[0]) for path in places]
-    found.recent.update(uids)  # RFC 3501 §6.3.11 and §6.4.7
+    uids = [target.rows.find(base) for base in bases]
+    if not all(uids):
+        found.error = Refused(Problem.STORE_UNAVAILABLE, "another program removed what was just placed")
+        _withdraw(places)
+    found.recent.update(filter(None, uids))  # RFC 3501 §6.3.11 and §6.4.7
     return Placed(sources, uids, found)
 
 
@@ -211,9 +249,19 @@ def _link(path: str, place: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise
+    part = place.parent.parent / "tmp" / place.name.partition(":")[0]
+    try:
+        _copy(path, part)
+        part.rename(place)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _copy(path: str, part: Path) -> None:
     with open(path, "rb") as source:
         stat = os.fstat(source.fileno())
-        fd = os.open(place, _CREATE, 0o600)
+        fd = os.open(part, _CREATE, 0o600)
         try:
             copy_octets(source.fileno(), fd)
             os.utime(fd, ns=(stat.st_atime_ns, stat.st_mtime_ns))

@@ -42,6 +42,21 @@ class Differences:
         return bool(self.added or self.changed or self.vanished or self.reset or self.gone)
 
     def add(self, uids: Iterable[int], flags: Iterable[int]) -> None:
-        """More messages, above those that were added before."""
+        """More messages. They may be below those that were added before: another process gave the UIDs."""
+        before = len(self.added)
         self.added.extend(uids)
         self.added_flags.extend(flags)
+        if 0 < before < len(self.added) and self.added[before] < self.added[before - 1]:
+            pairs = sorted(zip(self.added, self.added_flags, strict=True))
+            self.added = array("I", [uid for uid, _ in pairs])
+            self.added_flags = array("I", [bits for _, bits in pairs])
+
+    def extend(self, later: Differences) -> None:
+        """What a later look found, too."""
+        self.add(later.added, later.added_flags)
+        self.recent |= later.recent
+        self.changed += later.changed
+        self.vanished += later.vanished
+        self.modseq = max(self.modseq, later.modseq)
+        self.reset, self.gone = self.reset or later.reset, self.gone or later.gone
+        self.error = self.error or later.error

@@ -22,6 +22,8 @@ from mailstack.store.maildir.uidlist import UidList
 
 SETTLED = 0.05
 """Seconds after which a directory's time stamp tells every change: file systems count in ticks."""
+LOOKS = 3
+"""Readings of a directory before a message is taken for gone: a file that is renamed meanwhile may be missed."""
 
 Stamps = tuple[int, int, int]
 """Modification times of new/, cur/ and dovecot-uidlist, in nanoseconds."""
@@ -87,10 +89,11 @@ class FolderFiles:
         if name is None:
             return None
         base = names.split(name)[0]
-        with os.scandir(self._cur) as entries:
-            for entry in entries:
-                if entry.name.startswith(base) and names.split(entry.name)[0] == base:
-                    return entry.name
+        for _ in range(LOOKS):
+            with os.scandir(self._cur) as entries:
+                for entry in entries:
+                    if entry.name.startswith(base) and names.split(entry.name)[0] == base:
+                        return entry.name
         return None
 
     def present(self, directory: str, name: str) -> bool:
