@@ -62,7 +62,9 @@ class World:
 
     def blob(self, text: bytes) -> Any:
         sink = self.store.spool.sink()
-        got(sink.write(b"Subject: " + text + b"\r\n\r\n" + b"x" * (LARGE if text.startswith(b"large") else 3) + b"\r\n"))
+        got(
+            sink.write(b"Subject: " + text + b"\r\n\r\n" + b"x" * (LARGE if text.startswith(b"large") else 3) + b"\r\n")
+        )
         return got(sink.finish())
 
     def look(self, store: Store | None = None) -> Seen:
@@ -192,9 +194,7 @@ def test_copy_is_all_or_none(world: World, faults: Faults, error: int) -> None:
         assert len({flags for flags, _ in [*seen["Archive"].values(), *seen["INBOX"].values()]}) == 1
 
 
-def test_copy_to_another_device(
-    world: World, faults: Faults, error: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_copy_to_another_device(world: World, faults: Faults, error: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_link(*_: object, **__: object) -> None:
         raise OSError(errno.EXDEV, "another device")
 

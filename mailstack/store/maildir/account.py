@@ -45,37 +45,50 @@ def prepare(account: Path) -> None:
 
 def subscriptions(account: Path) -> list[str]:
     """Subscribed names, in the file's order. Both of Dovecot's forms are read. Raises: OSError."""
+    return [name for _, name in _subscription_lines(account) if name is not None]
+
+
+def _subscription_lines(account: Path) -> list[tuple[bytes, str | None]]:
+    """Each line of the file, with the name it says; None for one that IMAP cannot say."""
     try:
-        lines = (account / SUBSCRIPTIONS).read_text("utf-8", "surrogateescape").splitlines()
+        lines = (account / SUBSCRIPTIONS).read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
-    separator = "."
-    if lines and lines[0] == _HEADER:
-        separator, lines = "\t", lines[1:]
-    names: list[str] = []
-    for line in filter(None, lines):
-        try:
-            names.append(DELIMITER.join(from_modified_utf7(part) for part in line.split(separator)))
-        except ValueError:
-            names.append(line.replace(separator, DELIMITER))  # written in UTF-8 by somebody
-    return names
+    separator = b"."
+    if lines[0].rstrip(b"\r") == _HEADER.encode():
+        separator, lines = b"\t", lines[1:]
+    return [(line, _subscribed(line, separator)) for line in (line.rstrip(b"\r") for line in lines) if line]
+
+
+def _subscribed(line: bytes, separator: bytes) -> str | None:
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return None
+    try:
+        return DELIMITER.join(from_modified_utf7(part) for part in text.split(separator.decode()))
+    except ValueError:
+        return text.replace(separator.decode(), DELIMITER)  # written in UTF-8 by somebody
 
 
 def write_subscriptions(account: Path, names: Iterable[str]) -> None:
-    """Raises: OSError."""
-    lines = ("\t".join(to_modified_utf7(part) for part in name.split(DELIMITER)) for name in names)
-    replace_file(account / SUBSCRIPTIONS, "\n".join([_HEADER, "", *lines, ""]).encode())
+    """Lines of others that we cannot read are kept. Raises: OSError."""
+    lines = ["\t".join(to_modified_utf7(part) for part in name.split(DELIMITER)).encode() for name in names]
+    kept = [line for line, name in _subscription_lines(account) if name is None]
+    replace_file(account / SUBSCRIPTIONS, b"\n".join([_HEADER.encode(), b"", *lines, *kept, b""]))
 
 
 def special_uses(account: Path) -> dict[str, str]:
     """Mailbox name → attribute. Raises: OSError."""
     try:
-        lines = (account / SPECIAL_USE).read_text("ascii", "replace").splitlines()
+        lines = (account / SPECIAL_USE).read_text("ascii", "replace").split("\n")
     except FileNotFoundError:
         return {}
     found: dict[str, str] = {}
     for line in lines:
         attribute, _, name = line.partition(" ")
+        if not attribute.startswith("\\") or not name:
+            continue
         try:
             found[from_modified_utf7(name)] = attribute
         except ValueError:

@@ -126,10 +126,7 @@ def folders(account: Path) -> list[Folder]:
     found = []
     for entry in os.scandir(account):
         name = mailbox_name(entry.name)
-        if name is None or not entry.is_dir():
-            continue
-        candidate = Folder(name, Path(entry.path))
-        if candidate.exists:
+        if name is not None and (candidate := Folder(name, Path(entry.path))).exists:
             found.append(candidate)
     return [Folder(INBOX, account), *sorted(found, key=lambda folder: folder.name)]
 
