@@ -87,7 +87,7 @@ class World:
         """What is there; the same for this process as for a new one."""
         anew = Store(self.data, InlineWorkers(), RecordingLog())
         fresh = self.look(anew)
-        anew.close()
+        got(anew.close())
         assert self.look() == fresh
         for tmp in self.data.glob("mail/*/**/tmp"):
             assert [path for path in tmp.iterdir() if path.is_file()] == []
@@ -104,7 +104,7 @@ def texts(mailbox: dict[int, tuple[int, bytes]]) -> list[bytes]:
 def world(tmp_path: Path) -> Iterator[World]:
     world = World(tmp_path)
     yield world
-    world.store.close()
+    got(world.store.close())
 
 
 def descriptors() -> int:

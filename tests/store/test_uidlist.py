@@ -180,6 +180,17 @@ def test_what_others_noted_is_kept(path: Path) -> None:
     assert fresh(path)[0].next_uid == 9
 
 
+def test_what_others_noted_is_kept_by_who_did_not_read_it(path: Path) -> None:
+    text = f"3 V5 N4 G{GUID} X1 yz\n1 W10 S8 :a\n2 Puidl:1 :b\n3 :c\n"
+    before, records = written(path, text)
+    after = UidList(path)
+    after.resume(GUID, 5, before.state())
+    loaded = after.load()
+    assert loaded is not None and not loaded.anew
+    after.write(records.items())
+    assert path.read_text() == text
+
+
 def test_the_next_uid_never_goes_back(path: Path) -> None:
     uidlist, records = written(path, HEADER + "41 :a\n")
     assert uidlist.next_uid == 42

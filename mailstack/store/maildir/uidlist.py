@@ -72,6 +72,8 @@ class UidList:
     """What is wrong with the file, though it can be read; whoever next gives UIDs writes it anew."""
     _version: int = 3
     _tail: bytes = b""
+    _partly: bool = False
+    """Whether the words of others in the file are not known, as after `resume`."""
 
     def peek(self) -> tuple[str, int] | None:
         """GUID and UIDVALIDITY in the file's header, without taking in anything; None if there is no
@@ -93,6 +95,7 @@ class UidList:
         self.guid, self.validity = guid, validity
         if stat.st_ino == inode and stat.st_size >= size and (stat.st_size > size or stat.st_mtime_ns == modified):
             self.stamp, self.read, self.records, self.next_uid = (inode, size, modified), read, records, next_uid
+            self._partly, self._tail = True, b""
 
     def state(self) -> tuple[int, ...]:
         """How far the file is known."""
@@ -157,17 +160,27 @@ class UidList:
     def write(self, records: Iterable[tuple[int, str]]) -> None:
         """Write the file anew with these records, UIDs ascending; durable on return. The caller holds
         the lock. Raises: OSError."""
+        if self._partly:
+            self._learn_words()
         kept = list(records)
         if self.extensions:
             uids = {uid for uid, _ in kept}
             self.extensions = {uid: text for uid, text in self.extensions.items() if uid in uids}
         self._replace(kept)
 
+    def _learn_words(self) -> None:
+        """Take in what others noted, of a file of which only the end was read. Raises: OSError."""
+        content = self.path.read_bytes()
+        header = read_header(content)
+        if header is not None:
+            self.header = header.others
+            self.extensions = read_records(content[header.octets :], header.version).extensions
+
     def _replace(self, records: list[tuple[int, str]]) -> None:
         header = Header(3, self.validity, self.next_uid, self.guid, self.header, 0)
         content = made(header, records, self.extensions)
         replace_file(self.path, content)
-        self.records, self.damage, self._version = len(records), "", 3
+        self.records, self.damage, self._version, self._partly = len(records), "", 3, False
         self._tail = content[-_TAIL:]
         self._know(self.path.stat())
 
@@ -193,7 +206,7 @@ class UidList:
 
     def _whole(self, content: bytes) -> list[tuple[int, str]]:
         found = read_header(content)
-        self.damage = ""
+        self.damage, self._partly = "", False
         if found is None:
             # Who knows the header from before may go on with it: the UIDs mean what they meant.
             if not self.validity:
