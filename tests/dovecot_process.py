@@ -14,7 +14,6 @@ from pathlib import Path
 from production import NOBODY, NOBODY_GROUP
 
 START_LIMIT = 20.0
-STOP_LIMIT = 10.0
 PASSWORD = "pass"
 MASTER = "/usr/sbin/dovecot"
 
@@ -94,7 +93,8 @@ class Dovecot:
         text = _CONFIGURATION + ("" if os.getuid() == 0 else _NOT_ROOT)
         configuration = base / "dovecot.conf"
         configuration.write_text(text.format(**values))
-        self.process = subprocess.Popen([MASTER, "-F", "-c", str(configuration)], cwd=base)
+        command = [MASTER, "-F", "-c", str(configuration)]
+        self.process = subprocess.Popen(command, cwd=base, start_new_session=True)
 
     def __enter__(self) -> Dovecot:
         end = time.monotonic() + START_LIMIT
@@ -117,13 +117,13 @@ class Dovecot:
         return [line for line in self.said().splitlines() if any(f": {word}: " in line for word in _WORDS)]
 
     def __exit__(self, *error: object) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(STOP_LIMIT)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        """End the master and all that it started; asked politely, it takes its time."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        finally:
+            self.process.wait()
 
 
 _WORDS = ("Warning", "Error", "Fatal", "Panic")
