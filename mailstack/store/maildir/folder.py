@@ -24,6 +24,8 @@ SETTLED = 0.05
 """Seconds after which a directory's time stamp tells every change: file systems count in ticks."""
 LOOKS = 3
 """Readings of a directory before a message is taken for gone: a file that is renamed meanwhile may be missed."""
+MAX_NAME = 255
+"""Octets of a file name (Linux, NAME_MAX)."""
 
 Stamps = tuple[int, int, int]
 """Modification times of new/, cur/ and dovecot-uidlist, in nanoseconds."""
@@ -112,8 +114,11 @@ class FolderFiles:
         return True
 
     def take_in(self, name: str) -> str | None:
-        """new/ → cur/; the name there, or None if somebody was quicker. Raises: OSError."""
+        """new/ → cur/; the name there, or None if somebody was quicker. A name that has no room for flags
+        stays as it is. Raises: OSError."""
         after = name if names.INFO in name else names.join(name.partition(":")[0], "")
+        if len(os.fsencode(after)) > MAX_NAME:
+            after = name
         return after if self._rename("new", self._new + name, name, after) else None
 
     def _rename(self, directory: str, path: str, before: str, after: str) -> bool:
