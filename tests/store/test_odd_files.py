@@ -52,7 +52,7 @@ class World:
     def again(self) -> World:
         """After a restart, and without what was kept to make it quick."""
         got(self.store.close())
-        for path in self.path.glob("*.sqlite*"):
+        for path in self.path.glob("mailstack-index*"):
             path.unlink()
         return World(self.data)
 
