@@ -21,7 +21,7 @@ from mailstack.store.maildir import layout
         ("V\t2\n\nINBOX\nLists\tPy\n", ["INBOX", "Lists/Py"]),
         ("V\t2\n\nEntw&APw-rfe\ta&-b\n", ["Entw\u00fcrfe/a&b"]),
         ("V\t2\n\nno line end", ["no line end"]),
-        ("V\t2\n\nwith.dot\n", ["with.dot"]),
+        ("V\t2\n\nwith.dot\n", ["with/dot"]),
         ("INBOX\nLists.Py\nEntw&APw-rfe\n", ["INBOX", "Lists/Py", "Entw\u00fcrfe"]),
         ("\n\nSent\n\n", ["Sent"]),
         ("Entw\u00fcrfe.x\n", ["Entw\u00fcrfe/x"]),

@@ -62,13 +62,13 @@ def _subscription_lines(account: Path) -> list[tuple[bytes, str | None]]:
 
 def _subscribed(line: bytes, separator: bytes) -> str | None:
     try:
-        text = line.decode()
+        levels = line.replace(separator, b".").decode().split(".")  # "." parts levels in either form
     except UnicodeDecodeError:
         return None
     try:
-        return DELIMITER.join(from_modified_utf7(part) for part in text.split(separator.decode()))
+        return DELIMITER.join(from_modified_utf7(part) for part in levels)
     except ValueError:
-        return text.replace(separator.decode(), DELIMITER)  # written in UTF-8 by somebody
+        return DELIMITER.join(levels)  # written in UTF-8 by somebody
 
 
 def write_subscriptions(account: Path, names: Iterable[str]) -> None:
