@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from dovecot_process import MASTER, PASSWORD, Dovecot
 from imap_client import Imap, Mailbox
-from production import NOT_ROOT, given_to_nobody
+from production import NOBODY, NOBODY_GROUP, NOT_ROOT, given_to_nobody
 from server_process import Server, send_message
 
 from mailstack.store.maildir.locks import dotlock
@@ -204,11 +204,17 @@ def fill(both: Both) -> None:
     who.append("Entw&APw-rfe", b"no header at all")
     who.append("R&-D", b"\r\n\r\n")
     send_message(both.pair.mailstack, both.user, message("by smtp", 3))
-    place = both.pair.account(both.user) / "tmp" / f"17{len(os.listdir(both.pair.account(both.user) / 'cur'))}.X.other"
-    place.write_bytes(message("by another program", 3).replace(b"\r\n", b"\n"))
-    place.rename(place.parent.parent / "new" / place.name)
+    account = both.pair.account(both.user)
+    delivered(account, f"17{len(os.listdir(account / 'cur'))}.X.other", message("by another program", 3))
+
+
+def delivered(account: Path, name: str, octets: bytes) -> None:
+    """As a program does that knows Maildirs: lines end in LF, no sizes in the name."""
+    place = account / "tmp" / name
+    place.write_bytes(octets.replace(b"\r\n", b"\n"))
     if NOT_ROOT:
-        shutil.chown(place.parent.parent / "new" / place.name, "nobody", "nogroup")
+        shutil.chown(place, NOBODY, NOBODY_GROUP)
+    place.rename(account / "new" / name)
 
 
 def change(both: Both) -> None:
@@ -335,12 +341,7 @@ def deliver_by_smtp(pair: Pair, user: str, ledger: Ledger) -> None:
 
 def deliver_by_rename(pair: Pair, user: str, ledger: Ledger) -> None:
     for number in range(ROUNDS):
-        name = f"17{number:08d}.P1Q{number}.elsewhere"
-        place = pair.account(user) / "tmp" / name
-        place.write_bytes(named(f"file.{number}"))
-        if NOT_ROOT:
-            shutil.chown(place, "nobody", "nogroup")
-        place.rename(pair.account(user) / "new" / name)
+        delivered(pair.account(user), f"17{number:08d}.P1Q{number}.elsewhere", named(f"file.{number}"))
         ledger.expect(f"file.{number}")
 
 
@@ -466,7 +467,7 @@ def test_damage_is_mended_by_either(
     temporary = path.with_name("x")
     temporary.write_bytes(b"".join(DAMAGE[damage](lines)))
     if NOT_ROOT:
-        shutil.chown(temporary, "nobody", "nogroup")
+        shutil.chown(temporary, NOBODY, NOBODY_GROUP)
     temporary.rename(path)
     clients = [pair.to_dovecot(user), pair.to_mailstack(user)]
     if first == "mailstack":
