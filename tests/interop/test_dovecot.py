@@ -345,9 +345,6 @@ def deliver_by_rename(pair: Pair, user: str, ledger: Ledger) -> None:
         ledger.expect(f"file.{number}")
 
 
-@pytest.mark.xfail(
-    reason="now and then: a message that came and went within one look stays in the columns", strict=False
-)
 def test_both_at_once(pair: Pair, user: str) -> None:
     both = Both(pair, user, first="mailstack")
     ledger = Ledger()
@@ -445,18 +442,11 @@ DAMAGE = {
 }
 
 
-ONLY_ONE_KNOWS = "a process that knows the mailbox does not write back the UIDs of lines that were lost"
-
-
 @ONE_WAY
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("first", ["dovecot", "mailstack"])
-def test_damage_is_mended_by_either(
-    pair: Pair, user: str, damage: str, first: str, request: pytest.FixtureRequest
-) -> None:
+def test_damage_is_mended_by_either(pair: Pair, user: str, damage: str, first: str) -> None:
     """Afterwards both say the same, UIDVALIDITY is what it was, and no UID means another message."""
-    if first == "mailstack" and damage in ("zeros", "garbage"):
-        request.applymarker(pytest.mark.xfail(reason=ONLY_ONE_KNOWS, strict=True))
     both = Both(pair, user, first="mailstack")
     for number in range(4):
         both.one.append("Sent", message(f"number {number}"))

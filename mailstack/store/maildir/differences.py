@@ -51,12 +51,22 @@ class Differences:
             self.added = array("I", [uid for uid, _ in pairs])
             self.added_flags = array("I", [bits for _, bits in pairs])
 
+    def vanish(self, uids: list[int]) -> None:
+        """Messages that are gone; those that came within the same look were never there."""
+        self.vanished += uids
+        gone = set(uids).intersection(self.added)
+        if gone:
+            pairs = [(uid, bits) for uid, bits in zip(self.added, self.added_flags, strict=True) if uid not in gone]
+            self.added = array("I", [uid for uid, _ in pairs])
+            self.added_flags = array("I", [bits for _, bits in pairs])
+            self.recent -= gone
+
     def extend(self, later: Differences) -> None:
         """What a later look found, too."""
+        self.vanish(later.vanished)
         self.add(later.added, later.added_flags)
         self.recent |= later.recent
         self.changed += later.changed
-        self.vanished += later.vanished
         self.modseq = max(self.modseq, later.modseq)
         self.reset, self.gone = self.reset or later.reset, self.gone or later.gone
         self.error = self.error or later.error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mailstack.ports import Log
-from mailstack.store.maildir import names
+from mailstack.store.maildir import keywords, names
 from mailstack.store.maildir.layout import Folder
 from mailstack.store.maildir.locks import dotlock
 from mailstack.store.maildir.modseq import ModSequences
@@ -50,6 +50,7 @@ class FolderFiles:
         self.uidlist = UidList(self.path / UIDLIST)
         self.modseqs = ModSequences(self.path)
         self.keywords: list[str] = []
+        self._keywords_stamp: tuple[int, ...] = ()
         self.rows = Rows()
         self.unseen: dict[str, int] = {}
         """Records of the uidlist whose message we have not seen yet: another process was quicker."""
@@ -59,6 +60,7 @@ class FolderFiles:
         """Whether the directory may have changed without another time stamp."""
         self.lost = True
         """Whether hints of a watch were lost, so that only reading both directories tells."""
+        self._keywords_path = f"{self.path}/{keywords.FILE}"
         self._cur = f"{self.path}/cur/"
         self._new = f"{self.path}/new/"
 
@@ -161,25 +163,41 @@ class FolderFiles:
         """We changed the directory ourselves. Its time stamp may hide what others did meanwhile."""
         self.unsure = True
 
+    def read_keywords(self) -> None:
+        """Dovecot writes a keyword's name after it has renamed messages. Raises: OSError."""
+        self._keywords_stamp = self._stamp_of_keywords()
+        self.keywords = keywords.read(self.path)
+
+    def keywords_changed(self) -> bool:
+        """Whether the names of keywords may be others than were read. One call of stat(2)."""
+        return self._stamp_of_keywords() != self._keywords_stamp
+
+    def _stamp_of_keywords(self) -> tuple[int, ...]:
+        try:
+            stat = os.stat(self._keywords_path)
+        except OSError:
+            return ()
+        return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
     # --- whether others did something
 
     def changed(self) -> bool:
-        """Whether a sync may find something. Costs three calls of stat(2) and no more, so it may be
+        """Whether a sync may find something. Costs four calls of stat(2) and no more, so it may be
         asked in the reactor's thread."""
         if self.unsure:
             return True
         try:
-            return self.stat() != self.stamps
+            return self.stat() != self.stamps or self.keywords_changed()
         except OSError:
             return True  # sync will say what it is
 
     def uidlist_changed(self) -> bool:
-        """As `changed`, when a watch tells of the messages: one call of stat(2)."""
+        """As `changed`, when a watch tells of the messages: two calls of stat(2)."""
         try:
             stat = os.stat(self.uidlist.path)
         except OSError:
             return True
-        return (stat.st_ino, stat.st_size, stat.st_mtime_ns) != self.uidlist.stamp
+        return (stat.st_ino, stat.st_size, stat.st_mtime_ns) != self.uidlist.stamp or self.keywords_changed()
 
     def stat(self) -> Stamps:
         """Raises: OSError."""

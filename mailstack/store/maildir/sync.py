@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mailstack.errors import Refused
-from mailstack.store.maildir import keywords, names
+from mailstack.store.maildir import names
 from mailstack.store.maildir.differences import Differences, Hints
 from mailstack.store.maildir.folder import FolderFiles, now
 from mailstack.store.maildir.uidlist import Broken, Loaded
@@ -31,7 +31,7 @@ def sync(files: FolderFiles, hints: Hints | None = None, *, force: bool = False)
         stamps = files.stat()
     except FileNotFoundError:
         return Differences(gone=True)
-    if hints is None and stamps == files.stamps and not files.unsure and not force:
+    if hints is None and stamps == files.stamps and not (files.unsure or force or files.keywords_changed()):
         return Differences()
     looked = now()
     if hints is None and not (files.unsure or force) and stamps[1] == files.stamps[1]:
@@ -61,8 +61,9 @@ class _Sync:
         """Whether all is known now that others did. Raises: OSError, Refused; `found` has what was found
         until then."""
         files = self.files
-        files.keywords = keywords.read(files.path)
         self._load_uidlist()
+        if files.uidlist.damage:
+            self._mend()
         if hints is None or hints.everything or force or files.lost or self.found.reset:
             self.look_everywhere()
             files.lost = False
@@ -70,6 +71,7 @@ class _Sync:
         else:
             self.look_at(hints)
             everything = files.watch is not None or unchanged
+        files.read_keywords()
         self._compact()
         return everything
 
@@ -155,7 +157,7 @@ class _Sync:
 
     def _vanish(self, uids: list[int]) -> None:
         self.files.rows.remove(uids)
-        self.found.vanished += uids
+        self.found.vanish(uids)
 
     def _admit(self, there: dict[str, str], fresh: dict[str, str]) -> None:
         """Give UIDs to what is not known yet, and take it in."""
@@ -210,6 +212,8 @@ class _Sync:
             if now_named is None:
                 if uid and self._left(uid, seen):
                     vanished.append(uid)
+                elif uid:
+                    files.lost = True  # what was seen of it does not say where it is: look everywhere
             elif uid:
                 renamed.append((uid, now_named))
             else:
@@ -282,6 +286,20 @@ class _Sync:
         if loaded is None:
             files.uidlist.create(files.account)
         self._know(loaded or Loaded(anew=True), validity)
+
+    def _mend(self) -> None:
+        """Write the file anew with what it still says, and with what we know of lines that were lost."""
+        files = self.files
+        with files.lock():
+            self._load_locked()
+            if not files.uidlist.damage:
+                return
+            files.log.warning("uidlist mended", folder=str(files.path), reason=files.uidlist.damage)
+            doubled = files.uidlist.doubled
+            self._vanish([uid for uid in files.rows.uids if uid in doubled])
+            others = [(uid, base) for base, uid in files.unseen.items()]
+            files.uidlist.write(sorted([*files.rows.items(), *others]))
+            files.lost = files.lost or bool(doubled)
 
     def _reset(self) -> None:
         self.found.reset = True

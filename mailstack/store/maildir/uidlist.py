@@ -70,6 +70,8 @@ class UidList:
     """Octets of the file that are known."""
     damage: str = ""
     """What is wrong with the file, though it can be read; whoever next gives UIDs writes it anew."""
+    doubled: set[int] = field(default_factory=set)
+    """UIDs that two messages had in the file; neither has it now."""
     _version: int = 3
     _tail: bytes = b""
     _partly: bool = False
@@ -180,7 +182,7 @@ class UidList:
         header = Header(3, self.validity, self.next_uid, self.guid, self.header, 0)
         content = made(header, records, self.extensions)
         replace_file(self.path, content)
-        self.records, self.damage, self._version, self._partly = len(records), "", 3, False
+        self.records, self.damage, self.doubled, self._version, self._partly = len(records), "", set(), 3, False
         self._tail = content[-_TAIL:]
         self._know(self.path.stat())
 
@@ -206,7 +208,7 @@ class UidList:
 
     def _whole(self, content: bytes) -> list[tuple[int, str]]:
         found = read_header(content)
-        self.damage, self._partly = "", False
+        self.damage, self.doubled, self._partly = "", set(), False
         if found is None:
             # Who knows the header from before may go on with it: the UIDs mean what they meant.
             if not self.validity:
@@ -228,6 +230,7 @@ class UidList:
 
     def _records(self, content: bytes) -> list[tuple[int, str]]:
         found = read_records(content, self._version)
+        self.doubled |= found.doubled
         if found.lost or found.unordered:
             self.damage = f"{found.lost} octets from {self.read} on are no records"
         if found.records:

@@ -53,6 +53,8 @@ class Records:
     lost: int = 0
     lost_at_the_end: int = 0
     unordered: bool = False
+    doubled: set[int] = field(default_factory=set)
+    """UIDs that two messages had."""
 
 
 def read_header(content: bytes) -> Header | None:
@@ -110,6 +112,7 @@ def _straighten(found: Records, uids: list[int]) -> None:
     found.records = sorted(
         (uid, base) for uid, bases in names.items() if len(bases) == 1 and 0 < uid < MAX_UID for base in bases
     )
+    found.doubled = {uid for uid, bases in names.items() if len(bases) > 1}
     kept = {uid for uid, _ in found.records}
     found.extensions = {uid: text for uid, text in found.extensions.items() if uid in kept}
     found.lost += sum(uid not in kept for uid in uids)
