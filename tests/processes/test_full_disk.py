@@ -188,3 +188,34 @@ def test_on_a_read_only_disk_mail_that_was_seen_before_is_still_read(server: Ser
         assert "Read-only file system" in server.wait_log("Read-only file system")
     assert send(server, MIDDLE).startswith(b"250 ")
     assert subjects(server) == [*before, b"middle"]
+
+
+def test_on_a_read_only_disk_a_body_is_read_though_it_cannot_be_marked(server: Server, disk: Disk) -> None:
+    send_message(server, ALICE, SMALL)
+    count = len(subjects(server))
+    with disk.read_only(), imap(server) as client:
+        client.send(b"c SELECT INBOX\r\nd FETCH %d BODY[TEXT]\r\n" % count)
+        lines = client.until(b"d ")
+        assert lines[-1].startswith(b"d OK"), lines
+        assert any(b"The body." in line for line in lines)
+        server.wait_log("messages not marked as seen")
+
+
+def test_on_a_read_only_disk_what_nobody_saw_yet_waits(server: Server, disk: Disk) -> None:
+    before = subjects(server)
+    send_message(server, ALICE, SMALL)  # it lies in new/ and has no UID
+    with disk.read_only():
+        assert subjects(server) == before
+        assert "count" in server.wait_log("mailbox is read-only")
+        if before:
+            assert b"The body." in retrieved(server)
+    assert subjects(server) == [*before, b"small"]
+
+
+def test_mail_that_came_before_is_readable_as_soon_as_there_is_room(server: Server, disk: Disk) -> None:
+    send_message(server, ALICE, SMALL)  # nobody looked yet: it has no UID
+    with disk.filled(), imap(server) as client:
+        client.send(b"c SELECT INBOX\r\nd NOOP\r\n")
+        client.until(b"d OK")
+    assert subjects(server)[-1] == b"small"
+    assert not list(disk.path.rglob("*.lock"))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mailstack.errors import BadSyntax
+from mailstack.errors import BadSyntax, Refused
 from mailstack.imap import replies
 from mailstack.imap.fetch import FetchPlan, Piece, Slice, Trouble, plan, send_slice
 from mailstack.imap.registry import SELECTED, Capability, Feature, command
@@ -70,7 +70,11 @@ async def set_seen(session: ImapSession, uids: Sequence[int], *, told: bool) -> 
     bit = int(Flag.SEEN)
     unseen = [uid for uid, flags in zip(found.uids, found.flags, strict=True) if not flags & bit]
     if unseen:
-        await mailbox.store_flags(unseen, FlagAction.ADD, Flags(Flag.SEEN), session.view)
+        try:
+            await mailbox.store_flags(unseen, FlagAction.ADD, Flags(Flag.SEEN), session.view)
+        except Refused as refused:  # what cannot be marked can be read all the same
+            session.log.warning("messages not marked as seen", count=len(unseen), reason=str(refused))
+            return
         if not told:
             session.view.note_flags(unseen)
 

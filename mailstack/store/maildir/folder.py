@@ -56,6 +56,8 @@ class FolderFiles:
         """Records of the uidlist whose message we have not seen yet: another process was quicker."""
         self.watch: Expecting | None = None
         self.stamps: Stamps = (0, 0, 0)
+        self.read_only = False
+        """Whether the last look could not write, so that new messages have no UIDs."""
         self.unsure = True
         """Whether the directory may have changed without another time stamp."""
         self.lost = True

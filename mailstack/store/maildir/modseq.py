@@ -57,10 +57,11 @@ class ModSequences:
             replace_file(self._path, b"%d\n" % self.last)
             self._mark = self.last
 
-    def next(self) -> int:
-        """A number above all others. Raises: OSError."""
+    def next(self, *, durable: bool = True) -> int:
+        """A number above all others. Not `durable` where nothing can be written: then the clock alone says
+        that it is not used again. Raises: OSError."""
         number = max(self.last + 1, self._now())
-        if number > self._mark:
+        if durable and number > self._mark:
             mark = min(number + BLOCK, MAX_MODSEQ)
             replace_file(self._path, b"%d\n" % mark)
             self._mark = mark

@@ -5,6 +5,7 @@ and both directories otherwise. See DESIGN.md, "Taking in" and "Others"."""
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,8 @@ from mailstack.store.maildir.differences import Differences, Hints
 from mailstack.store.maildir.folder import FolderFiles, now
 from mailstack.store.maildir.uidlist import Broken, Loaded
 
+READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+"""What the system says of a mailbox in which we may read and not write."""
 COMPACT_AFTER = 100
 """Records of vanished messages in the uidlist that are worth writing it anew."""
 ONE_BY_ONE = 64
@@ -60,13 +63,21 @@ class _Sync:
     def look(self, hints: Hints | None, *, force: bool, unchanged: bool) -> bool:
         """Whether all is known now that others did. Raises: OSError, Refused; `found` has what was found
         until then."""
+        try:
+            return self._look(hints, force=force, unchanged=unchanged)
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+        return self._look_only()
+
+    def _look(self, hints: Hints | None, *, force: bool, unchanged: bool) -> bool:
         files = self.files
         self._load_uidlist()
         if files.uidlist.damage:
             self._mend()
         if hints is None or hints.everything or force or files.lost or self.found.reset:
             self.look_everywhere()
-            files.lost = False
+            files.lost = files.read_only = False
             everything = True
         else:
             self.look_at(hints)
@@ -75,13 +86,32 @@ class _Sync:
         self._compact()
         return everything
 
+    def _look_only(self) -> bool:
+        """Where nothing can be written: the messages that have UIDs are there to be read, the others wait.
+        Without a uidlist they get UIDs for as long as this process has the mailbox open."""
+        files = self.files
+        there = self._scan("cur")
+        if not files.uidlist.validity:
+            files.uidlist.pretend(now())
+            files.unseen = {base: uid for uid, base in enumerate(sorted(there, key=_arrival), 1)}
+        self._compare(there, {})
+        known = {base for base in there if base in files.unseen or files.rows.find(base)}
+        if not files.read_only:
+            files.read_only = True
+            files.log.warning("mailbox is read-only; messages without UIDs are not shown",
+                              folder=str(files.path), count=len(there) - len(known))  # fmt: skip
+        self._admit({base: there[base] for base in known}, {})
+        files.read_keywords()
+        files.lost = True  # as soon as it can be written, what waits is taken in
+        return False
+
     def close(self) -> None:
         """Give what was found its mod-sequence. Raises: OSError."""
         modseqs = self.files.modseqs
         if modseqs.last == 0:
             modseqs.load()
         if self.found:
-            self.found.modseq = modseqs.next()
+            self.found.modseq = modseqs.next(durable=not self.files.read_only)
 
     # --- the whole of both directories
 

@@ -99,6 +99,10 @@ class UidList:
             self.stamp, self.read, self.records, self.next_uid = (inode, size, modified), read, records, next_uid
             self._partly, self._tail = True, b""
 
+    def pretend(self, now: float) -> None:
+        """There is no file, and none can be written: a UIDVALIDITY and an id for as long as it is so."""
+        self.validity, self.next_uid, self.guid = int(now) & MAX_UID, 1, os.urandom(16).hex()
+
     def state(self) -> tuple[int, ...]:
         """How far the file is known."""
         return (*self.stamp, self.read, self.records, self.next_uid)
