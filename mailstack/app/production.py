@@ -32,8 +32,10 @@ from mailstack.app.services import Manners
 from mailstack.auth.accounts import StoredAccounts
 from mailstack.auth.database import AccountDatabase, AccountsError
 from mailstack.auth.directory import StoredDirectory
+from mailstack.auth.known import KnownAccounts
 from mailstack.auth.limits import LoginLimits
 from mailstack.auth.passwords import VerifiedPasswords
+from mailstack.auth.quotas import StoredQuotas
 from mailstack.config.changes import changes
 from mailstack.config.load import ConfigError, load
 from mailstack.config.sections import Config, LogLevel
@@ -71,6 +73,7 @@ class Identities:
     passwords that were verified outlive a change of the configuration."""
 
     database: AccountDatabase
+    known: KnownAccounts
     limits: LoginLimits
     verified: VerifiedPasswords
     hashing: Hashing
@@ -82,7 +85,8 @@ class Identities:
         auth = config.auth
         limits = LoginLimits(auth.failures_per_address, auth.failures_per_account, auth.failure_window, time.monotonic)
         verified = VerifiedPasswords(auth.verified_password_memory, time.monotonic)
-        return cls(AccountDatabase(config.accounts_database), limits, verified, hashing, log)
+        database = AccountDatabase(config.accounts_database)
+        return cls(database, KnownAccounts(database), limits, verified, hashing, log)
 
     def under(self, config: Config) -> tuple[Accounts, Directory]:
         """Accounts and directory as this configuration wants them."""
@@ -93,7 +97,11 @@ class Identities:
             self.database, self.limits, self.verified, self.hashing.run, self.log,
             default_domain=config.domains[0].name.lower(),
         )  # fmt: skip
-        return accounts, StoredDirectory(self.database, config.domains)
+        return accounts, StoredDirectory(self.known, config.domains)
+
+    def quotas(self, config: Config) -> StoredQuotas:
+        """Who may use how much under this configuration."""
+        return StoredQuotas(self.known, config.quota, config.domains)
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mailstack.config.sections import BareNewline, Config, Listener, ServiceName, TlsMode
+from mailstack.config.sections import BareNewline, Config, Listener, MailboxFull, ServiceName, TlsMode
 from mailstack.imap.session import ImapSession
 from mailstack.imap.settings import ImapResources, ImapSettings
 from mailstack.net.listener import Service
@@ -77,6 +77,7 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
         bare_newline="reject" if config.smtp.bare_newline is BareNewline.REJECT else "fix",
         max_size=config.limits.max_message_size,
         max_recipients=config.limits.max_recipients,
+        full_for_good=config.quota.refusal is MailboxFull.PERMANENT,
         command_timeout=config.smtp.timeout,
     )
     parts = SmtpResources(

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailstack.ports import AccountName
+from mailstack.ports import AccountName, QuotaLimit
 
 BUSY = 10.0
 """Seconds to wait for another process that writes."""
@@ -19,6 +19,14 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS accounts (name TEXT PRIMARY KEY, password_hash TEXT NOT NULL, created REAL NOT NULL)",
     "CREATE TABLE IF NOT EXISTS aliases (address TEXT NOT NULL, target TEXT NOT NULL, PRIMARY KEY (address, target))",
 )
+_MIGRATIONS = (
+    (
+        "ALTER TABLE accounts ADD COLUMN quota_octets INTEGER",
+        "ALTER TABLE accounts ADD COLUMN quota_messages INTEGER",
+    ),
+)
+"""What brings a file of version i (PRAGMA user_version) to version i + 1. Columns are only added, with names in
+every statement, so that an older version of this program can go on with the file."""
 
 
 class AccountsError(Exception):
@@ -45,6 +53,25 @@ class AccountDatabase:
             path.chmod(0o600)
             for statement in _SCHEMA:
                 self._connection.execute(statement)
+            self._migrate()
+
+    def _migrate(self) -> None:
+        if self._schema() >= len(_MIGRATIONS):
+            return
+        self._connection.execute("BEGIN IMMEDIATE")  # one process does it; the others look again after it
+        try:
+            for version in range(self._schema(), len(_MIGRATIONS)):
+                for statement in _MIGRATIONS[version]:
+                    self._connection.execute(statement)
+                self._connection.execute(f"PRAGMA user_version = {version + 1}")
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def _schema(self) -> int:
+        row = self._connection.execute("PRAGMA user_version").fetchone()
+        return int(row[0])
 
     def close(self) -> None:
         self._connection.close()
@@ -99,6 +126,25 @@ class AccountDatabase:
         with self._errors():
             done = self._connection.execute(
                 "UPDATE accounts SET password_hash = ? WHERE name = ?", (password_hash, name.lower())
+            )
+        if not done.rowcount:
+            raise AccountsError(f"there is no account {name.lower()}")
+
+    def quotas(self) -> dict[AccountName, QuotaLimit]:
+        """The accounts that have a quota of their own."""
+        with self._errors():
+            rows = self._connection.execute(
+                "SELECT name, quota_octets, quota_messages FROM accounts WHERE quota_octets IS NOT NULL"
+            )
+            return {AccountName(name): QuotaLimit(octets, messages) for name, octets, messages in rows}
+
+    def set_quota(self, name: str, limit: QuotaLimit | None) -> None:
+        """A quota of its own, which may be none at all; None: that of its domain.
+        Raises: AccountsError if there is no such account."""
+        values = (None, None) if limit is None else (limit.octets, limit.messages)
+        with self._errors():
+            done = self._connection.execute(
+                "UPDATE accounts SET quota_octets = ?, quota_messages = ? WHERE name = ?", (*values, name.lower())
             )
         if not done.rowcount:
             raise AccountsError(f"there is no account {name.lower()}")

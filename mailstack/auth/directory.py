@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mailstack.auth.database import AccountDatabase, AccountsError
+from mailstack.auth.known import KnownAccounts
 from mailstack.config.sections import Domain
 from mailstack.errors import Problem, Refused
 from mailstack.mail.address import Address
@@ -15,21 +15,17 @@ MAX_TARGETS = 1000
 
 
 class StoredDirectory:
-    """The domains of the configuration over the accounts database, which is read into memory and read
-    again when another process has written to it."""
+    """The domains of the configuration over the accounts database."""
 
-    def __init__(self, database: AccountDatabase, domains: Iterable[Domain]) -> None:
-        self._database = database
+    def __init__(self, known: KnownAccounts, domains: Iterable[Domain]) -> None:
+        self._known = known
         self._domains: dict[str, Domain] = {}
         for domain in domains:
             self._domains[domain.name.lower()] = domain
             self._domains[_ascii(domain.name)] = domain
-        self._version = -1
-        self._accounts: frozenset[str] = frozenset()
-        self._aliases: dict[str, list[str]] = {}
 
     async def route(self, address: Address) -> Local | Remote:
-        self._refresh()
+        self._known.refresh()
         domain = self._domains.get(address.domain.lower())
         if domain is None and not address.domain:
             domain = next(iter(self._domains.values()), None)  # <Postmaster>
@@ -41,19 +37,9 @@ class StoredDirectory:
         return Local(tuple(AccountName(name) for name in found))
 
     async def may_send_as(self, account: AccountName, sender: Address) -> bool:
-        self._refresh()
+        self._known.refresh()
         domain = self._domains.get(sender.domain.lower())
         return domain is not None and account in self._resolve(sender.local_part.lower(), domain, catch_all=False)
-
-    def _refresh(self) -> None:
-        try:
-            version = self._database.version()
-            if version != self._version:
-                self._accounts = frozenset(account.name for account in self._database.accounts())
-                self._aliases = self._database.aliases()
-                self._version = version
-        except AccountsError as error:
-            raise Refused(Problem.STORE_UNAVAILABLE, str(error)) from error
 
     def _resolve(self, local: str, domain: Domain, *, catch_all: bool = True) -> list[str]:
         names = [f"{local}@{domain.name}"]
@@ -77,9 +63,9 @@ class StoredDirectory:
         found, seen, ahead = list[str](), {start}, [start]
         while ahead and len(found) < MAX_TARGETS:
             name = ahead.pop()
-            if name in self._accounts:
+            if name in self._known.accounts:
                 found.append(name)
-            new = [target for target in reversed(self._aliases.get(name, ())) if target not in seen]
+            new = [target for target in reversed(self._known.aliases.get(name, ())) if target not in seen]
             seen.update(new)
             ahead += new
         return found

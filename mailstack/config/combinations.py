@@ -37,6 +37,8 @@ def mistakes(config: Config) -> tuple[Mistake, ...]:
         *_certificates(config),
         *_logins(config),
         *_ranges(config),
+        *_quotas(config),
+        *_retention(config),
     )
 
 
@@ -154,6 +156,27 @@ def _ranges(config: Config) -> Iterator[Mistake]:
         yield Mistake("[metrics] port", f"expected 0 to {MAX_PORT}, not {config.metrics.port}")
     if _address(config.metrics.address) is None:
         yield Mistake("[metrics] address", f'expected an IP address as "127.0.0.1", not "{config.metrics.address}"')
+
+
+def _quotas(config: Config) -> Iterator[Mistake]:
+    places = [("[quota] messages", config.quota.messages)]
+    for number, domain in enumerate(config.domains, 1):
+        places.append((f"[[domains]] number {number}, quota_messages", domain.quota_messages or 0))
+    for place, value in places:
+        if value < 0:
+            yield Mistake(place, f"expected 0 or more, not {value}")
+
+
+def _retention(config: Config) -> Iterator[Mistake]:
+    for number, rule in enumerate(config.retention, 1):
+        place = f"[[retention]] number {number}"
+        for key, value in (("days", rule.days), ("messages", rule.messages)):
+            if value < 0:
+                yield Mistake(f"{place}, {key}", f"expected 0 or more, not {value}")
+        if not rule.days and not rule.messages:
+            yield Mistake(place, "expires nothing; say days, messages or both")
+        if not rule.mailbox or not rule.account:
+            yield Mistake(place, 'expected a name or a pattern as "*" for mailbox and account, not ""')
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

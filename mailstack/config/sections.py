@@ -16,6 +16,8 @@ from typing import Annotated
 Network = IPv4Network | IPv6Network
 Size = Annotated[int, "size"]
 """Octets; in the file a whole number, or text as "50 MiB"."""
+MaybeSize = Annotated[int | None, "size"]
+"""The same, or not said."""
 Seconds = Annotated[float, "duration"]
 """In the file a number, or text as "10 min"."""
 
@@ -60,6 +62,13 @@ class LogLevel(Enum):
     ERROR = "error"
 
 
+class MailboxFull(Enum):
+    """What senders hear when a recipient has no room: come again (452 4.2.2), or it will not be (552 5.2.2)."""
+
+    TEMPORARY = "temporary"
+    PERMANENT = "permanent"
+
+
 class BareNewline(Enum):
     """What becomes of a CR or LF that stands alone in mail data (RFC 5321 §2.3.8). Neither ever
     ends a message."""
@@ -102,6 +111,10 @@ class Domain:
     plus_delimiter: str = "+"
     """What follows it in a local-part does not matter for delivery: alice+shop@ is alice@.
     Empty: every character matters."""
+    quota_bytes: MaybeSize = None
+    """Octets that each account of the domain may use; 0: any. None: those of [quota]."""
+    quota_messages: int | None = None
+    """Messages that each account of the domain may have; 0: any. None: those of [quota]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +163,41 @@ class Limits:
     """At the same time, over all listeners of the process."""
     connections_per_address: int = 100
     """At the same time from one IP address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """`[quota]`: what each account may use, in all its mailboxes together. A domain may say otherwise, and
+    `mailstack account quota` for one account."""
+
+    bytes: Size = 0
+    """Octets of all messages; 0: any."""
+    messages: int = 0
+    """All messages; 0: any."""
+    refusal: MailboxFull = MailboxFull.TEMPORARY
+    """What senders hear of a full mailbox: "temporary" is 452 4.2.2, and their servers try again for
+    days, in which there may be room; "permanent" is 552 5.2.2, and they know at once."""
+    grace: bool = False
+    """A mailbox that is not full yet takes one more message by SMTP, even one that goes over the limit;
+    without, mail is refused that does not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """`[[retention]]`: messages that go away by themselves, for good. All that apply to a mailbox are
+    applied to it."""
+
+    mailbox: str
+    """A mailbox as "Trash", "Lists/Python", "Archive/*" or "*"; in the last two, * is any characters."""
+    account: str = "*"
+    """An account as "alice@example.org", or some as "*@example.org"."""
+    days: int = 0
+    """Messages expire that came into the account longer ago (by their internal date); 0: no message
+    expires for its age."""
+    messages: int = 0
+    """Beyond the newest so many, messages expire; 0: no message expires for the number of them."""
+    keep_flagged: bool = True
+    """Messages that somebody has flagged never expire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +282,8 @@ class Config:
     """The accounts database; None is accounts.sqlite3 in the data directory."""
     tls: Tls = field(default_factory=Tls)
     limits: Limits = field(default_factory=Limits)
+    quota: Quota = field(default_factory=Quota)
+    retention: tuple[Retention, ...] = ()
     auth: Auth = field(default_factory=Auth)
     smtp: Smtp = field(default_factory=Smtp)
     imap: Imap = field(default_factory=Imap)

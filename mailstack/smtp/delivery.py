@@ -2,19 +2,21 @@
 
 Order: remote recipients first, because the queue takes all or nothing and a refusal must leave
 nothing behind; then the mailboxes; then a mailbox that could not take its copy now becomes a queue
-item, so that the one 250 is true for all recipients.
+item, so that the one 250 is true for all recipients. A mailbox that is full takes its copy when
+others have theirs: they were all told at RCPT that they had room.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mailstack.errors import Problem, Refused
 from mailstack.mail import trace
 from mailstack.mail.address import Address
 from mailstack.ports import AccountName, Blob, Delivery, Envelope, Local, Remote, TlsInfo
 from mailstack.smtp.facts import Facts
-from mailstack.smtp.replies import Reply, accepted, for_problem
+from mailstack.smtp.replies import Reply, accepted, for_problem, mailbox_full
 from mailstack.smtp.settings import Role, SmtpResources
 from mailstack.smtp.transaction import Transaction
 
@@ -51,14 +53,36 @@ async def _deliver_local(
         for (account, mailbox), address in copies.items()
     ]
     answers = await resources.store.deliver(blob, deliveries)
+    if Problem.OVER_QUOTA in answers and (sent or None in answers):
+        answers = await _deliver_over_quota(blob, deliveries, answers, resources)
     failed = [problem for problem in answers if problem is not None]
     resources.counters.count("deliveries", "delivered", len(answers) - len(failed))
     if failed:
         resources.counters.count("deliveries", "failed", len(failed))
         if len(failed) == len(answers) and not sent:
-            return for_problem(failed[0])
+            return _refusal(failed[0], facts)
         await _deliver_later(transaction, facts, above, blob, resources, copies, answers)
     return accepted(transaction.id)
+
+
+async def _deliver_over_quota(
+    blob: Blob, deliveries: Sequence[Delivery], answers: Sequence[Problem | None], resources: SmtpResources
+) -> Sequence[Problem | None]:
+    """Some recipients have the message, and there is one reply for all: the others, each of which had room
+    at RCPT (or shares an alias with one that had), get it too. They go over their quota by this message."""
+    again = [
+        replace(delivery, over_quota=True)
+        for delivery, problem in zip(deliveries, answers, strict=True)
+        if problem is Problem.OVER_QUOTA
+    ]
+    late = iter(await resources.store.deliver(blob, again))
+    return [next(late) if problem is Problem.OVER_QUOTA else problem for problem in answers]
+
+
+def _refusal(problem: Problem, facts: Facts) -> Reply:
+    if problem is Problem.OVER_QUOTA:
+        return mailbox_full(for_good=facts.settings.full_for_good)
+    return for_problem(problem)
 
 
 def _copies(transaction: Transaction) -> Copies:

@@ -92,6 +92,8 @@ BARE_NEWLINE = Reply(550, "5.6.11", "Mail data has a bare CR or LF; lines must e
 RELAY_DENIED = Reply(550, "5.7.1", "Relaying denied")
 NOT_YOUR_ADDRESS = Reply(550, "5.7.1", "The sender address does not belong to the login")
 NO_SUCH_USER = Reply(550, "5.1.1", "No such user here")
+MAILBOX_FULL = Reply(452, "4.2.2", "Mailbox full")
+MAILBOX_FULL_FOR_GOOD = Reply(552, "5.2.2", "Mailbox full")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients")
 
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors; closing connection")
@@ -116,6 +118,12 @@ def greeting(hostname: str) -> Reply:
     return Reply(220, "", f"{hostname} ESMTP mailstack")
 
 
+def mailbox_full(*, for_good: bool) -> Reply:
+    """For a recipient without room, as the settings want it: the sender's server tries again for days, or its
+    user hears at once (RFC 5321 §4.2.5, RFC 3463 §3.3)."""
+    return MAILBOX_FULL_FOR_GOOD if for_good else MAILBOX_FULL
+
+
 def accepted(transaction_id: str) -> Reply:
     """250 at the end of mail data: the message is ours now."""
     return Reply(250, "2.0.0", f"Ok {transaction_id}")
@@ -136,7 +144,7 @@ def for_problem(problem: Problem) -> Reply:
         case Problem.TOO_BIG:
             return TOO_BIG
         case Problem.OVER_QUOTA:
-            return _OVER_QUOTA
+            return MAILBOX_FULL
         case Problem.DISK_FULL:
             return _DISK_FULL
         case Problem.STORE_UNAVAILABLE | Problem.QUEUE_UNAVAILABLE | Problem.LIMIT | Problem.MAILBOX_IN_USE:
@@ -161,7 +169,6 @@ def for_problem(problem: Problem) -> Reply:
             assert_never(problem)
 
 
-_OVER_QUOTA = Reply(452, "4.2.2", "Mailbox full")
 _DISK_FULL = Reply(452, "4.3.1", "Insufficient system storage")
 _UNAVAILABLE = Reply(451, "4.3.0", "Temporarily unavailable; try again later")
 _LOGIN_UNAVAILABLE = Reply(454, "4.7.0", "Temporary authentication failure; try again later")

@@ -24,17 +24,19 @@ from mailstack.ports import (
     MailboxListener,
     MailboxStatus,
     NewMessage,
+    Quota,
     Uid,
 )  # fmt: skip
 from mailstack.store.hub import Hub
 from mailstack.store.index import AccountIndex, Indexes
 from mailstack.store.mailbox import OpenMailbox
 from mailstack.store.maildir import account as account_files
-from mailstack.store.maildir import change, layout
+from mailstack.store.maildir import change, counted, layout
 from mailstack.store.maildir.deliver import Directories, deliver
 from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.layout import DELIMITER, INBOX, Folder
 from mailstack.store.maildir.names import UniqueNames
+from mailstack.store.quota import Quotas
 from mailstack.store.spool import FileSpool, StoredBlob, refusal
 from mailstack.store.watch import Watch
 from mailstack.store.workers import Workers
@@ -59,10 +61,12 @@ class Store:
         self.spool_path = data / "spool"
         self.hub = Hub(self._dropped)
         self.indexes = Indexes(log)
+        self.quotas = Quotas(log)
         self.names = UniqueNames()
         self.directories = Directories()
         self.spool = FileSpool(self.spool_path, workers)
         self._accounts: dict[AccountName, StoredAccount] = {}
+        self._counting: set[AccountName] = set()
         self.path_of = lru_cache(PATHS)(self._path_of)
         """The account's directory; remembered, since making and hashing a Path costs 10 µs a delivery."""
         for path in (self.mail_path, self.spool_path):
@@ -87,7 +91,30 @@ class Store:
             watched = self.hub.watched(delivery.account, mailbox)
             if watched is not None and problem is None:
                 watched.noticed()
+            self._count_when_due(delivery.account)
         return outcomes
+
+    async def has_room(self, account: AccountName, octets: int) -> bool:
+        if not self.quotas.limit(account):
+            return True
+        ledger = self.quotas.ledger(account, self.path_of(account))
+        known = ledger.at_hand(octets)
+        if known is not None:
+            return known
+        try:
+            return await self.workers.run(partial(ledger.has_room, octets))
+        except OSError as error:
+            raise refusal(error) from error
+
+    def _count_when_due(self, account: AccountName) -> None:
+        """Let the quota's books be checked in the background, which reads all directories of the account."""
+        if not self.quotas.limit(account) or account in self._counting:
+            return
+        ledger = self.quotas.ledger(account, self.path_of(account))
+        if ledger.is_due:
+            self._counting.add(account)
+            job = self.workers.run_in_lane(account, ledger.check)
+            job.addBoth(lambda _: self._counting.discard(account))
 
     async def close(self) -> None:
         """Save what makes the next start quick, and give back what is open. The workers are closed by who
@@ -95,6 +122,7 @@ class Store:
         await gatherResults([Deferred.fromCoroutine(self._save(mailbox)) for mailbox in self.hub.all()])
         self.indexes.close()
         self.directories.clear()
+        self.quotas.close()
         if self.watch is not None:
             self.watch.close()
 
@@ -112,30 +140,41 @@ class Store:
 
     def _deliver(self, blob: StoredBlob, delivery: Delivery) -> tuple[Problem | None, str]:
         """In a worker: one copy. Returns the mailbox that got it."""
+        name = delivery.account
         try:
-            account = self.path_of(delivery.account)
-            name, path = INBOX, account
-            if delivery.mailbox != INBOX:
-                place = layout.folder(account, delivery.mailbox)
-                if place.exists:
-                    name, path = place.name, place.path
-            parts = (delivery.prefix, *blob.chunks)
+            if not self.quotas.limit(name):
+                return None, self._put(blob, delivery)
             size = len(delivery.prefix) + blob.size
-            try:
-                deliver(self.directories, path, self.names, parts, blob.fd, size)
-            except FileNotFoundError:
-                layout.make(Folder(INBOX, account))
-                self.directories.forget(path)
-                name = INBOX
-                deliver(self.directories, account, self.names, parts, blob.fd, size)
+            ledger = self.quotas.ledger(name, self.path_of(name))
+            with ledger.booked(size, 1, delivery=True, enforce=not delivery.over_quota):
+                return None, self._put(blob, delivery)
         except OSError as error:
             refused = refusal(error)
-            self.log.warning("delivery failed", account=delivery.account, reason=refused.detail)
-            return refused.problem, delivery.mailbox
-        except Refused as refused:
-            self.log.warning("delivery failed", account=delivery.account, reason=str(refused))
-            return refused.problem, delivery.mailbox
-        return None, name
+            self.log.warning("delivery failed", account=name, reason=refused.detail)
+        except Refused as problem:
+            refused = problem
+            if refused.problem is not Problem.OVER_QUOTA:  # which is no trouble of ours
+                self.log.warning("delivery failed", account=name, reason=str(refused))
+        return refused.problem, delivery.mailbox
+
+    def _put(self, blob: StoredBlob, delivery: Delivery) -> str:
+        """Raises: OSError, Refused."""
+        account = self.path_of(delivery.account)
+        name, path = INBOX, account
+        if delivery.mailbox != INBOX:
+            place = layout.folder(account, delivery.mailbox)
+            if place.exists:
+                name, path = place.name, place.path
+        parts = (delivery.prefix, *blob.chunks)
+        size = len(delivery.prefix) + blob.size
+        try:
+            deliver(self.directories, path, self.names, parts, blob.fd, size)
+        except FileNotFoundError:
+            layout.make(Folder(INBOX, account))
+            self.directories.forget(path)
+            name = INBOX
+            deliver(self.directories, account, self.names, parts, blob.fd, size)
+        return name
 
 
 class StoredAccount:
@@ -145,6 +184,11 @@ class StoredAccount:
         self.store = store
         self.name = name
         self.path = path
+        self.ledger = store.quotas.ledger(name, path)
+
+    async def quota(self) -> Quota:
+        self.store.quotas.limits.refresh()
+        return await self.run(self.ledger.quota)
 
     @property
     def index(self) -> AccountIndex:
@@ -186,7 +230,9 @@ class StoredAccount:
         return (await self._mailbox(place.name)).mailbox_id
 
     async def delete(self, name: str) -> None:
-        normal = await self.in_lane(partial(account_files.delete, self.path, name))
+        path = layout.folder(self.path, name).path
+        remove = partial(account_files.delete, self.path, name)
+        normal = await self.in_lane(partial(self.ledger.removing, path, remove))
         self._renamed_away(normal)
 
     async def rename(self, old: str, new: str) -> None:
@@ -228,14 +274,19 @@ class StoredAccount:
     async def append(self, name: str, messages: Sequence[NewMessage]) -> Appended:
         target = await self._mailbox(layout.normalise(name))
         incoming = [_incoming(message) for message in messages]
-        placed = await self.in_lane(partial(change.append, target.files, incoming, self.store.names))
+        self.store.quotas.limits.refresh()
+        placed = await self.in_lane(partial(counted.append, target.files, incoming, self.store.names))
         target.take(placed.found)
         return Appended(target.uid_validity, tuple(map(Uid, placed.uids)))
 
-    async def copy(self, source: OpenMailbox, uids: Sequence[int], destination: str) -> Copied:
-        """COPY's part of `ports.Mailbox`."""
+    async def copy(
+        self, source: OpenMailbox, uids: Sequence[int], destination: str, *, moving: bool = False
+    ) -> Copied:
+        """COPY's part of `ports.Mailbox`, and that of MOVE."""
         target = await self._mailbox(layout.normalise(destination))
-        placed = await self.in_lane(partial(change.copy, source.files, uids, target.files, self.store.names))
+        self.store.quotas.limits.refresh()
+        copy = partial(counted.copy, source.files, uids, target.files, self.store.names, moving=moving)
+        placed = await self.in_lane(copy)
         target.take(placed.found)
         return Copied(target.uid_validity, tuple(map(Uid, placed.sources)), tuple(map(Uid, placed.uids)))
 
@@ -250,7 +301,7 @@ class StoredAccount:
             place = await self.run(partial(layout.existing, self.path, name))
             mailbox = self.store.hub.find(self.name, name)
             if mailbox is None or mailbox.gone:
-                mailbox = OpenMailbox(self, FolderFiles(self.path, place, self.store.log))
+                mailbox = OpenMailbox(self, FolderFiles(self.path, place, self.store.log, self.ledger))
                 self.store.hub.remember(self.name, mailbox)
         await mailbox.refresh()
         if mailbox.gone:

@@ -31,7 +31,7 @@ from mailstack.ports import (
     Uid,
 )  # fmt: skip
 from mailstack.store.columns import NO_DATE, UNKNOWN, MessageColumns
-from mailstack.store.maildir import change, names
+from mailstack.store.maildir import change, counted, names
 from mailstack.store.maildir.differences import Differences
 from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.sync import sync
@@ -270,7 +270,7 @@ class OpenMailbox:
         return await self._account.copy(self, sorted(uids), destination)
 
     async def move(self, uids: Collection[int], destination: str, by: MailboxListener | None) -> Copied:
-        copied = await self._account.copy(self, sorted(uids), destination)
+        copied = await self._account.copy(self, sorted(uids), destination, moving=True)
         await self.expunge(copied.source, by)
         return copied
 
@@ -278,7 +278,7 @@ class OpenMailbox:
         removed: list[int] = []
         with self._heedless(len(uids)):
             for piece in _pieces(sorted(uids)):
-                done = await self._in_lane(partial(change.expunge, self.files, piece))
+                done = await self._in_lane(partial(counted.expunge, self.files, piece))
                 removed += done.vanished
                 self.take(done, by)
         return removed

@@ -1,4 +1,4 @@
-"""A mail store in memory, faithful to the ports: UIDs, listeners, copies, quotas of nothing."""
+"""A mail store in memory, faithful to the ports: UIDs, listeners, copies, quotas."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ from mailstack.ports import (
     MailboxStatus,
     NewMessage,
     Octets,
+    Quota,
+    QuotaLimit,
     Uid,
 )
 
@@ -222,6 +224,11 @@ class MemoryMailbox:
             self.tell(FlagsChanged(tuple(changed), by))
 
     async def copy(self, uids: Collection[int], destination: str) -> Copied:
+        found = [self.messages[uid] for uid in uids if uid in self.messages]
+        self._account.admit(sum(len(message.octets) for message in found), len(found))
+        return self._copy(uids, destination)
+
+    def _copy(self, uids: Collection[int], destination: str) -> Copied:
         target = self._account.find(destination)
         source = [uid for uid in sorted(uids) if uid in self.messages]
         found = [self.messages[uid] for uid in source]
@@ -232,7 +239,7 @@ class MemoryMailbox:
         return Copied(target.uid_validity, tuple(Uid(uid) for uid in source), tuple(made))
 
     async def move(self, uids: Collection[int], destination: str, by: MailboxListener | None) -> Copied:
-        copied = await self.copy(uids, destination)
+        copied = self._copy(uids, destination)
         await self.expunge(copied.source, by)
         return copied
 
@@ -314,16 +321,36 @@ class MemoryMailbox:
 
 
 class MemoryAccountStore:
-    """Implements `ports.AccountStore`. `problem`, when set, refuses APPEND."""
+    """Implements `ports.AccountStore`. `problem`, when set, refuses APPEND; `limit` is the quota's."""
 
     def __init__(self) -> None:
         self.boxes: dict[str, MemoryMailbox] = {}
         self.problem: Problem | None = None
+        self.limit = QuotaLimit()
         self._numbers = count(1)
         self._subscribed: set[str] = set()
         self._make("INBOX")
         for name, use in SPECIAL_USE.items():
             self._make(name).special_use = use
+
+    @property
+    def used(self) -> Quota:
+        """What all mailboxes use."""
+        found = [message for box in self.boxes.values() for message in box.messages.values()]
+        return Quota(sum(len(message.octets) for message in found), len(found), self.limit)
+
+    def has_room(self, octets: int, messages: int) -> bool:
+        """Whether the quota lets so much more come."""
+        used = self.used
+        return self.limit.takes(used.octets + octets, used.messages + messages)
+
+    def admit(self, octets: int, messages: int) -> None:
+        """Raises: Refused(OVER_QUOTA)."""
+        if not self.has_room(octets, messages):
+            raise Refused(Problem.OVER_QUOTA)
+
+    async def quota(self) -> Quota:
+        return self.used
 
     def find(self, name: str) -> MemoryMailbox:
         """Raises: Refused(NO_SUCH_MAILBOX)."""
@@ -397,6 +424,7 @@ class MemoryAccountStore:
         if self.problem is not None:
             raise Refused(self.problem)
         box = self.find(name)
+        self.admit(sum(message.blob.size for message in messages), len(messages))
         bits = [box.bits(message.flags) for message in messages]
         uids = []
         for message, flags in zip(messages, bits, strict=True):
@@ -446,14 +474,18 @@ class MemoryStore:
     async def account(self, name: AccountName) -> MemoryAccountStore:
         return self.of(name)
 
+    async def has_room(self, account: AccountName, octets: int) -> bool:
+        return self.of(account).has_room(max(octets, 1), 1)
+
     async def deliver(self, blob: Blob, deliveries: Sequence[Delivery]) -> Sequence[Problem | None]:
         octets = octets_of(blob)
         answers: list[Problem | None] = []
         for delivery in deliveries:
-            problem = self.problems.get(delivery.account)
+            store = self.of(delivery.account)
+            full = not delivery.over_quota and not store.has_room(len(delivery.prefix) + len(octets), 1)
+            problem = self.problems.get(delivery.account, Problem.OVER_QUOTA if full else None)
             answers.append(problem)
             if problem is None:
-                store = self.of(delivery.account)
                 box = store.boxes.get(canonical(delivery.mailbox)) or store.boxes["INBOX"]
                 uid = box.insert(delivery.prefix + octets)
                 self.deliveries.append(replace(delivery, mailbox=box.name))

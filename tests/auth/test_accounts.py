@@ -14,6 +14,7 @@ from mailstack.auth.accounts import StoredAccounts
 from mailstack.auth.anyone import AnyAccounts, AnyDirectory
 from mailstack.auth.database import AccountDatabase, AccountsError
 from mailstack.auth.directory import StoredDirectory
+from mailstack.auth.known import KnownAccounts
 from mailstack.auth.limits import LoginLimits, network_of
 from mailstack.config.sections import Domain
 from mailstack.errors import Problem, Refused
@@ -160,7 +161,7 @@ class TestDirectory:
         ):
             rig.database.add_alias(alias, target)
         domains = (Domain("example.org", postmaster="alice@example.org"), Domain("other.example"))
-        return StoredDirectory(rig.database, domains)
+        return StoredDirectory(KnownAccounts(rig.database), domains)
 
     @pytest.mark.parametrize(
         "address", ["alice@example.org", "Alice+x@EXAMPLE.org", "team@example.org", "any@other.example", "postmaster@"]
@@ -183,7 +184,7 @@ class TestDirectory:
             for other in names:
                 if other != name:
                     rig.database.add_alias(name, other)
-        directory = StoredDirectory(rig.database, (Domain("example.org"),))
+        directory = StoredDirectory(KnownAccounts(rig.database), (Domain("example.org"),))
         route = run(directory.route(Address("a7", "example.org")))
         assert isinstance(route, Local)
         assert sorted(route.accounts) == sorted(names)

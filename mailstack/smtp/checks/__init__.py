@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mailstack.smtp.checks import (
     bare_newline,
+    mailbox_full,
     max_recipients,
     recipient_exists,
     relay_allowed,
@@ -20,6 +21,7 @@ CHECKS: tuple[Check, ...] = (
     max_recipients.CHECK,
     recipient_exists.CHECK,
     relay_allowed.CHECK,
+    mailbox_full.CHECK,
     size.TRUE,
     bare_newline.CHECK,
     routing_loop.CHECK,

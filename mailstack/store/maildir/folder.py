@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from mailstack.ports import Log
+from mailstack.ports import Log, QuotaLimit
 from mailstack.store.maildir import keywords, names
 from mailstack.store.maildir.layout import Folder
 from mailstack.store.maildir.locks import dotlock
@@ -39,14 +39,26 @@ class Expecting(Protocol):
     def unexpect(self, directory: str, name: str, present: bool) -> None: ...
 
 
-class FolderFiles:
-    """The files of one mailbox."""
+class Booking(Protocol):
+    """The books of the account's quota. Used in the lane."""
 
-    def __init__(self, account: Path, folder: Folder, log: Log) -> None:
+    @property
+    def limit(self) -> QuotaLimit: ...
+
+    def booked(self, octets: int, messages: int) -> AbstractContextManager[None]: ...
+
+    def add(self, octets: int, messages: int) -> None: ...
+
+
+class FolderFiles:
+    """The files of one mailbox. `ledger` is None when nobody counts what the account uses."""
+
+    def __init__(self, account: Path, folder: Folder, log: Log, ledger: Booking | None = None) -> None:
         self.account = account
         self.folder = folder
         self.path = folder.path
         self.log = log
+        self.ledger = ledger
         self.uidlist = UidList(self.path / UIDLIST)
         self.modseqs = ModSequences(self.path)
         self.keywords: list[str] = []

@@ -1,0 +1,32 @@
+"""What the accounts database says, in memory: read again when another process has written to it."""
+
+from __future__ import annotations
+
+from mailstack.auth.database import AccountDatabase, AccountsError
+from mailstack.errors import Problem, Refused
+from mailstack.ports import AccountName, QuotaLimit
+
+
+class KnownAccounts:
+    """As of the last `refresh`. In the reactor's thread; each attribute may be read from any."""
+
+    def __init__(self, database: AccountDatabase) -> None:
+        self._database = database
+        self._version = -1
+        self.accounts: frozenset[AccountName] = frozenset()
+        self.aliases: dict[str, list[str]] = {}
+        """Address → where its mail goes."""
+        self.quotas: dict[AccountName, QuotaLimit] = {}
+        """Of those that have one of their own."""
+
+    def refresh(self) -> None:
+        """Look whether something was changed; some microseconds if not. Raises: Refused(STORE_UNAVAILABLE)."""
+        try:
+            version = self._database.version()
+            if version != self._version:
+                self.accounts = frozenset(account.name for account in self._database.accounts())
+                self.aliases = self._database.aliases()
+                self.quotas = self._database.quotas()
+                self._version = version
+        except AccountsError as error:
+            raise Refused(Problem.STORE_UNAVAILABLE, str(error)) from error

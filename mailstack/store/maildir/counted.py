@@ -1,0 +1,77 @@
+"""Changes of `change`, with the books of the account's quota kept. Used in the account's lane."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+
+from mailstack.store.maildir import change
+from mailstack.store.maildir.change import Incoming, Placed
+from mailstack.store.maildir.differences import Differences
+from mailstack.store.maildir.folder import Booking, FolderFiles
+from mailstack.store.maildir.maildirsize import file_octets
+from mailstack.store.maildir.names import UniqueNames
+
+
+def append(target: FolderFiles, messages: Sequence[Incoming], unique: UniqueNames) -> Placed:
+    """As `change.append`. Raises: Refused(OVER_QUOTA) too."""
+    ledger = _ledger(target)
+    if ledger is None:
+        return change.append(target, messages, unique)
+    octets = sum(message.blob.size for message in messages)
+    with ledger.booked(octets, len(messages)):
+        placed = change.append(target, messages, unique)
+    if not placed.uids:
+        ledger.add(-octets, -len(messages))
+    return placed
+
+
+def copy(
+    source: FolderFiles, uids: Sequence[int], target: FolderFiles, unique: UniqueNames, *, moving: bool = False
+) -> Placed:
+    """As `change.copy`. Raises: Refused(OVER_QUOTA) too, unless the sources are to go."""
+    ledger = _ledger(target)
+    if ledger is None:
+        return change.copy(source, uids, target, unique)
+    sizes = _sizes(source, uids)
+    if moving:
+        placed = change.copy(source, uids, target, unique)
+        ledger.add(*_total(sizes, placed.sources))
+        return placed
+    octets, count = _total(sizes, sizes)
+    with ledger.booked(octets, count):
+        placed = change.copy(source, uids, target, unique)
+    really, copied = _total(sizes, placed.sources)
+    ledger.add(really - octets, copied - count)
+    return placed
+
+
+def expunge(files: FolderFiles, uids: Collection[int]) -> Differences:
+    """As `change.expunge`."""
+    ledger = _ledger(files)
+    if ledger is None:
+        return change.expunge(files, uids)
+    sizes = _sizes(files, uids)
+    done = change.expunge(files, uids)
+    octets, count = _total(sizes, done.vanished)
+    ledger.add(-octets, -count)
+    return done
+
+
+def _ledger(files: FolderFiles) -> Booking | None:
+    return files.ledger if files.ledger is not None and files.ledger.limit else None
+
+
+def _sizes(files: FolderFiles, uids: Collection[int]) -> dict[int, int]:
+    """Octets of the files of these messages by UID, of those that are there."""
+    found: dict[int, int] = {}
+    for uid in uids:
+        path = files.locate(uid)
+        if path is not None:
+            directory, name = os.path.split(path)
+            found[uid] = file_octets(directory, name)
+    return found
+
+
+def _total(sizes: dict[int, int], uids: Collection[int]) -> tuple[int, int]:
+    return sum(sizes.get(uid, 0) for uid in uids), len(uids)
