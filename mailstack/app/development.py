@@ -24,6 +24,7 @@ from mailstack.config.sections import (
     Domain,
     Limits,
     Listener,
+    Retention,
     ServiceName,
     Tls,
     usual_tls,
@@ -51,6 +52,10 @@ READY_FILE = "dev.json"
 """In the data directory: where it listens, for `mailstack send`."""
 
 
+DEFAULT_KEEP = 5000
+"""Messages of a mailbox, unless it is said: more than anybody looks at, and little enough for any disk."""
+
+
 @dataclass(frozen=True, slots=True)
 class DevelopmentOptions:
     """What `mailstack dev` was asked for. `base_port` None is the usual development ports, 0 lets the
@@ -63,6 +68,8 @@ class DevelopmentOptions:
     domains: tuple[str, ...]
     log_form: str
     announce: bool
+    keep: int = DEFAULT_KEEP
+    """The newest messages of each mailbox; 0: all."""
 
 
 def run(options: DevelopmentOptions) -> int:
@@ -146,6 +153,7 @@ def configuration(options: DevelopmentOptions, data: Path) -> Config:
         tls=Tls((Certificate(data / "tls" / CERTIFICATE, data / "tls" / KEY),)),
         limits=Limits(connections=MANY, connections_per_address=MANY),
         auth=Auth(require_tls=False),
+        retention=(Retention(mailbox="*", messages=options.keep),) if options.keep else (),
     )
 
 

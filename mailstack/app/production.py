@@ -129,6 +129,7 @@ class Production:
         self.target.form = FORMATS[self.config.log.format.value]
         self.target.level = LEVELS[self.config.log.level]
         self.server.reconfigure(self.config, *self.identities.under(self.config))
+        self.server.store.quotas.use(self.identities.quotas(self.config))
         log.event("reloaded", changed=_listed(found.taken))
         if found.waiting:
             log.warning("changes that need a restart", keys=_listed(found.waiting))
@@ -185,6 +186,7 @@ def _start(config: Config, path: Path) -> Production:
     except BaseException:
         close_sockets(opened)
         raise
+    server.store.quotas.use(identities.quotas(config))
     identities.hashing.pool.start()
     server.running.closers.append(identities.hashing.pool.stop)
     if config.metrics.port is not None:

@@ -23,9 +23,12 @@ from mailstack.observe.metrics import Counts
 from mailstack.ports import Accounts, Directory, Log
 from mailstack.queue.incoming import QueueSpool
 from mailstack.store.api import Store
+from mailstack.store.expiry import Expiry
 from mailstack.store.watch import Watch
 from mailstack.store.workers import Workers
 
+EXPIRY, EXPIRY_IN_DEVELOPMENT, EXPIRY_FIRST = 3600.0, 10.0, 60.0
+"""Seconds between two looks for messages that expire, and before the first one."""
 Sockets = list[tuple[Listener, list[socket.socket]]]
 Identify = Callable[[], tuple[Accounts, Directory]]
 """Makes who-is-who; called when the data directory is there and the privileges are gone."""
@@ -57,12 +60,16 @@ class Server:
     admission: Admission
     manners: Manners
     resources: Resources
+    store: Store
+    expiry: Expiry
     services: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def reconfigure(self, config: Config, accounts: Accounts, directory: Directory) -> None:
         """Connections to come are served by `config`, which has the listeners of the one before in
         its order; those that are open end as they began."""
         self.resources = replace(self.resources, accounts=accounts, directory=directory)
+        self.expiry.rules = config.retention
+        self.expiry.wake()
         self.admission.limit = config.limits.connections
         self.admission.limit_per_address = config.limits.connections_per_address
         for section, listener in zip(config.listeners, self.running.listeners, strict=True):
@@ -98,7 +105,10 @@ def compose(reactor: Any, config: Config, log: Log, opened: Sockets, identify: I
     running = Running(reactor, log, tls)
     admission = Admission(config.limits.connections, config.limits.connections_per_address)
     counts = Counts()
-    server = Server(running, counts, admission, manners, _resources(running, counts, config, identify))
+    store = _store(running, config)
+    resources = _resources(running, counts, config, store, identify)
+    expiry = Expiry(store, config.retention, resources.clock)
+    server = Server(running, counts, admission, manners, resources, store, expiry)
     ids = connection_ids(int(time.time() * 8) % 2**20 * 2**15 + os.getpid() % 2**15)
     for section, sockets in opened:
         factory = NetListener(
@@ -110,6 +120,9 @@ def compose(reactor: Any, config: Config, log: Log, opened: Sockets, identify: I
         running.listeners.append(factory)
         server.services.setdefault(section.service.value, address_of(ports[0]))
     server.counts.gauge("open_connections", "Connections now", lambda: admission.total)
+    running.closers.append(expiry.stop)
+    every = EXPIRY_IN_DEVELOPMENT if manners.anybody else EXPIRY
+    expiry.start(min(EXPIRY_FIRST, every), every)
     return server
 
 
@@ -134,14 +147,18 @@ def certificate_files(config: Config) -> list[CertificateFiles]:
     return [CertificateFiles(pair.cert, pair.key) for pair in config.tls.certificates]
 
 
-def _resources(running: Running, counts: Counts, config: Config, identify: Identify) -> Resources:
+def _store(running: Running, config: Config) -> Store:
     use_data(config.data)
-    accounts, directory = identify()
     workers = Workers(running.reactor)
     store = Store(config.data, workers, running.log, Watch(running.reactor, running.log))
-    outbound = QueueSpool(config.data / "queue", workers, running.log)
-    outbound.sweep()
     running.closers += [workers.close, store.close]
+    return store
+
+
+def _resources(running: Running, counts: Counts, config: Config, store: Store, identify: Identify) -> Resources:
+    accounts, directory = identify()
+    outbound = QueueSpool(config.data / "queue", store.workers, running.log)
+    outbound.sweep()
     return Resources(
         store=store,
         spool=store.spool,

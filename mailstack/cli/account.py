@@ -3,51 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mailstack.auth.database import AccountDatabase, AccountsError
+from mailstack.cli.account_database import accounts_of
+from mailstack.cli.account_quota import described, quota, quotas_of, recalculate
 from mailstack.cli.addresses import AddressType, domain_of
 from mailstack.cli.groups import Group
 from mailstack.cli.passwords import ask_password, generated_password, standard_input_line
 from mailstack.cli.paths import config_option, read_config
 
 if TYPE_CHECKING:
+    from mailstack.auth.database import StoredAccount
     from mailstack.config.sections import Config
+    from mailstack.ports import Quota
 
 ADDRESS = AddressType()
-
-
-@contextmanager
-def accounts_of(config: Config) -> Iterator[AccountDatabase]:
-    """The accounts of this configuration, made if they are not there yet; what is wrong with them
-    becomes click.ClickException."""
-    path = config.accounts_database
-    try:
-        new = [place for place in (path.parent, path) if not place.exists()]
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        database = AccountDatabase(path)
-        if os.getuid() == 0 and config.user:  # the server, which will not be root, must be able to read it
-            for place in new:
-                shutil.chown(place, config.user, config.group or None)
-    except LookupError:
-        raise click.ClickException(f"there is no system account {config.user} to own {path}") from None
-    except OSError as error:
-        raise click.ClickException(f"accounts database {path}: {error.strerror}") from error
-    except AccountsError as error:
-        raise click.ClickException(str(error)) from error
-    try:
-        yield database
-    except AccountsError as error:
-        raise click.ClickException(str(error)) from error
-    finally:
-        database.close()
 
 
 def expect_local(config: Config, config_path: Path, *addresses: str) -> None:
@@ -70,7 +43,7 @@ Examples:
 """,
 )
 def account() -> None:
-    """Add, list and remove accounts; set passwords. A running server sees the change at once."""
+    """Add, list and remove accounts; set passwords and quotas. A running server sees the change at once."""
 
 
 @account.command(
@@ -119,16 +92,27 @@ Examples:
 """,
 )
 @config_option
-@click.option("--json", "as_json", is_flag=True, help='As JSON: [{"name": ..., "created": seconds since 1970}, ...].')
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with the time when each was made.")
 def list_(config_path: Path, as_json: bool) -> None:
-    """List all accounts, one a line."""
-    with accounts_of(read_config(config_path)) as database:
+    """List all accounts, one a line; those with a quota with what they use and may use."""
+    config = read_config(config_path)
+    with accounts_of(config) as database:
         accounts = database.accounts()
+        quotas = quotas_of(config, database, [found.name for found in accounts])
     if as_json:
-        click.echo(json.dumps([{"name": found.name, "created": found.created} for found in accounts], indent=2))
+        click.echo(json.dumps([_document(found, quotas.get(found.name)) for found in accounts], indent=2))
         return
     for found in accounts:
-        click.echo(found.name)
+        used = quotas.get(found.name)
+        click.echo(f"{found.name} {described(used)}" if used else found.name)
+
+
+def _document(account: StoredAccount, quota: Quota | None) -> dict[str, object]:
+    document: dict[str, object] = {"name": account.name, "created": account.created}
+    if quota is not None:
+        document |= {"octets": quota.octets, "messages": quota.messages}
+        document |= {"max_octets": quota.limit.octets or None, "max_messages": quota.limit.messages or None}
+    return document
 
 
 @account.command(
@@ -206,3 +190,7 @@ def _password(generate: bool, from_stdin: bool, password_hash: str | None) -> tu
     if not given:
         raise click.ClickException("the password is empty")
     return hash_password(given), ""
+
+
+account.add_command(quota)
+account.add_command(recalculate)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from mailstack.cli.account import accounts_of, expect_local
+from mailstack.cli.account import expect_local
+from mailstack.cli.account_database import accounts_of
 from mailstack.cli.addresses import AddressType
 from mailstack.cli.groups import Group
 from mailstack.cli.paths import config_option, read_config

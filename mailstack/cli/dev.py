@@ -16,6 +16,7 @@ Examples:
   mailstack dev --ephemeral --ports 0        for a test: own ports, nothing is kept
   mailstack dev --ports 10000                smtp 10025, submission 10587, imap 10143, ...
   mailstack dev --domain example.org         mail for other domains is refused
+  mailstack dev --keep 500                   older messages go away by themselves
 
 \b
 Point a program at it, and read what it sent:
@@ -59,6 +60,14 @@ Ctrl-C or SIGTERM stops it. Exit status: 0 stopped, 1 it cannot start (a busy po
     help="A local domain; may be repeated. Mail for others is refused.  [default: all domains]",
 )
 @click.option(
+    "--keep",
+    type=click.IntRange(0),
+    metavar="N",
+    default=5000,
+    show_default=True,
+    help="Keep the newest N messages of each mailbox, and those that are flagged; 0: all.",
+)
+@click.option(
     "--log",
     "log_form",
     type=click.Choice(["text", "json", "none"]),
@@ -73,6 +82,7 @@ def dev(
     ports: int | None,
     ready_file: Path | None,
     domains: tuple[str, ...],
+    keep: int,
     log_form: str,
     quiet: bool,
 ) -> None:
@@ -91,5 +101,6 @@ def dev(
         domains=domains,
         log_form=log_form,
         announce=not quiet,
+        keep=keep,
     )
     sys.exit(run(options))

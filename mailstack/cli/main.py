@@ -33,7 +33,10 @@ SUBCOMMANDS = (
     Subcommand("quickstart", "mailstack.cli.quickstart", "quickstart", "Set up a server for a domain."),
     Subcommand("serve", "mailstack.cli.serve", "serve", "Run the server that a configuration describes."),
     Subcommand("config", "mailstack.cli.config", "config", "Check a configuration, or show what it comes to."),
-    Subcommand("account", "mailstack.cli.account", "account", "Add, list and remove accounts; set passwords."),
+    Subcommand(
+        "account", "mailstack.cli.account", "account", "Add, list and remove accounts; set passwords and quotas."
+    ),
+    Subcommand("store", "mailstack.cli.store", "store", "Look after the mail on disk: expire old messages."),
     Subcommand("alias", "mailstack.cli.alias", "alias", "Add, list and remove aliases."),
     Subcommand("send", "mailstack.cli.send", "send", "Compose one message and send it through a server."),
     Subcommand("sendmail", "mailstack.cli.sendmail", "sendmail", "Be what programs expect as /usr/sbin/sendmail."),

@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]+)")
-SIZES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "kB": 1000, "MB": 1000**2, "GB": 1000**3}
+SIZES = {
+    "B": 1,
+    "KiB": 1024,
+    "MiB": 1024**2,
+    "GiB": 1024**3,
+    "TiB": 1024**4,
+    "kB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "TB": 1000**4,
+}
 """IEC 80000-13: KiB is 1024 octets, kB is 1000."""
 DURATIONS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -42,6 +52,14 @@ def size_text(octets: int) -> str | int:
         if octets and octets % SIZES[unit] == 0:
             return f"{octets // SIZES[unit]} {unit}"
     return octets
+
+
+def about(octets: int) -> str:
+    """A size for people, as "1.2 GiB"."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if octets >= SIZES[unit]:
+            return f"{octets / SIZES[unit]:.1f} {unit}".replace(".0 ", " ")
+    return f"{octets} octets"
 
 
 def duration_text(seconds: float) -> str | float:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote
 
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -27,6 +26,7 @@ from mailstack.ports import (
     Quota,
     Uid,
 )  # fmt: skip
+from mailstack.store.account_directory import directory_of
 from mailstack.store.hub import Hub
 from mailstack.store.index import AccountIndex, Indexes
 from mailstack.store.mailbox import OpenMailbox
@@ -45,8 +45,6 @@ T = TypeVar("T")
 
 PATHS = 4096
 """Accounts whose directory is remembered."""
-MAX_DIRECTORY = 255
-"""Octets of an account's directory name."""
 
 
 class Store:
@@ -279,9 +277,7 @@ class StoredAccount:
         target.take(placed.found)
         return Appended(target.uid_validity, tuple(map(Uid, placed.uids)))
 
-    async def copy(
-        self, source: OpenMailbox, uids: Sequence[int], destination: str, *, moving: bool = False
-    ) -> Copied:
+    async def copy(self, source: OpenMailbox, uids: Sequence[int], destination: str, *, moving: bool = False) -> Copied:
         """COPY's part of `ports.Mailbox`, and that of MOVE."""
         target = await self._mailbox(layout.normalise(destination))
         self.store.quotas.limits.refresh()
@@ -332,17 +328,6 @@ class StoredAccount:
             return await self.store.workers.run_in_lane(self.name, fn)
         except OSError as error:
             raise refusal(error) from error
-
-
-def directory_of(account: AccountName) -> str:
-    """An account's directory: its name, with what a file system or a shell might misread as %XX.
-    Raises: Refused(STORE_UNAVAILABLE) for a name that no directory can have."""
-    name = quote(account, safe="@+-_=.,!#$^{}~' ")
-    if name.startswith("."):
-        name = "%2E" + name[1:]
-    if not name or len(name) > MAX_DIRECTORY:
-        raise Refused(Problem.STORE_UNAVAILABLE, f"no directory can be named {account!r}")
-    return name
 
 
 def _incoming(message: NewMessage) -> change.Incoming:

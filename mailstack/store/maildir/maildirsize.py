@@ -93,6 +93,8 @@ def folder_usage(folder: Path) -> Usage:
 def count(account: Path) -> Usage:
     """What all mailboxes of an account use, by reading every directory. Raises: OSError."""
     total = Usage()
+    if not account.is_dir():
+        return total  # nothing has come yet
     for place in folders(account):
         found = folder_usage(place.path)
         total = total.plus(found.octets, found.messages)
@@ -151,7 +153,9 @@ class SizeFile:
         with self._lock:
             return self._current(limit)
 
-    def promise(self, limit: QuotaLimit, octets: int, messages: int, *, enforce: bool = True, grace: bool = False) -> bool:
+    def promise(
+        self, limit: QuotaLimit, octets: int, messages: int, *, enforce: bool = True, grace: bool = False
+    ) -> bool:
         """Whether there is room; then it is kept until `withdraw`. `grace` takes what does not fit if
         the account is not full before it. Not `enforce`: there is room."""
         with self._lock:
@@ -256,7 +260,7 @@ class SizeFile:
 
     def _count(self, limit: QuotaLimit) -> Usage:
         if not self._account.is_dir():
-            return Usage()  # nothing has come yet
+            return Usage()
         for _ in range(ATTEMPTS):
             before = self._clock()
             usage = count(self._account)
