@@ -25,6 +25,8 @@ from mailstack.ports import (
     MailboxGone,
     MailStore,
     NewMessage,
+    Quota,
+    QuotaLimit,
     Spool,
 )
 from mailstack.store.api import Store
@@ -70,6 +72,29 @@ class Both:
     @property
     def account(self) -> Any:
         return got(self.store.account(ALICE))
+
+    def limit(self, octets: int, messages: int) -> None:
+        """Alice's quota from now on."""
+        limit = QuotaLimit(octets, messages)
+        if isinstance(self.store, Store):
+            self.store.quotas.use(OneLimit(limit))
+        else:
+            self.account.limit = limit
+
+
+class OneLimit:
+    """Everybody may use as much."""
+
+    grace = False
+
+    def __init__(self, limit: QuotaLimit) -> None:
+        self._limit = limit
+
+    def refresh(self) -> None:
+        pass
+
+    def limit(self, account: AccountName) -> QuotaLimit:
+        return self._limit
 
 
 class Listener:
@@ -322,3 +347,47 @@ def test_what_was_appended_or_copied_is_recent(both: Both) -> None:
     copied = got(inbox.copy([uid], "Trash"))
     trash = got(both.account.open("Trash", Listener()))
     assert trash.claim_recent() == set(copied.destination)
+
+
+def test_quota_is_what_all_mailboxes_use(both: Both) -> None:
+    both.append(octets=b"12345\r\n")
+    both.append("Trash", octets=b"123\r\n")
+    assert got(both.account.quota()) == Quota(12, 2, QuotaLimit())
+    both.limit(100, 3)
+    assert got(both.account.quota()) == Quota(12, 2, QuotaLimit(100, 3))
+
+
+def test_who_is_full_gets_nothing_more_and_may_tidy_up(both: Both) -> None:
+    size = len(OCTETS)
+    both.limit(2 * size, 0)
+    uids = [both.append(), both.append()]
+    inbox = got(both.account.open("INBOX", Listener()))
+    refused(Problem.OVER_QUOTA, both.append)
+    refused(Problem.OVER_QUOTA, lambda: got(inbox.copy(uids, "Trash")))
+    assert both.deliver() is Problem.OVER_QUOTA
+    assert got(both.account.quota()) == Quota(2 * size, 2, QuotaLimit(2 * size, 0))
+    moved = got(inbox.move(uids, "Trash", None))
+    assert moved.source == tuple(uids)
+    trash = got(both.account.open("Trash", Listener()))
+    got(trash.expunge([1], None))
+    assert got(both.account.quota()) == Quota(size, 1, QuotaLimit(2 * size, 0))
+    assert both.append() == uids[-1] + 1
+
+
+def test_a_delivery_may_go_over_the_quota(both: Both) -> None:
+    both.limit(10, 0)
+    blob = both.blob()
+    deliveries = [Delivery(ALICE, "INBOX", b""), Delivery(ALICE, "INBOX", b"", over_quota=True)]
+    assert got(both.store.deliver(blob, deliveries)) == [Problem.OVER_QUOTA, None]
+    blob.discard()
+    assert got(both.account.quota()) == Quota(len(OCTETS), 1, QuotaLimit(10, 0))
+
+
+def test_room_for_a_message(both: Both) -> None:
+    both.limit(100, 2)
+    both.append(octets=b"x" * 60)
+    assert [got(both.store.has_room(ALICE, size)) for size in (0, 40, 41)] == [True, True, False]
+    both.append(octets=b"x")
+    assert not got(both.store.has_room(ALICE, 0))
+    both.limit(0, 0)
+    assert got(both.store.has_room(ALICE, 10**12))

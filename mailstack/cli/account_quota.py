@@ -78,14 +78,14 @@ Exit status: 0 counted, 1 there is no such account, 2 wrong usage.
 """,
 )
 @config_option
-@click.argument("addresses", metavar="[ADDRESS]...", nargs=-1)
+@click.argument("address", nargs=-1)
 @click.option("--all", "everybody", is_flag=True, help="All accounts.")
-def recalculate(config_path: Path, addresses: tuple[str, ...], everybody: bool) -> None:
+def recalculate(config_path: Path, address: tuple[str, ...], everybody: bool) -> None:
     """Count what each ADDRESS uses, and write it to the account's `maildirsize`. Needed only after another
     program has put messages into a Maildir or taken them out, and then it is done by itself later."""
     config = read_config(config_path)
     with accounts_of(config) as database:
-        names = known_accounts(database, addresses, everybody)
+        names = known_accounts(database, address, everybody)
         with books(config, database) as ledger:
             for name in names:
                 click.echo(f"{name} {described(ledger(name).recalculate())}")

@@ -38,8 +38,8 @@ Exit status: 0 done, also when nothing was due, 1 it could not be done, 2 wrong 
 )
 @config_option
 @click.option("--dry-run", is_flag=True, help="Say what would expire, and expire nothing.")
-@click.argument("addresses", metavar="[ADDRESS]...", nargs=-1)
-def expire(config_path: Path, dry_run: bool, addresses: tuple[str, ...]) -> None:
+@click.argument("address", nargs=-1)
+def expire(config_path: Path, dry_run: bool, address: tuple[str, ...]) -> None:
     """Expire messages now by the configuration's [[retention]], of all accounts or of ADDRESS alone. The
     server does the same every hour."""
     from mailstack.ports import AccountName
@@ -48,7 +48,7 @@ def expire(config_path: Path, dry_run: bool, addresses: tuple[str, ...]) -> None
     config = read_config(config_path)
     if not config.retention:
         raise click.ClickException(f"{config_path} has no [[retention]]: nothing ever expires")
-    only = frozenset(AccountName(address.lower()) for address in addresses)
+    only = frozenset(AccountName(each.lower()) for each in address)
     with accounts_of(config) as database, opened_store(config, database) as opened:
         for expired in result(Expiry(opened, config.retention, Impatient()).sweep(only, dry_run=dry_run)):
             done = "would expire" if dry_run else "expired"

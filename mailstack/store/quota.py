@@ -203,7 +203,7 @@ class Ledger:
     @property
     def is_due(self) -> bool:
         """Whether the account had better be counted, when there is time."""
-        return bool(self.limit) and self._quotas.file(self._path).is_old
+        return bool(self.limit) and self._quotas.file(self._path).age >= maildirsize.CHECK
 
 
 def _nearly_full(usage: Usage, limit: QuotaLimit) -> bool:

@@ -12,9 +12,12 @@ from mailstack.config.load import load
 from mailstack.net.certificates import write_self_signed
 
 ROOT = Path(__file__).parents[2]
-SECTIONS = ("Config", "Domain", "Listener", "Certificate", "Limits", "Auth", "Smtp", "Imap", "Pop3", "Log", "Metrics")
+SECTIONS = (
+    "Config", "Domain", "Listener", "Certificate", "Limits", "Quota", "Retention", "Auth", "Smtp", "Imap", "Pop3", "Log",
+    "Metrics",
+)  # fmt: skip
 KEYS = [(name, field.name) for name in SECTIONS for field in dataclasses.fields(getattr(sections, name))]
-TABLES = {"tls", "limits", "auth", "smtp", "imap", "pop3", "log", "metrics"}
+TABLES = {"tls", "limits", "quota", "retention", "auth", "smtp", "imap", "pop3", "log", "metrics"}
 
 
 @pytest.mark.parametrize(("section", "key"), KEYS)
@@ -35,10 +38,11 @@ def test_the_example_loads_and_has_the_defaults(tmp_path: Path) -> None:
     plain, full = tmp_path / "plain.toml", tmp_path / "full.toml"
     plain.write_text(text)
     lines = [
-        line[2:] if line.startswith("# ") and " = " in line and line[2].islower() else line
+        line[2:] if line.startswith("# [[") or (line.startswith("# ") and " = " in line and line[2].islower()) else line
         for line in text.splitlines()
     ]
     kept = [line for line in lines if not line.startswith("A line that")]
     full.write_text("\n".join(kept))
     shown, spelled = load(plain), load(full)
-    assert dataclasses.replace(spelled, metrics=shown.metrics) == shown
+    assert spelled.retention == (sections.Retention("Trash", days=30),)
+    assert dataclasses.replace(spelled, metrics=shown.metrics, retention=()) == shown

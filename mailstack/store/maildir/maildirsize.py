@@ -23,8 +23,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mailstack.ports import QuotaLimit
 from mailstack.store.maildir import names
@@ -35,6 +35,8 @@ CONDENSE = 4096
 """Octets of the file from which on its lines are made one; others count anew above 5120."""
 STALE = 15 * 60.0
 """Seconds for which a count is good enough to refuse mail by."""
+CHECK = 6 * 3600.0
+"""Seconds for which a count is good enough to take mail by."""
 MAX_READ = 64 * 1024
 """Octets of a file that is still read; a larger one is broken."""
 MAX_OPEN = 256
@@ -47,8 +49,7 @@ _APPEND = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Octets and messages, of an account or of a part of it."""
 
     octets: int = 0
@@ -120,10 +121,11 @@ class SizeFile:
         self._clock = clock
         self._lock = threading.Lock()
         self._fd = -1
-        self._inode = 0
         self._read = 0
         self._lines = 0
-        self._limit = b""
+        self._first = b""
+        self._limit: QuotaLimit | None = None
+        """That of the first line, once it was compared."""
         self._usage = Usage()
         self._promised = Usage()
         self._counted = float("-inf")
@@ -132,10 +134,9 @@ class SizeFile:
         self._close()
 
     @property
-    def is_old(self) -> bool:
-        """Whether this process has not counted for so long that it had better: others may have changed the
-        account without a line here."""
-        return self._clock() - self._counted >= STALE
+    def age(self) -> float:
+        """Seconds since this process has counted: others may have changed the account without a line here."""
+        return self._clock() - self._counted
 
     def at_hand(self, limit: QuotaLimit) -> Usage | None:
         """What is used and promised, if that costs no more than a look at the file; else None. Does not wait
@@ -143,7 +144,7 @@ class SizeFile:
         if not self._lock.acquire(blocking=False):
             return None
         try:
-            known = self._known(definition(limit))
+            known = self._known(limit)
             return None if known is None else known.plus(self._promised.octets, self._promised.messages)
         finally:
             self._lock.release()
@@ -174,21 +175,25 @@ class SizeFile:
 
     def add(self, limit: QuotaLimit, octets: int, messages: int, *, promised: bool = False) -> Usage:
         """So much came, or went (negative); it is not promised any more, if it was. Returns what is used now."""
-        first = definition(limit)
         with self._lock:
             if promised:
                 self._promised = self._promised.plus(-octets, -messages)
-            if self._known(first) is None:
+            if limit is not self._limit and self._known(limit) is None:
                 return self._count(limit)  # it is there already
             line = b"%d %d\n" % (octets, messages)
-            if os.write(self._fd, line) != len(line):
-                raise OSError(f"{self._path}: a line was cut")
-            usage = self._known(first)
-            if usage is None:
-                return self._count(limit)
+            size = self._append(line)
+            if size < 0:  # another process has put a new file in its place
+                if self._known(limit) is None:
+                    return self._count(limit)
+                size = self._append(line)
+            after = self._usage.plus(octets, messages)
+            if size == self._read + len(line):
+                self._usage, self._read, self._lines = after, size, self._lines + 1
+            else:  # others wrote too
+                after = self._current(limit)
             if self._read > CONDENSE:
-                self._write(first, usage)
-            return usage
+                self._write(limit, after)
+            return after
 
     def recalculate(self, limit: QuotaLimit) -> Usage:
         """Count, and write the file anew."""
@@ -205,19 +210,19 @@ class SizeFile:
 
     def _may_be_wrong(self) -> bool:
         """Whether a count may find less than the file says: it has been added to, or is old."""
-        if not self.is_old:
+        if self.age < STALE or self._fd < 0:
             return False
         return self._lines > 1 or self._clock() - os.fstat(self._fd).st_mtime >= STALE
 
     def _current(self, limit: QuotaLimit) -> Usage:
-        known = self._known(definition(limit))
+        known = self._known(limit)
         return self._count(limit) if known is None else known
 
-    def _known(self, first: bytes) -> Usage | None:
+    def _known(self, limit: QuotaLimit) -> Usage | None:
         """What the file says now; None if it says nothing that can be used."""
         try:
-            stat = os.stat(self._path, follow_symlinks=False)
-            if stat.st_ino != self._inode or self._fd < 0 or stat.st_size < self._read:
+            stat = os.fstat(self._fd) if self._fd >= 0 else None
+            if stat is None or stat.st_nlink == 0 or stat.st_size < self._read:
                 self._open()
             elif stat.st_size > self._read:
                 self._take(os.pread(self._fd, MAX_READ, self._read))
@@ -227,19 +232,28 @@ class SizeFile:
         usage = self._usage
         if usage.octets < 0 or usage.messages < 0:
             return None
-        if self._limit != first:
-            self._write(first, usage)
+        if limit is not self._limit:
+            if definition(limit) != self._first:
+                self._write(limit, usage)
+            self._limit = limit
         return usage
+
+    def _append(self, line: bytes) -> int:
+        """The size of the file with the line; -1 if it is not the file any more."""
+        if os.write(self._fd, line) != len(line):
+            raise OSError(f"{self._path}: a line was cut")
+        stat = os.fstat(self._fd)
+        return stat.st_size if stat.st_nlink else -1
 
     def _open(self) -> None:
         self._close()
         self._fd = os.open(self._path, _APPEND)
-        self._inode = os.fstat(self._fd).st_ino
         content = os.pread(self._fd, MAX_READ, 0)
         first, newline, rest = content.partition(b"\n")
         if not newline or len(content) == MAX_READ or not all(map(_DEFINITION.fullmatch, first.split(b","))):
             raise Broken(self._path)
-        self._limit, self._read, self._lines, self._usage = first, len(first) + 1, 0, Usage()
+        self._first, self._limit = first, None
+        self._read, self._lines, self._usage = len(first) + 1, 0, Usage()
         self._take(rest)
         if not self._lines:
             raise Broken(self._path)
@@ -261,12 +275,14 @@ class SizeFile:
     def _count(self, limit: QuotaLimit) -> Usage:
         if not self._account.is_dir():
             return Usage()
+        if not self._account.is_dir():
+            return Usage()  # nothing has come yet
         for _ in range(ATTEMPTS):
             before = self._clock()
             usage = count(self._account)
             if self._newest_change() < before:
                 break
-        self._write(definition(limit), usage)
+        self._write(limit, usage)
         self._counted = self._clock()
         return usage
 
@@ -280,12 +296,12 @@ class SizeFile:
                     continue
         return newest
 
-    def _write(self, first: bytes, usage: Usage) -> None:
+    def _write(self, limit: QuotaLimit, usage: Usage) -> None:
         """In one step, but not synced: it can be made again."""
         temporary = f"{self._path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
         fd = os.open(temporary, _CREATE, 0o600)
         try:
-            os.write(fd, b"%s\n%d %d\n" % (first, usage.octets, usage.messages))
+            os.write(fd, b"%s\n%d %d\n" % (definition(limit), usage.octets, usage.messages))
             os.rename(temporary, self._path)
         except BaseException:
             os.unlink(temporary)
@@ -295,7 +311,7 @@ class SizeFile:
         self._open()
 
     def _close(self) -> None:
-        fd, self._fd, self._inode = self._fd, -1, 0
+        fd, self._fd, self._limit = self._fd, -1, None
         if fd >= 0:
             os.close(fd)
 
