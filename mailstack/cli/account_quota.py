@@ -101,5 +101,8 @@ def described(quota: Quota) -> str:
     """Use and limit in words."""
     limit = quota.limit
     octets = f"{about(quota.octets)} of {about(limit.octets)}" if limit.octets else about(quota.octets)
-    messages = f"{quota.messages} of {limit.messages}" if limit.messages else f"{quota.messages}"
-    return f"{octets}, {messages} messages" + ("" if limit else ", no quota")
+    if limit.messages:
+        messages = f"{quota.messages} of {limit.messages} messages"
+    else:
+        messages = "1 message" if quota.messages == 1 else f"{quota.messages} messages"
+    return f"{octets}, {messages}" + ("" if limit else ", no quota")

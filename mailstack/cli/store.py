@@ -52,4 +52,4 @@ def expire(config_path: Path, dry_run: bool, address: tuple[str, ...]) -> None:
     with accounts_of(config) as database, opened_store(config, database) as opened:
         for expired in result(Expiry(opened, config.retention, Impatient()).sweep(only, dry_run=dry_run)):
             done = "would expire" if dry_run else "expired"
-            click.echo(f"{expired.account} {expired.mailbox}: {expired.messages} messages {done}")
+            click.echo(f"{expired.account} {expired.mailbox}: {expired.messages} {done}")

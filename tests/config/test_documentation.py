@@ -13,8 +13,8 @@ from mailstack.net.certificates import write_self_signed
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = (
-    "Config", "Domain", "Listener", "Certificate", "Limits", "Quota", "Retention", "Auth", "Smtp", "Imap", "Pop3", "Log",
-    "Metrics",
+    "Config", "Domain", "Listener", "Certificate", "Limits", "Quota", "Retention", "Auth", "Smtp", "Imap", "Pop3",
+    "Log", "Metrics",
 )  # fmt: skip
 KEYS = [(name, field.name) for name in SECTIONS for field in dataclasses.fields(getattr(sections, name))]
 TABLES = {"tls", "limits", "quota", "retention", "auth", "smtp", "imap", "pop3", "log", "metrics"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from test_smtp_session import LOG_IN
+from twisted.internet.defer import Deferred
 
 from mailstack.ports import AccountName, QuotaLimit, TlsInfo
 from mailstack.smtp.session import SmtpSession
@@ -15,7 +16,6 @@ from mailstack.testing.counters import MemoryCounters
 from mailstack.testing.log import RecordingLog
 from mailstack.testing.outbound import MemoryOutbound
 from mailstack.testing.store import MemorySpool, MemoryStore
-from twisted.internet.defer import Deferred
 
 JOE, ANN = AccountName("joe@example.com"), AccountName("ann@example.com")
 USERS = {JOE: "secret", ANN: "secret"}
@@ -32,7 +32,14 @@ class World:
         directory = MemoryDirectory(USERS, {"both@example.com": (JOE, ANN)})
         self.connection = MemoryConnection(tls=TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384") if tls else None)
         resources = SmtpResources(
-            directory, MemoryAccounts(USERS), self.store, self.outbound, self.spool, self.log, self.counters, ManualClock()
+            directory,
+            MemoryAccounts(USERS),
+            self.store,
+            self.outbound,
+            self.spool,
+            self.log,
+            self.counters,
+            ManualClock(),
         )
         chosen = SmtpSettings(hostname="mx.example", **settings)  # type: ignore[arg-type]
         self.over: list[object] = []

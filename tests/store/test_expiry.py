@@ -24,6 +24,7 @@ from mailstack.testing.log import RecordingLog
 T = TypeVar("T")
 ALICE, BOB = AccountName("alice@example.org"), AccountName("bob@example.net")
 NOW = 1_700_000_000.0
+NOTHING = Flag(0)
 TRASH_30 = Retention("Trash", days=30)
 
 
@@ -57,7 +58,7 @@ class Rig:
         self.store = Store(data, InlineWorkers(), self.log)
         self.clock = Impatient()
 
-    def put(self, account: AccountName, mailbox: str, *days: float, flags: Flag = Flag(0)) -> None:
+    def put(self, account: AccountName, mailbox: str, *days: float, flags: Flag = NOTHING) -> None:
         """Messages that are so many days old."""
         sink = self.store.spool.sink()
         got(sink.write(b"Subject: x\r\n\r\nx\r\n"))
