@@ -16,6 +16,7 @@ from typing import NewType, Protocol, TypeVar
 
 from mailstack.errors import Problem
 from mailstack.mail.address import Address
+from mailstack.quota import Quota
 
 T = TypeVar("T")
 
@@ -236,34 +237,9 @@ class Flags:
 
 
 @dataclass(frozen=True, slots=True)
-class QuotaLimit:
-    """What an account may use: octets and messages in all its mailboxes together; 0 is no limit."""
-
-    octets: int = 0
-    messages: int = 0
-
-    def __bool__(self) -> bool:
-        return self.octets > 0 or self.messages > 0
-
-    def takes(self, octets: int, messages: int) -> bool:
-        """Whether an account may use so much."""
-        return not (0 < self.octets < octets or 0 < self.messages < messages)
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """What an account uses, and what it may (RFC 9208 §5: the resources STORAGE, there in units of 1024
-    octets, and MESSAGE)."""
-
-    octets: int
-    messages: int
-    limit: QuotaLimit
-
-
-@dataclass(frozen=True, slots=True)
 class Delivery:
-    """One copy for one account: `prefix` (trace header fields, CRLF lines) goes before the Blob.
-    `over_quota`: the account gets it even if it has no room for it."""
+    """One copy for one account: `prefix` (trace header fields, CRLF lines) goes before the Blob. `over_quota`:
+    whether the account has room does not matter."""
 
     account: AccountName
     mailbox: str
@@ -491,8 +467,7 @@ class AccountStore(Protocol):
         Raises: Refused(NO_SUCH_MAILBOX | OVER_QUOTA | DISK_FULL | TOO_MANY_KEYWORDS)."""
 
     async def quota(self) -> Quota:
-        """What the account uses in all its mailboxes, and what it may. Where it may use anything, use is not
-        kept but counted now: ask when somebody wants to know."""
+        """What the account uses, and what it may. Without a limit it is counted now, which takes its time."""
 
 
 class MailStore(Protocol):
@@ -502,13 +477,11 @@ class MailStore(Protocol):
         """The account's mailboxes, made with the usual special-use folders at first sight."""
 
     async def has_room(self, account: AccountName, octets: int) -> bool:
-        """Whether the account's quota lets a message of so many octets be delivered; 0 asks whether it is not
-        full. Answers at once where there is no quota."""
+        """Whether a message of so many octets may be delivered; 0 asks whether the account is not full."""
 
     async def deliver(self, blob: Blob, deliveries: Sequence[Delivery]) -> Sequence[Problem | None]:
         """Put one copy into each mailbox. Each copy whose answer is None is durable. A missing
-        mailbox other than INBOX falls back to INBOX. OVER_QUOTA is answered for an account that has no
-        room, unless the delivery says `over_quota`. Never raises Refused."""
+        mailbox other than INBOX falls back to INBOX. Never raises Refused."""
 
 
 # --- what leaves ----------------------------------------------------------------------------

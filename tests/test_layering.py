@@ -10,7 +10,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "mailstack"
 
 LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("values", frozenset({"mailstack", "mailstack.errors", "mailstack.mail", "mailstack.config.sections"})),
+    (
+        "values",
+        frozenset({"mailstack", "mailstack.errors", "mailstack.mail", "mailstack.quota", "mailstack.config.sections"}),
+    ),
     (
         "wire",
         frozenset({"mailstack.ports", "mailstack.smtp.wire", "mailstack.imap.wire", "mailstack.pop3.wire",

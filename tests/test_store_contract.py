@@ -25,10 +25,9 @@ from mailstack.ports import (
     MailboxGone,
     MailStore,
     NewMessage,
-    Quota,
-    QuotaLimit,
     Spool,
 )
+from mailstack.quota import Quota, QuotaLimit
 from mailstack.store.api import Store
 from mailstack.store.workers import InlineWorkers
 from mailstack.testing.log import RecordingLog

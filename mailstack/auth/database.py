@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailstack.ports import AccountName, QuotaLimit
+from mailstack.ports import AccountName
+from mailstack.quota import QuotaLimit
 
 BUSY = 10.0
 """Seconds to wait for another process that writes."""

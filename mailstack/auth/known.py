@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mailstack.auth.database import AccountDatabase, AccountsError
 from mailstack.errors import Problem, Refused
-from mailstack.ports import AccountName, QuotaLimit
+from mailstack.ports import AccountName
+from mailstack.quota import QuotaLimit
 
 
 class KnownAccounts:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from mailstack.auth.known import KnownAccounts
 from mailstack.config.sections import Domain, Quota
-from mailstack.ports import AccountName, QuotaLimit
+from mailstack.ports import AccountName
+from mailstack.quota import QuotaLimit
 
 
 class StoredQuotas:

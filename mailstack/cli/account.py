@@ -18,7 +18,7 @@ from mailstack.cli.paths import config_option, read_config
 if TYPE_CHECKING:
     from mailstack.auth.database import StoredAccount
     from mailstack.config.sections import Config
-    from mailstack.ports import Quota
+    from mailstack.quota import Quota
 
 ADDRESS = AddressType()
 

@@ -13,7 +13,8 @@ from mailstack.cli.paths import config_option, read_config
 from mailstack.cli.sizes import SizeType
 from mailstack.cli.stored import books, known_accounts
 from mailstack.config.units import about
-from mailstack.ports import AccountName, Quota, QuotaLimit
+from mailstack.ports import AccountName
+from mailstack.quota import Quota, QuotaLimit
 
 if TYPE_CHECKING:
     from mailstack.auth.database import AccountDatabase

@@ -23,9 +23,9 @@ from mailstack.ports import (
     MailboxListener,
     MailboxStatus,
     NewMessage,
-    Quota,
     Uid,
 )  # fmt: skip
+from mailstack.quota import Quota
 from mailstack.store.account_directory import directory_of
 from mailstack.store.hub import Hub
 from mailstack.store.index import AccountIndex, Indexes

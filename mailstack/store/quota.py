@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from mailstack.errors import Problem, Refused
-from mailstack.ports import AccountName, Log, Quota, QuotaLimit
+from mailstack.ports import AccountName, Log
+from mailstack.quota import Quota, QuotaLimit
 from mailstack.store.maildir import maildirsize
 from mailstack.store.maildir.maildirsize import SizeFile, SizeFiles, Usage
 

@@ -31,10 +31,10 @@ from mailstack.ports import (
     MailboxStatus,
     NewMessage,
     Octets,
-    Quota,
-    QuotaLimit,
     Uid,
 )
+from mailstack.quota import Quota, QuotaLimit
+from mailstack.testing.mailbox_names import canonical, checked
 
 T = TypeVar("T")
 
@@ -333,24 +333,21 @@ class MemoryAccountStore:
         for name, use in SPECIAL_USE.items():
             self._make(name).special_use = use
 
-    @property
+    async def quota(self) -> Quota:
+        return self.used()
+
     def used(self) -> Quota:
         """What all mailboxes use."""
         found = [message for box in self.boxes.values() for message in box.messages.values()]
         return Quota(sum(len(message.octets) for message in found), len(found), self.limit)
 
     def has_room(self, octets: int, messages: int) -> bool:
-        """Whether the quota lets so much more come."""
-        used = self.used
+        used = self.used() if self.limit else Quota(0, 0, self.limit)
         return self.limit.takes(used.octets + octets, used.messages + messages)
 
     def admit(self, octets: int, messages: int) -> None:
-        """Raises: Refused(OVER_QUOTA)."""
         if not self.has_room(octets, messages):
             raise Refused(Problem.OVER_QUOTA)
-
-    async def quota(self) -> Quota:
-        return self.used
 
     def find(self, name: str) -> MemoryMailbox:
         """Raises: Refused(NO_SUCH_MAILBOX)."""
@@ -491,17 +488,3 @@ class MemoryStore:
                 self.deliveries.append(replace(delivery, mailbox=box.name))
                 box.tell(Added((uid,)))
         return answers
-
-
-def canonical(name: str) -> str:
-    """INBOX in any case is INBOX (RFC 9051 §5.1), also as the superior of others."""
-    first, slash, rest = name.partition("/")
-    return "INBOX" + slash + rest if first.upper() == "INBOX" else name
-
-
-def checked(name: str) -> str:
-    """A name that a mailbox may get. Raises: Refused(BAD_MAILBOX_NAME)."""
-    name = canonical(name)
-    if not all(name.split("/")) or any(c < " " or c == "\x7f" for c in name):
-        raise Refused(Problem.BAD_MAILBOX_NAME, name)
-    return name

@@ -13,7 +13,8 @@ from mailstack.auth.known import KnownAccounts
 from mailstack.auth.quotas import StoredQuotas
 from mailstack.config.sections import Domain, Quota
 from mailstack.errors import Problem, Refused
-from mailstack.ports import AccountName, QuotaLimit
+from mailstack.ports import AccountName
+from mailstack.quota import QuotaLimit
 
 ALICE, BOB, CAROL = (AccountName(f"{name}@example.org") for name in ("alice", "bob", "carol"))
 OLD = """

@@ -6,7 +6,8 @@ import pytest
 from test_smtp_session import LOG_IN
 from twisted.internet.defer import Deferred
 
-from mailstack.ports import AccountName, QuotaLimit, TlsInfo
+from mailstack.ports import AccountName, TlsInfo
+from mailstack.quota import QuotaLimit
 from mailstack.smtp.session import SmtpSession
 from mailstack.smtp.settings import Role, SmtpResources, SmtpSettings
 from mailstack.testing.accounts import MemoryAccounts, MemoryDirectory

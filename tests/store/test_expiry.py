@@ -11,7 +11,8 @@ import pytest
 from transcripts import result
 
 from mailstack.config.sections import Retention
-from mailstack.ports import AccountName, Added, Change, Columns, Expunged, Flag, Flags, NewMessage, QuotaLimit
+from mailstack.ports import AccountName, Added, Change, Columns, Expunged, Flag, Flags, NewMessage
+from mailstack.quota import QuotaLimit
 from mailstack.store import expiry
 from mailstack.store.account_directory import accounts
 from mailstack.store.api import Store

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mailstack.ports import QuotaLimit
+from mailstack.quota import QuotaLimit
 from mailstack.store.maildir import maildirsize
 from mailstack.store.maildir.layout import Folder, folder, make
 from mailstack.store.maildir.maildirsize import CONDENSE, STALE, SizeFile, SizeFiles, Usage, count, definition

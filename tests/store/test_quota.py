@@ -11,7 +11,8 @@ import pytest
 from transcripts import result
 
 from mailstack.errors import Problem, Refused
-from mailstack.ports import AccountName, Change, Delivery, NewMessage, Quota, QuotaLimit
+from mailstack.ports import AccountName, Change, Delivery, NewMessage
+from mailstack.quota import Quota, QuotaLimit
 from mailstack.store.api import Store
 from mailstack.store.maildir import maildirsize
 from mailstack.store.workers import InlineWorkers

@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from mailstack.ports import Log, QuotaLimit
+from mailstack.ports import Log
+from mailstack.quota import QuotaLimit
 from mailstack.store.maildir import keywords, names
 from mailstack.store.maildir.layout import Folder
 from mailstack.store.maildir.locks import dotlock

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from mailstack.ports import QuotaLimit
+from mailstack.quota import QuotaLimit
 from mailstack.store.maildir import names
 from mailstack.store.maildir.layout import folders
 
