@@ -76,11 +76,12 @@ def free_port() -> int:
 
 class Dovecot:
     """A context manager. `base` is a directory with a short name (it has unix sockets); the mail of USER
-    is in `mail`/USER. Run by root, it serves as the account that tests use instead of root."""
+    is in `mail`/USER; `more` is added to its configuration. Run by root, it serves as the account that tests use instead of root."""
 
     def __init__(
-        self, base: Path, mail: Path, *, separator: str = "/", list_index: str = "yes", fsync: str = "optimized"
-    ) -> None:
+        self, base: Path, mail: Path, *, separator: str = "/", list_index: str = "yes", fsync: str = "optimized",
+        more: str = "",
+    ) -> None:  # fmt: skip
         self.separator = separator
         self.port = free_port()
         self.log = base / "dovecot.log"
@@ -92,7 +93,7 @@ class Dovecot:
         }  # fmt: skip
         text = _CONFIGURATION + ("" if os.getuid() == 0 else _NOT_ROOT)
         configuration = base / "dovecot.conf"
-        configuration.write_text(text.format(**values))
+        configuration.write_text(text.format(**values) + more)
         command = [MASTER, "-F", "-c", str(configuration)]
         self.process = subprocess.Popen(command, cwd=base, start_new_session=True)
 
