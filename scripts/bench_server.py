@@ -31,7 +31,10 @@ class Server:
         started = time.monotonic()
         with (directory / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--log", "none", "--ready-file", str(ready)], stdout=log, stderr=log, cwd=REPOSITORY
+                [*command, "--keep", "0", "--log", "none", "--ready-file", str(ready)],
+                stdout=log,
+                stderr=log,
+                cwd=REPOSITORY,
             )
         while not ready.exists():
             if self.process.poll() is not None or time.monotonic() - started > START_LIMIT:

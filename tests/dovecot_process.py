@@ -76,7 +76,8 @@ def free_port() -> int:
 
 class Dovecot:
     """A context manager. `base` is a directory with a short name (it has unix sockets); the mail of USER
-    is in `mail`/USER; `more` is added to its configuration. Run by root, it serves as the account that tests use instead of root."""
+    is in `mail`/USER; `more` is added to its configuration. Run by root, it serves as the account that
+    tests use instead of root."""
 
     def __init__(
         self, base: Path, mail: Path, *, separator: str = "/", list_index: str = "yes", fsync: str = "optimized",

@@ -114,7 +114,7 @@ def _serve(server: Server, config: Config, options: DevelopmentOptions) -> int:
         for path in files:
             ready.write(path)
         if options.announce:
-            _say(announcement(ready, options.ephemeral))
+            _say(announcement(ready, options.ephemeral, options.keep))
 
     def reload() -> None:
         if on_terminal:  # it has been closed; nobody would stop us
@@ -157,15 +157,17 @@ def configuration(options: DevelopmentOptions, data: Path) -> Config:
     )
 
 
-def announcement(ready: Ready, ephemeral: bool) -> str:
+def announcement(ready: Ready, ephemeral: bool, keep: int) -> str:
     """What a person is told at the start."""
     at = {name: f"{host}:{port}" for name, (host, port) in ready.services.items()}
     kept = "mail is gone when it stops" if ephemeral else f"mail is kept in {ready.data}"
+    newest = f"the newest {keep} messages of each mailbox (--keep)" if keep else "all messages"
     return "\n".join((
         f"mailstack is ready for development; {kept}",
         f"  send to     SMTP {at['smtp']}    submission {at['submission']}, with TLS {at['submissions']}",
         f"  read from   IMAP {at['imap']}, with TLS {at['imaps']}    POP3 {at['pop3']}, with TLS {at['pop3s']}",
         "  log in as   any address, any password: its mailbox is made when mail or a login for it comes",
+        f"  keeps       {newest}",
         f"  trust       {ready.ca}",
     ))  # fmt: skip
 

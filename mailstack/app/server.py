@@ -27,7 +27,7 @@ from mailstack.store.expiry import Expiry
 from mailstack.store.watch import Watch
 from mailstack.store.workers import Workers
 
-EXPIRY, EXPIRY_IN_DEVELOPMENT, EXPIRY_FIRST = 3600.0, 10.0, 60.0
+EXPIRY, EXPIRY_IN_DEVELOPMENT, EXPIRY_FIRST = 3600.0, 60.0, 60.0
 """Seconds between two looks for messages that expire, and before the first one."""
 Sockets = list[tuple[Listener, list[socket.socket]]]
 Identify = Callable[[], tuple[Accounts, Directory]]

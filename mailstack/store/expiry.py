@@ -123,7 +123,7 @@ class Expiry:
         self.rules = rules
         self._store = store
         self._clock = clock
-        self._stopping = False
+        self._stopping = self._woken = False
         self._pausing: Deferred[None] | None = None
         self._over: Deferred[None] | None = None
 
@@ -132,7 +132,8 @@ class Expiry:
         self._over = Deferred.fromCoroutine(self._run(first, every))
 
     def wake(self) -> None:
-        """Do not wait: the rules may be others now."""
+        """Look again at once: the rules may be others now."""
+        self._woken = True
         if self._pausing is not None:
             self._pausing.cancel()
 
@@ -146,6 +147,7 @@ class Expiry:
     async def _run(self, first: float, every: float) -> None:
         await self._pause(first)
         while not self._stopping:
+            self._woken = False
             try:
                 await self.sweep()
             except Refused as refused:
@@ -155,7 +157,7 @@ class Expiry:
             await self._pause(every)
 
     async def _pause(self, seconds: float) -> None:
-        if self._stopping:
+        if self._woken:
             return
         self._pausing = Deferred.fromCoroutine(self._clock.sleep(seconds))
         try:
@@ -222,7 +224,7 @@ class Expiry:
         return expunged
 
     async def _breathe(self) -> None:
-        await self._pause(PAUSE)
+        await self._clock.sleep(PAUSE)
 
     async def _listed(self, fn: Callable[[], T]) -> T:
         try:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 from transcripts import result
+from twisted.internet.defer import Deferred
 
 from mailstack.config.sections import Retention
 from mailstack.ports import AccountName, Added, Change, Columns, Expunged, Flag, Flags, NewMessage
@@ -254,7 +255,6 @@ def test_it_looks_again_and_again_until_it_is_stopped(rig: Rig) -> None:
     assert rig.left(ALICE, "Trash") == [1]
     clock.advance(3600.1)
     assert rig.left(ALICE, "Trash") == []
-    clock.advance(10)
     keeper.rules = [Retention("INBOX", days=1)]
     rig.put(ALICE, "INBOX", 5)
     keeper.wake()
@@ -264,6 +264,38 @@ def test_it_looks_again_and_again_until_it_is_stopped(rig: Rig) -> None:
     rig.put(ALICE, "INBOX", 5)
     clock.advance(1e6)
     assert len(rig.left(ALICE, "INBOX")) == 1
+
+
+def test_rules_that_change_while_it_works_are_applied_at_once(rig: Rig) -> None:
+    clock = ManualClock(NOW)
+    for account in (ALICE, BOB):
+        rig.put(account, "Trash", 31)
+    keeper = Expiry(rig.store, [Retention("Trash", account="b*", days=30)], clock)
+    keeper.start(1, 1e6)
+    clock.advance(1)
+    assert (rig.left(ALICE, "Trash"), rig.left(BOB, "Trash")) == ([1], [])
+    keeper.rules = [TRASH_30]  # Alice has been passed over already
+    keeper.wake()
+    clock.advance(1)
+    assert rig.left(ALICE, "Trash") == []
+    got(keeper.stop())
+    keeper.wake()
+
+
+def test_it_stops_after_the_piece_under_way(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expiry, "PIECE", 2)
+    clock = ManualClock(NOW)
+    rig.put(ALICE, "Trash", *[31] * 5)
+    keeper = Expiry(rig.store, [TRASH_30], clock)
+    keeper.start(0, 3600)
+    clock.advance(0)
+    assert rig.left(ALICE, "Trash") == [3, 4, 5]
+    over: list[object] = []
+    Deferred.fromCoroutine(keeper.stop()).addBoth(over.append)
+    clock.advance(10)
+    assert over == [None]
+    assert rig.left(ALICE, "Trash") == [3, 4, 5]
+    assert [line.fields["messages"] for line in rig.log.lines if line.what == "mail expired"] == [2]
 
 
 def test_accounts_are_those_with_a_maildir(tmp_path: Path, rig: Rig) -> None:
