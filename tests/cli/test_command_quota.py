@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from command_line import command, invoke
-from production import DOMAIN, configuration, plain, secured
+from production import DOMAIN, PASSWORD, configuration, given_to_nobody, plain, prepare, secured
 from server_process import Server, send_message
 
 ALICE, BOB = f"alice@{DOMAIN}", f"bob@{DOMAIN}"
+NUMBERS = itertools.count(1)
 BODY = b"Subject: one\r\n\r\n" + b"x" * 1000 + b"\r\n"
 
 
@@ -27,6 +30,16 @@ def mail(config: Path) -> Path:
         message.write_bytes(b"Subject: x\r\n\r\n" + b"x" * 85)
     os.utime(message, (time.time() - 100 * 86400,) * 2)
     return maildir
+
+
+@pytest.fixture
+def user(server_config: Path) -> Iterator[str]:
+    """An account of the running server with nothing in it."""
+    name = f"quota{next(NUMBERS)}@{DOMAIN}"
+    added = invoke("account", "add", name, "--password-stdin", "--config", server_config, stdin=PASSWORD)
+    assert added.exit_code == 0, added.stderr
+    yield name
+    invoke("account", "remove", name, "--config", server_config)
 
 
 def quota(config: Path, *words: str) -> str:
@@ -104,34 +117,34 @@ def test_what_is_refused(config: Path, words: str, status: int, reason: str) -> 
     assert (result.exit_code, reason in result.stderr) == (status, True), result.stderr
 
 
-def test_a_running_server_sees_the_quota_at_once(server: Server, server_config: Path) -> None:
+def test_a_running_server_sees_the_quota_at_once(server: Server, server_config: Path, user: str) -> None:
     size = 2000
-    assert "of 2 KiB" in quota(server_config, BOB, "--bytes", "2K")
-    send_message(server, BOB, BODY)
+    assert "of 2 KiB" in quota(server_config, user, "--bytes", "2K")
+    send_message(server, user, BODY)
     with server.connect("smtp") as client:
         client.smtp(b"EHLO client.example", b"250")
         client.smtp(b"MAIL FROM:<a@example.net> SIZE=%d" % size, b"250")
-        client.smtp(b"RCPT TO:<%s>" % BOB.encode(), b"452 4.2.2")
+        client.smtp(b"RCPT TO:<%s>" % user.encode(), b"452 4.2.2")
         client.smtp(b"RCPT TO:<%s>" % ALICE.encode(), b"250")
-    quota(server_config, BOB, "--bytes", "1M")
+    quota(server_config, user, "--bytes", "1M")
     with server.connect("smtp") as client:
         client.smtp(b"EHLO client.example", b"250")
         client.smtp(b"MAIL FROM:<a@example.net> SIZE=%d" % size, b"250")
-        client.smtp(b"RCPT TO:<%s>" % BOB.encode(), b"250")
+        client.smtp(b"RCPT TO:<%s>" % user.encode(), b"250")
     listed = json.loads(invoke("account", "list", "--json", "--config", server_config).stdout)
-    (bob,) = [account for account in listed if account["name"] == BOB]
-    assert bob["messages"] == 1 and len(BODY) < bob["octets"] < size
-    quota(server_config, BOB, "--default")
-    book = server.data / "mail" / BOB / "maildirsize"
+    (found,) = [account for account in listed if account["name"] == user]
+    assert found["messages"] == 1 and len(BODY) < found["octets"] < size
+    quota(server_config, user, "--default")
+    book = server.data / "mail" / user / "maildirsize"
     assert book.stat().st_uid == server.data.stat().st_uid, "the server must be able to write it"
 
 
-def test_append_over_the_quota(server: Server, server_config: Path) -> None:
-    quota(server_config, ALICE, "--bytes", "2K")
+def test_append_over_the_quota(server: Server, server_config: Path, user: str) -> None:
+    quota(server_config, user, "--bytes", "2K")
     with server.connect("imaps", greeting=False) as client:
         client.start_tls()
         client.line()
-        client.send(b"a AUTHENTICATE PLAIN %s\r\n" % plain(ALICE))
+        client.send(b"a AUTHENTICATE PLAIN %s\r\n" % plain(user))
         client.until(b"a OK")
         client.send(b"b APPEND INBOX {2049+}\r\n%s\r\n" % (b"x" * 2049))
         assert client.until(b"b ")[-1] == b"b NO [OVERQUOTA] quota exceeded"
@@ -143,7 +156,7 @@ def test_append_over_the_quota(server: Server, server_config: Path) -> None:
         assert client.until(b"e ")[-1] == b"e NO [OVERQUOTA] quota exceeded"
         client.send(b"f MOVE 1:* Trash\r\n")
         assert client.until(b"f ")[-1].startswith(b"f OK")
-    quota(server_config, ALICE, "--default")
+    quota(server_config, user, "--default")
 
 
 def expire(config: Path, *words: str) -> str:
@@ -174,8 +187,6 @@ def test_expire_needs_rules(config: Path) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become somebody else")
 def test_root_leaves_nothing_of_its_own(place: Path) -> None:
-    from production import given_to_nobody, prepare
-
     path = prepare(place / "etc", configuration(place / "etc", tables=RETENTION))
     maildir = path.parent / "data" / "mail" / ALICE / ".Trash"
     for directory in ("cur", "new", "tmp", "../cur", "../new", "../tmp"):
@@ -190,11 +201,11 @@ def test_root_leaves_nothing_of_its_own(place: Path) -> None:
     assert {entry.stat().st_uid for entry in (path.parent / "data").rglob("*")} == {owner}
 
 
-def test_secured_sessions_see_the_quota_too(server: Server, server_config: Path) -> None:
-    quota(server_config, BOB, "--messages", "0", "--bytes", "1")
+def test_secured_sessions_see_the_quota_too(server: Server, server_config: Path, user: str) -> None:
+    quota(server_config, user, "--messages", "0", "--bytes", "1")
     client = secured(server, "submission")
     client.smtp(b"AUTH PLAIN " + plain(ALICE), b"235")
     client.smtp(b"MAIL FROM:<%s>" % ALICE.encode(), b"250")
-    client.smtp(b"RCPT TO:<%s>" % BOB.encode(), b"452 4.2.2")
+    client.smtp(b"RCPT TO:<%s>" % user.encode(), b"452 4.2.2")
     client.close()
-    quota(server_config, BOB, "--default")
+    quota(server_config, user, "--default")
