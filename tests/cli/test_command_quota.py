@@ -202,7 +202,8 @@ def test_root_leaves_nothing_of_its_own(place: Path) -> None:
 
 
 def test_secured_sessions_see_the_quota_too(server: Server, server_config: Path, user: str) -> None:
-    quota(server_config, user, "--messages", "0", "--bytes", "1")
+    send_message(server, user, BODY)
+    quota(server_config, user, "--messages", "1")
     client = secured(server, "submission")
     client.smtp(b"AUTH PLAIN " + plain(ALICE), b"235")
     client.smtp(b"MAIL FROM:<%s>" % ALICE.encode(), b"250")
