@@ -36,7 +36,7 @@ from mailstack.store.maildir.deliver import Directories, deliver
 from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.layout import DELIMITER, INBOX, Folder
 from mailstack.store.maildir.names import UniqueNames
-from mailstack.store.quota import Quotas
+from mailstack.store.quota import Ledger, Quotas
 from mailstack.store.spool import FileSpool, StoredBlob, refusal
 from mailstack.store.watch import Watch
 from mailstack.store.workers import Workers
@@ -111,8 +111,15 @@ class Store:
         ledger = self.quotas.ledger(account, self.path_of(account))
         if ledger.is_due:
             self._counting.add(account)
-            job = self.workers.run_in_lane(account, ledger.check)
-            job.addBoth(lambda _: self._counting.discard(account))
+            Deferred.fromCoroutine(self._count(account, ledger))
+
+    async def _count(self, account: AccountName, ledger: Ledger) -> None:
+        try:
+            await self.workers.run_in_lane(account, ledger.check)
+        except Exception:
+            self.log.failure("quota not counted", account=account)
+        finally:
+            self._counting.discard(account)
 
     async def close(self) -> None:
         """Save what makes the next start quick, and give back what is open. The workers are closed by who

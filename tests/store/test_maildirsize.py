@@ -236,6 +236,35 @@ def test_a_full_account_is_not_counted_each_time(account: Account, monkeypatch: 
     assert len(counts) == 2
 
 
+def test_nobody_waits_for_a_count_and_what_comes_meanwhile_counts(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = account.file()
+    file.usage(LIMIT)
+    calls: list[Usage] = []
+
+    def meanwhile(path: Path) -> Usage:
+        found = count(path)
+        if not calls:
+            account.message(100)
+            assert file.promise(LIMIT, 100, 1)
+            file.add(LIMIT, 100, 1, promised=True)
+        calls.append(found)
+        return found
+
+    monkeypatch.setattr(maildirsize, "count", meanwhile)
+    assert file.recalculate(LIMIT) == Usage(100, 1)
+    assert calls == [Usage(0, 0), Usage(100, 1)]
+    assert account.content == b"10000S,100C\n100 1\n"
+
+
+def test_while_mail_is_on_its_way_it_is_counted_under_the_lock(account: Account) -> None:
+    file = account.file()
+    assert file.promise(LIMIT, 100, 1)
+    account.message(50)
+    assert file.recalculate(LIMIT) == Usage(50, 1)
+
+
 def test_what_is_at_hand_needs_no_count(account: Account) -> None:
     file = account.file()
     assert file.at_hand(LIMIT) is None

@@ -121,6 +121,8 @@ class SizeFile:
         self._clock = clock
         self._lock = threading.Lock()
         self._fd = -1
+        self._opened = 0
+        """How many files of this name were opened: one after the other may have a place of its own."""
         self._read = 0
         self._lines = 0
         self._first = b""
@@ -196,7 +198,17 @@ class SizeFile:
             return after
 
     def recalculate(self, limit: QuotaLimit) -> Usage:
-        """Count, and write the file anew."""
+        """Count, and write the file anew. Deliveries wait only if they keep coming while it counts."""
+        for _ in range(ATTEMPTS):
+            with self._lock:
+                if self._known(limit) is None:
+                    break
+                mark = (self._opened, self._read)
+            usage = count(self._account)
+            with self._lock:
+                quiet = self._known(limit) is not None and not any(self._promised)
+                if quiet and mark == (self._opened, self._read):
+                    return self._counted_now(limit, usage)
         with self._lock:
             return self._count(limit)
 
@@ -248,6 +260,7 @@ class SizeFile:
     def _open(self) -> None:
         self._close()
         self._fd = os.open(self._path, _APPEND)
+        self._opened += 1
         content = os.pread(self._fd, MAX_READ, 0)
         first, newline, rest = content.partition(b"\n")
         if not newline or len(content) == MAX_READ or not all(map(_DEFINITION.fullmatch, first.split(b","))):
@@ -282,6 +295,9 @@ class SizeFile:
             usage = count(self._account)
             if self._newest_change() < before:
                 break
+        return self._counted_now(limit, usage)
+
+    def _counted_now(self, limit: QuotaLimit, usage: Usage) -> Usage:
         self._write(limit, usage)
         self._counted = self._clock()
         return usage
