@@ -1,5 +1,7 @@
 """What sessions may ask for, and the values that they and the resources exchange.
 
+The values are in `mailboxes.py`; they are named here too, since who asks needs both.
+
 These protocols belong to those who ask: a session imports this module and nothing of `net`,
 `store`, `auth` or `queue`; those implement it. `mailstack.testing` ships a fake of each.
 
@@ -11,19 +13,45 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from enum import Enum, IntFlag
 from typing import NewType, Protocol, TypeVar
 
 from mailstack.errors import Problem
 from mailstack.mail.address import Address
+from mailstack.mailboxes import (
+    FIRST_KEYWORD,
+    MAX_KEYWORDS,
+    Added,
+    Appended,
+    Change,
+    Columns,
+    Copied,
+    Expunged,
+    Flag,
+    FlagAction,
+    Flags,
+    FlagsChanged,
+    MailboxEntry,
+    MailboxGone,
+    MailboxStatus,
+    SeqNum,
+    Uid,
+)
 from mailstack.quota import Quota
+
+__all__ = (
+    "AccountName", "AccountStore", "Accounts", "Added", "Appended", "Blob",
+    "Change", "Clock", "Columns", "Connection", "Copied", "Counters",
+    "Delivery", "Directory", "Envelope", "Expunged", "FIRST_KEYWORD", "Flag",
+    "FlagAction", "Flags", "FlagsChanged", "Local", "Log", "MAX_KEYWORDS",
+    "MEMORY_LIMIT", "MailStore", "Mailbox", "MailboxEntry", "MailboxGone", "MailboxListener",
+    "MailboxStatus", "NewMessage", "Octets", "Outbound", "Peer", "Remote",
+    "SeqNum", "Sink", "Spool", "TlsInfo", "Uid",
+)  # fmt: skip
 
 T = TypeVar("T")
 
 AccountName = NewType("AccountName", str)
 """A user of the system: its primary address in lower case, or a bare name in development."""
-Uid = NewType("Uid", int)
-SeqNum = NewType("SeqNum", int)
 
 MEMORY_LIMIT = 128 * 1024
 """Octets of a message that may be held in memory; past it the message is a place on disk."""
@@ -205,37 +233,6 @@ class Accounts(Protocol):
 # --- the store ------------------------------------------------------------------------------
 
 
-class Flag(IntFlag):
-    """System flags as bits (RFC 9051 §2.3.2). Bit FIRST_KEYWORD+i is keyword i of the mailbox."""
-
-    SEEN = 1
-    ANSWERED = 2
-    FLAGGED = 4
-    DELETED = 8
-    DRAFT = 16
-
-
-FIRST_KEYWORD = 6
-MAX_KEYWORDS = 26
-"""A Maildir name has one lower-case letter a keyword (as in `dovecot-keywords`)."""
-
-
-class FlagAction(Enum):
-    """What STORE does with the flags it names (RFC 9051 §6.4.6)."""
-
-    REPLACE = "FLAGS"
-    ADD = "+FLAGS"
-    REMOVE = "-FLAGS"
-
-
-@dataclass(frozen=True, slots=True)
-class Flags:
-    """Flags by name, for what is not yet bits of one mailbox."""
-
-    system: Flag = Flag(0)
-    keywords: frozenset[str] = frozenset()
-
-
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One copy for one account: `prefix` (trace header fields, CRLF lines) goes before the Blob. `over_quota`:
@@ -254,90 +251,6 @@ class NewMessage:
     blob: Blob
     flags: Flags = Flags()
     internal_date: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MailboxEntry:
-    """One mailbox of an account's list. `special_use` is an attribute of RFC 6154 as "\\Sent"."""
-
-    name: str
-    special_use: str = ""
-    selectable: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class MailboxStatus:
-    """Everything STATUS may ask for (RFC 9051 §6.3.11). `size` is in octets."""
-
-    messages: int
-    recent: int
-    unseen: int
-    deleted: int
-    size: int
-    uid_next: int
-    uid_validity: int
-    mailbox_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """The APPENDUID of RFC 4315."""
-
-    uid_validity: int
-    uids: tuple[Uid, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Copied:
-    """The COPYUID of RFC 4315: `source[i]` became `destination[i]`; vanished ones are absent."""
-
-    uid_validity: int
-    source: tuple[Uid, ...]
-    destination: tuple[Uid, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """Messages came into the mailbox; UIDs ascend and are above all earlier ones."""
-
-    uids: tuple[Uid, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FlagsChanged:
-    """These messages have other flags now. `by` is the listener whose command did it, or None."""
-
-    uids: tuple[Uid, ...]
-    by: object | None
-
-
-@dataclass(frozen=True, slots=True)
-class Expunged:
-    """These messages are gone. `by` as in FlagsChanged."""
-
-    uids: tuple[Uid, ...]
-    by: object | None
-
-
-@dataclass(frozen=True, slots=True)
-class MailboxGone:
-    """The mailbox was deleted or renamed away, or its UIDVALIDITY changed: end the selection."""
-
-
-Change = Added | FlagsChanged | Expunged | MailboxGone
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Parallel columns of some messages, UIDs ascending: flag bits, mod-sequences (RFC 7162), sizes in
-    octets with CRLF line ends, internal dates in seconds since the epoch. Sizes and dates count only
-    after `Mailbox.measure`."""
-
-    uids: Sequence[int]
-    flags: Sequence[int]
-    modseqs: Sequence[int]
-    sizes: Sequence[int]
-    dates: Sequence[int]
 
 
 class MailboxListener(Protocol):

@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "mailstack"
 LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
-        frozenset({"mailstack", "mailstack.errors", "mailstack.mail", "mailstack.quota", "mailstack.config.sections"}),
+        frozenset({"mailstack", "mailstack.errors", "mailstack.mail", "mailstack.mailboxes", "mailstack.quota",
+                   "mailstack.config.sections"}),
     ),
     (
         "wire",
