@@ -68,7 +68,7 @@ class Store:
         self.path_of = lru_cache(PATHS)(self._path_of)
         """The account's directory; remembered, since making and hashing a Path costs 10 µs a delivery."""
         for path in (self.mail_path, self.spool_path):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            layout.make_directory(path)
 
     async def account(self, name: AccountName) -> StoredAccount:
         known = self._accounts.get(name)

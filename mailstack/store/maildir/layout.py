@@ -132,16 +132,28 @@ def folders(account: Path) -> list[Folder]:
 
 
 def make(place: Folder) -> None:
-    """Make an empty mailbox, durable on return. `cur` comes last: it is what makes it exist.
-    Raises: OSError."""
+    """Make an empty mailbox, durable on return. `cur` comes last: it is what makes it exist, so the rest is
+    synced before it. Raises: OSError."""
     place.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in SUBDIRECTORIES[:-1]:
         (place.path / name).mkdir(mode=0o700, exist_ok=True)
     if place.name != INBOX:
         (place.path / FOLDER_MARK).touch(mode=0o600)
+    sync_directory(place.path)
     (place.path / SUBDIRECTORIES[-1]).mkdir(mode=0o700, exist_ok=True)
     sync_directory(place.path)
     sync_directory(place.path.parent)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, with those above it, unless it is there; what was made is durable on return.
+    Raises: OSError."""
+    missing = [path]
+    while not missing[-1].exists():
+        missing.append(missing[-1].parent)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for parent in missing[1:]:
+        sync_directory(parent)
 
 
 def sync_directory(path: Path) -> None:
