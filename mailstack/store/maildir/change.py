@@ -123,10 +123,12 @@ def expunge(files: FolderFiles, uids: Collection[int]) -> Differences:
     that it is not durable, is in `error`."""
     done = Differences()
     try:
+        leftovers = {name.partition(":")[0]: name for name in os.listdir(files.path / "new")}
         for uid in uids:
             name = files.rows.name_of(uid)
             if name is None:
                 continue
+            _remove_leftover(files, leftovers.get(names.split(name)[0]))
             if files.remove(name) or (files.found_again(uid) and files.remove(files.rows.name_of(uid) or name)):
                 done.vanished.append(uid)
     except OSError as error:
@@ -135,11 +137,27 @@ def expunge(files: FolderFiles, uids: Collection[int]) -> Differences:
         files.rows.remove(done.vanished)
         files.touched()
         try:
-            sync_directory(files.path / "cur")
+            _sync_removal(files)
         except OSError as error:
             done.error = done.error or error
         _number(files, done)
     return done
+
+
+def _remove_leftover(files: FolderFiles, name: str | None) -> None:
+    """A power cut while a message was taken in may have kept its name in new/ beside the one in cur/."""
+    if name is not None:
+        files.taken_in = True
+        (files.path / "new" / name).unlink(missing_ok=True)
+
+
+def _sync_removal(files: FolderFiles) -> None:
+    """Sync cur/; and new/, if that a message has left it may not be on disk yet: it would be there again.
+    Raises: OSError."""
+    sync_directory(files.path / "cur")
+    if files.taken_in:
+        sync_directory(files.path / "new")
+        files.taken_in = False
 
 
 def copy(source: FolderFiles, uids: Sequence[int], target: FolderFiles, unique: names.UniqueNames) -> Placed:

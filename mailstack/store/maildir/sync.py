@@ -210,6 +210,7 @@ class _Sync:
         """Rows for messages that have UIDs now."""
         if not arrived:
             return
+        self.files.taken_in = True
         rows = self.files.rows
         if len(arrived) <= ONE_BY_ONE:
             self.found.add([uid for uid, _ in arrived], [rows.add(uid, name) for uid, name in arrived])
