@@ -10,6 +10,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mailstack.store.maildir.names import UniqueNames
@@ -36,7 +37,9 @@ class Directories:
             known = self._open.get(folder)
             if known is not None:
                 self._open.move_to_end(folder)
-                return known
+        # Anybody may have put another folder in its place: one that was renamed, or a backup.
+        if known is not None and known.is_at(folder):
+            return known
         opened = OpenFolder(folder)
         with self._lock:
             self._open[folder] = opened
@@ -57,13 +60,18 @@ class Directories:
 class OpenFolder:
     """File descriptors of a folder's `tmp` and `new`; closed when nobody uses them any more."""
 
-    __slots__ = ("new", "tmp")
+    __slots__ = ("_identity", "new", "tmp")
 
     def __init__(self, folder: Path) -> None:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         self.tmp = self.new = -1
         self.tmp = os.open(folder / "tmp", flags)
         self.new = os.open(folder / "new", flags)
+        self._identity = os.fstat(self.new)
+
+    def is_at(self, folder: Path) -> bool:
+        """Whether the folder's path still leads here. One call of stat(2). Raises: OSError."""
+        return os.path.samestat(os.stat(f"{folder}/new"), self._identity)
 
     def __del__(self) -> None:
         for fd in (self.tmp, self.new):
@@ -99,7 +107,8 @@ def deliver(
         place = open_folder.new
         os.fsync(open_folder.new)
     except BaseException:
-        os.unlink(name, dir_fd=place)
+        with suppress(FileNotFoundError):  # somebody has taken it already; the error is the one from before
+            os.unlink(name, dir_fd=place)
         raise
     return name
 
