@@ -14,6 +14,7 @@ from mailstack.errors import Problem, Refused
 from mailstack.mail.mailbox_name import from_modified_utf7, to_modified_utf7
 from mailstack.store.maildir import layout
 from mailstack.store.maildir.layout import DELIMITER, INBOX, Folder, replace_file, sync_directory
+from mailstack.store.maildir.sweep import DELETED
 
 SUBSCRIPTIONS = "subscriptions"
 SPECIAL_USE = "special-use"
@@ -130,10 +131,10 @@ def delete(account: Path, name: str) -> str:
             raise Refused(Problem.MAILBOX_HAS_CHILDREN, place.name)
         raise Refused(Problem.NO_SUCH_MAILBOX, place.name)
     # Out of sight in one step, so that no reader sees half a mailbox.
-    aside = account / "tmp" / f"deleted.{os.getpid()}.{os.urandom(6).hex()}"
+    aside = account / "tmp" / f"{DELETED}{os.getpid()}.{os.urandom(6).hex()}"
     place.path.rename(aside)
     sync_directory(account)
-    shutil.rmtree(aside)
+    shutil.rmtree(aside, ignore_errors=True)  # the mailbox is gone; what is left of it is swept
     uses = special_uses(account)
     if uses.pop(place.name, None) is not None:
         write_special_uses(account, uses)

@@ -75,6 +75,8 @@ class FolderFiles:
         """Whether the directory may have changed without another time stamp."""
         self.lost = True
         """Whether hints of a watch were lost, so that only reading both directories tells."""
+        self.swept = False
+        """Whether what crashes left was removed."""
         self.taken_in = True
         """Whether messages have left new/, by us or others, since it was last synced."""
         self._keywords_path = f"{self.path}/{keywords.FILE}"

@@ -8,12 +8,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from mailstack.errors import Refused
 from mailstack.store.maildir import names
 from mailstack.store.maildir.differences import Differences, Hints
 from mailstack.store.maildir.folder import FolderFiles, now
+from mailstack.store.maildir.sweep import sweep
 from mailstack.store.maildir.uidlist import Broken, Loaded
 
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -23,8 +23,6 @@ COMPACT_AFTER = 100
 ONE_BY_ONE = 64
 """Messages that are put in their places singly; for more, the columns are extended, and the table of names is
 made anew."""
-TMP_AGE = 36 * 3600
-"""Seconds after which a file in tmp/ is rubbish (Bernstein, "Using maildir format")."""
 
 
 def sync(files: FolderFiles, hints: Hints | None = None, *, force: bool = False) -> Differences:
@@ -34,6 +32,9 @@ def sync(files: FolderFiles, hints: Hints | None = None, *, force: bool = False)
         stamps = files.stat()
     except FileNotFoundError:
         return Differences(gone=True)
+    if not files.swept:
+        files.swept = True
+        sweep(files.path, now(), files.log)
     if hints is None and stamps == files.stamps and not (files.unsure or force or files.keywords_changed()):
         return Differences()
     looked = now()
@@ -388,16 +389,3 @@ def _arrival(base: str) -> tuple[int, int, str]:
         int(microsecond) if microsecond.isdecimal() else 0,
         base,
     )
-
-
-def sweep_tmp(folder: Path, now: float) -> int:
-    """Remove what deliveries that did not end left in tmp/; returns how many. Raises: OSError."""
-    removed = 0
-    for entry in os.scandir(folder / "tmp"):
-        try:
-            if entry.is_file(follow_symlinks=False) and now - entry.stat(follow_symlinks=False).st_mtime > TMP_AGE:
-                os.unlink(entry.path)
-                removed += 1
-        except FileNotFoundError:
-            continue
-    return removed
