@@ -74,13 +74,14 @@ def test_is_given_back_after_an_error(path: Path) -> None:
         (f"{dead_pid()}:{HERE}\n", 0),
         (f"{2**40}:{HERE}", 0),
         ("1:another.example", LONG_AGO),
-        ("", LONG_AGO),
+        ("", 3),
+        ("\0\0\0\0", 3),
         ("nonsense", LONG_AGO),
         (f"{HERE}", LONG_AGO),
         (f"-1:{HERE}", LONG_AGO),
         (f"0:{HERE}", LONG_AGO),
     ],
-    ids=["dead", "dead, LF", "impossible", "other host, old", "empty", "nonsense", "no pid", "negative", "zero"],
+    ids=["dead", "dead, LF", "impossible", "other host, old", "empty", "NUL", "nonsense", "no pid", "negative", "zero"],
 )
 def test_a_stale_lock_is_taken(path: Path, impatient: None, text: str, seconds: float) -> None:
     left_behind(path, text, seconds)
@@ -120,6 +121,34 @@ def test_a_number_that_was_given_again_is_another_process(path: Path, impatient:
     left_behind(path, f"{os.getpid()}:{HERE}", 10 * 365 * 86400)
     with dotlock(path):
         assert lock_of(path).stat().st_mtime > time.time() - 60
+
+
+def test_our_number_in_a_lock_from_before_our_start_is_another_process(path: Path, impatient: None) -> None:
+    """A container that was killed and started again has the same numbers and the same host."""
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    lived = float(Path("/proc/uptime").read_text().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+    left_behind(path, f"{os.getpid()}:{HERE}", lived - 1)
+    with pytest.raises(Refused), dotlock(path):
+        pass
+    left_behind(path, f"{os.getpid()}:{HERE}", lived + 1)
+    with dotlock(path):
+        assert lock_of(path).stat().st_mtime > time.time() - 60
+
+
+def test_who_writes_a_lock_too_late_does_not_have_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = locks.write_all
+
+    def late(fd: int, data: bytes) -> None:
+        monkeypatch.setattr(locks, "write_all", real)
+        age(lock_of(path), 3)
+        with dotlock(path):  # another process, meanwhile
+            real(fd, data)
+            assert lock_of(path).read_bytes() == data
+
+    monkeypatch.setattr(locks, "write_all", late)
+    with dotlock(path):
+        assert lock_of(path).exists()
+    assert not lock_of(path).exists()
 
 
 def test_a_foreign_lock_lives_while_the_file_changes(path: Path, impatient: None) -> None:

@@ -2,7 +2,8 @@
 
 A lock is stale when its process is dead; when nobody can tell, because it is another host's or does not say,
 after two minutes without a change of the lock or of the file. The lock of a process that lives on this host
-is never broken."""
+is never broken. One with nothing in it is of a process that died between making and writing it, unless it
+is about to write: it is stale after two seconds, and who writes so late notices."""
 
 from __future__ import annotations
 
@@ -24,6 +25,8 @@ STALE_AFTER = 120.0
 _RETRY = 0.005
 _CLOCKS = 2.0
 """Seconds by which the times of a process and of a file on this host may differ."""
+_UNWRITTEN = 2.0
+"""Seconds after which a lock that is empty is one that nobody will write."""
 _LONGEST = 512
 
 
@@ -65,12 +68,12 @@ def _try(lock: Path) -> bool:
         return False
     try:
         write_all(fd, _own().encode())
+        return os.fstat(fd).st_nlink > 0  # not ours if it was empty for so long that another took it for stale
     except BaseException:
         lock.unlink(missing_ok=True)
         raise
     finally:
         os.close(fd)
-    return True
 
 
 def _identity(lock: Path) -> tuple[int, int, int] | None:
@@ -106,10 +109,12 @@ def _stale(lock: Path, path: Path) -> bool:
         made = os.lstat(lock).st_mtime
     except FileNotFoundError:
         return False
+    if text is not None and not text.strip("\0"):  # a power cut leaves NUL, too
+        return time.time() - made > _UNWRITTEN
     owner, _, host = (text or "").partition(":")
     old = time.time() - made > STALE_AFTER
     if host == socket.gethostname() and owner.isascii() and owner.isdecimal() and int(owner) > 0:
-        return not _exists(int(owner)) or (old and _younger(int(owner), made))
+        return not _exists(int(owner)) or _younger(int(owner), made)
     with suppress(FileNotFoundError):
         old = old and time.time() - path.stat().st_mtime > STALE_AFTER
     return old
@@ -127,10 +132,11 @@ def _exists(pid: int) -> bool:
 
 def _younger(pid: int, made: float) -> bool:
     """Whether a process started after a lock was made: its number was given again, as after a start of the
-    machine, and who made the lock is dead. False if the system does not tell."""
+    machine or a container, and who made the lock is dead. False if the system does not tell."""
+    slack = 0.0 if pid == os.getpid() else _CLOCKS  # we took no lock as we started
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
         up = float(Path("/proc/uptime").read_text("ascii").split()[0])
     except OSError:
         return False
-    return time.time() - up + int(fields[19]) / os.sysconf("SC_CLK_TCK") > made + _CLOCKS
+    return time.time() - up + int(fields[19]) / os.sysconf("SC_CLK_TCK") > made + slack
