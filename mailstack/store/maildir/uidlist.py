@@ -8,6 +8,7 @@ message is known by its name up to the first ":". Source: Dovecot's maildir form
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -34,6 +35,9 @@ MAX_HEADER = 4096
 """Octets of the first line; Dovecot writes some 60."""
 _TAIL = 64
 """Octets before the place that was read up to, by which it is known again."""
+
+WRITTEN_BACK = 3600.0
+"""Seconds after which the system has written a changed file to disk by itself; Linux takes half a minute."""
 
 Stamp = tuple[int, int, int]
 """inode, size, modification time: what tells one state of the file from another."""
@@ -127,9 +131,21 @@ class UidList:
                     loaded = Loaded(True, self._whole(file.read()))
             else:
                 loaded = Loaded(True, self._whole(file.read()))
+            if (loaded.records or loaded.anew) and time.time() - stat.st_mtime < WRITTEN_BACK:
+                self._sync_read(fd, anew=loaded.anew)
             self.stamp = stamp
             self._remember(fd)
         return loaded
+
+    def _sync_read(self, fd: int, *, anew: bool) -> None:
+        """Who wrote what we read, and tell, may have been killed before it was synced. Raises: OSError."""
+        try:
+            os.fsync(fd)
+            if anew:
+                sync_directory(self.path.parent)
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EINVAL):  # nobody writes there
+                raise
 
     def append(self, bases: Sequence[str]) -> list[int]:
         """Give the next UIDs to these messages, durable on return. The caller holds the lock and has
