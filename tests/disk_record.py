@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -60,6 +61,10 @@ class Told:
     what: Any
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
 Step = Name | Octets | Synced | Told
 
 
@@ -70,6 +75,8 @@ class Recorder:
     root: Path
     steps: list[Step] = field(default_factory=list)
     directories: set[int] = field(default_factory=set)
+    killed_at_sync: int = 0
+    """This fsync(2) from now on is not reached any more; 0 for none."""
     _numbers: dict[int, int] = field(default_factory=dict)
     _contents: dict[int, tuple[bytes, int]] = field(default_factory=dict)
     _next: Any = field(default_factory=lambda: itertools.count(1))
@@ -98,6 +105,13 @@ class Recorder:
         with suppress(FileNotFoundError, NotADirectoryError):
             return self._numbers.get(os.stat(path, dir_fd=dir_fd, follow_symlinks=False).st_ino)
         return None
+
+    def _forget(self, path: Any, dir_fd: int | None) -> None:
+        """Another file may soon have the inode of the one that is about to be removed."""
+        with suppress(FileNotFoundError):
+            status = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode) or status.st_nlink == 1:
+                self._numbers.pop(status.st_ino, None)
 
     def _new(self, path: Any, dir_fd: int | None, *, directory: bool) -> int:
         number: int = next(self._next)
@@ -175,6 +189,9 @@ class Recorder:
     def _fsync(self, fd: int) -> None:
         number = self._numbers.get(os.fstat(fd).st_ino)
         self._look("write", number, f"/proc/self/fd/{fd}")
+        self.killed_at_sync -= 1
+        if self.killed_at_sync == 0:
+            raise Killed
         _REAL["fsync"](fd)
         if number is not None:
             self.steps.append(Synced("fsync", number))
@@ -189,6 +206,7 @@ class Recorder:
     def _rename(self, path: Any, to: Any, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
         number, source = self._number(path, src_dir_fd), self._place(path, src_dir_fd)
         self._look("write", number, path, src_dir_fd)
+        self._forget(to, dst_dir_fd)
         _REAL["rename"](path, to, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
         target = self._place(to, dst_dir_fd)
         if source is None or target is None:
@@ -205,6 +223,7 @@ class Recorder:
 
     def _unlink(self, path: Any, *, dir_fd: int | None = None) -> None:
         place = self._place(path, dir_fd)
+        self._forget(path, dir_fd)
         _REAL["unlink"](path, dir_fd=dir_fd)
         if place is not None:
             self.steps.append(Name(f"unlink {place[1]}", ((place, None),)))
@@ -213,6 +232,7 @@ class Recorder:
 
     def _rmdir(self, path: Any, *, dir_fd: int | None = None) -> None:
         place = self._place(path, dir_fd)
+        self._forget(path, dir_fd)
         _REAL["rmdir"](path, dir_fd=dir_fd)
         if place is not None:
             self.steps.append(Name(f"rmdir {place[1]}", ((place, None),)))

@@ -22,6 +22,9 @@ from pathlib import Path
 
 from disk_record import ROOT, Name, Octets, Place, Recorder, Synced, Told
 
+FEW = 4
+"""So many times the limit are few enough for all of them."""
+
 
 @dataclass(frozen=True)
 class State:
@@ -139,7 +142,7 @@ class Cut:
         count = 2 ** len(self.free)
         for number in files:
             count *= len(self.variants[number])
-        if count <= limit:
+        if count <= FEW * limit:
             for wanted in itertools.product((True, False), repeat=len(self.free)):
                 for picked in itertools.product(*(self.variants[number] for number in files)):
                     yield self.state(self.complete(wanted), certain | dict(zip(files, picked, strict=True)))
@@ -149,9 +152,9 @@ class Cut:
         yield self.state(self.complete([False] * len(self.free)), certain)
         for _ in range(limit - 2):
             weight = chance.choice((0.3, 0.6, 0.9))
-            wanted = [chance.random() < weight for _ in self.free]
-            picked = {number: chance.choice(self.variants[number]) for number in files}
-            yield self.state(self.complete(wanted), certain | picked)
+            some = [chance.random() < weight for _ in self.free]
+            sampled = {number: chance.choice(self.variants[number]) for number in files}
+            yield self.state(self.complete(some), certain | sampled)
 
 
 def _torn(contents: list[tuple[bytes, int]]) -> list[tuple[bytes, int]]:

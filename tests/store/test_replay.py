@@ -16,15 +16,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from disk_record import Recorder, Told
+from disk_record import Killed, Recorder, Told
 from disk_states import State, states
-from promises import ALICE, Client, Promises
+from promises import ALICE, Asked, Client, Delivered, Placed, Promises
+from transcripts import result
 
 from mailstack.ports import Flag, Flags
 from mailstack.store.maildir import sync
 
-OF_ONE_MOMENT = int(os.environ.get("MAILSTACK_REPLAY", "8"))
+OF_ONE_MOMENT = int(os.environ.get("MAILSTACK_REPLAY", "4"))
 SEED = int(os.environ.get("MAILSTACK_REPLAY_SEED", "1"))
+SYNCS = 24
+"""Times that `killed_at_sync` may be killed: all of them with a larger MAILSTACK_REPLAY, else two."""
+TELLING_SYNCS = (3, 17)
+"""That of a record of the uidlist, and that of the directory with a uidlist just made."""
 
 
 def new_account(client: Client) -> None:
@@ -107,8 +112,44 @@ def the_next_process(client: Client) -> None:
     second.end()
 
 
+def killed_at_sync(number: int) -> Callable[[Client], None]:
+    """The first process is killed before it syncs something for this time; the next one tells of what it left."""
+
+    def run(client: Client) -> None:
+        assert client.record is not None
+        data = client.store.mail_path.parent
+        first = Client(data, client.record)
+        client.record.killed_at_sync = number
+        with pytest.raises(Killed):
+            first.deliver()
+            first.look()
+            first.append(keywords=("$Work",))
+            first.create("There")
+            first.append("There")
+            first.copy(first.open(), [2], "There")
+            first.rename({"There": "Away"})
+        second = Client(data, client.record)
+        names = [entry.name for entry in result(second.account.mailboxes())]
+        for name in names:
+            mailbox = second.look(name)
+            # Nobody was told that these were stored, but that their UIDs are theirs.
+            unconfirmed = [uid for uid in mailbox.uids if second.octets(mailbox, uid) not in confirmed(client.record)]
+            second.tell(Asked(mailbox.mailbox_id, tuple(unconfirmed)))
+        second.expunge(second.open(), list(second.open().uids))
+
+    run.__name__ = f"killed_at_sync_{number}"
+    return run
+
+
+def confirmed(record: Recorder) -> set[bytes]:
+    told = [step.what for step in record.steps if isinstance(step, Told)]
+    delivered = {what.message for what in told if isinstance(what, Delivered)}
+    return delivered | {octets for what in told if isinstance(what, Placed) for _, octets in what.messages}
+
+
 RUNS: list[Callable[[Client], None]] = [
     deliver, append, copy_and_move, expunge, flags_and_a_uidlist_written_anew, mailboxes, the_next_process,
+    *map(killed_at_sync, range(1, SYNCS + 1) if OF_ONE_MOMENT >= SYNCS else TELLING_SYNCS),
 ]  # fmt: skip
 
 
@@ -182,5 +223,4 @@ def test_what_was_told_survives_a_power_cut(run: Callable[[Client], None], repla
     data.mkdir()
     record = replay.record(run, data)
     replay.play(record)
-    print(len(record.steps), replay.tried)
     assert replay.tried > len(record.steps) // 4
