@@ -132,14 +132,13 @@ def folders(account: Path) -> list[Folder]:
 
 
 def make(place: Folder) -> None:
-    """Make an empty mailbox, durable on return. `cur` comes last: it is what makes it exist, so the rest is
-    synced before it. Raises: OSError."""
+    """Make an empty mailbox, durable on return. `cur` comes last: it is what makes it exist.
+    Raises: OSError."""
     place.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in SUBDIRECTORIES[:-1]:
         (place.path / name).mkdir(mode=0o700, exist_ok=True)
     if place.name != INBOX:
         (place.path / FOLDER_MARK).touch(mode=0o600)
-    sync_directory(place.path)
     (place.path / SUBDIRECTORIES[-1]).mkdir(mode=0o700, exist_ok=True)
     sync_directory(place.path)
     sync_directory(place.path.parent)
