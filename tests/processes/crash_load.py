@@ -190,8 +190,8 @@ class Changes:
     def run(self) -> None:
         """Until `Died`."""
         whats = {
-            self.append: 4, self.copy: 3, self.move: 4, self.flag: 3, self.expunge: 3, self.create: 1, self.rename: 1,
-            self.delete: 1,
+            self.append: 4, self.copy: 3, self.move: 4, self.flag: 3, self.expunge: 4, self.create: 2, self.rename: 2,
+            self.delete: 2,
         }  # fmt: skip
         while True:
             name, box = self._look()

@@ -30,9 +30,9 @@ pytestmark = pytest.mark.processes
 SEED = int(os.environ.get("MAILSTACK_CRASH_SEED", "1"))
 WANTED = os.environ.get("MAILSTACK_CRASH", "4")
 RANDOM_MOMENTS = 2
-LIMIT = 20.0
+LIMIT = 60.0
 """Seconds until a point must have been passed."""
-MOST_ANSWERS = 150
+MOST_ANSWERS = 100
 OFTEN = (
     # delivery; after the last of them comes the 250
     "deliver.deliver:open", "deliver.deliver:write", "deliver.copy:sendfile", "deliver.deliver:fsync file",
