@@ -6,6 +6,7 @@ or no more of it, mailboxes are asked for their directories' time stamps every s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from mailstack.store.inotify import (
     IN_DELETE,
     IN_DELETE_SELF,
     IN_IGNORED,
+    IN_MASK_ADD,
     IN_MOVE_SELF,
     IN_MOVED_FROM,
     IN_MOVED_TO,
@@ -37,6 +39,10 @@ _NAMES = _CAME | _WENT
 _SELF = IN_DELETE_SELF | IN_MOVE_SELF
 
 
+Half = tuple[int, str]
+"""inotify's descriptor and a name."""
+
+
 class Noticing(Protocol):
     """Who has the directory open. Called in the reactor's thread; must not block."""
 
@@ -50,6 +56,8 @@ class Watched:
         self.folder = folder
         self.who = who
         self.paused = False
+        self.over = False
+        """Whether nobody wants to hear of it any more."""
         self.hints = Hints()
         self.descriptors: dict[int, str] = {}
         """inotify's descriptor → "new", "cur" or "" for the mailbox itself."""
@@ -95,10 +103,10 @@ class Watch:
         self._reactor = reactor
         self._log = log
         self._inotify: Inotify | None = None
-        self._of: dict[int, Watched] = {}
-        self._halves: dict[int, tuple[Watched, str, str]] = {}
-        """Renames of which the first half was read, by cookie."""
-        self._old_halves: frozenset[int] = frozenset()
+        self._of: dict[int, list[Watched]] = {}
+        """Who watches a descriptor. More than one if links make two mailboxes of one directory."""
+        self._halves: dict[int, tuple[Half, float]] = {}
+        """Renames of which the first half was read, by cookie, and when."""
         self._unwatched: set[Watched] = set()
         self._sweep: Any = None
         self._again: Any = None
@@ -117,28 +125,42 @@ class Watch:
 
     def _begin(self, watched: Watched) -> None:
         folder = watched.folder
+        if watched.over:
+            return
         if self._inotify is not None:
             try:
-                for name, mask in (("new", _NAMES), ("cur", _NAMES | _SELF), ("", _SELF)):
-                    descriptor = self._inotify.add(folder / name if name else folder, mask)
+                for name, mask in (("new", _NAMES | _SELF), ("cur", _NAMES | _SELF), ("", _SELF)):
+                    descriptor = self._inotify.add(folder / name if name else folder, mask | IN_MASK_ADD)
                     watched.descriptors[descriptor] = name
-                    self._of[descriptor] = watched
+                    self._of.setdefault(descriptor, []).append(watched)
                 return
             except OSError as error:
-                self.remove(watched)
-                self._without(error)
+                self._end(watched)
+                if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                    self._without(error)
         self._unwatched.add(watched)
         self._plan_sweep()
 
     def remove(self, watched: Watched) -> None:
         """Watch it no more. Idempotent."""
+        watched.over = True
+        self._end(watched)
+
+    def _end(self, watched: Watched) -> None:
         self._unwatched.discard(watched)
         descriptors, watched.descriptors = watched.descriptors, {}
         for descriptor in descriptors:
-            if self._of.get(descriptor) is watched:
-                del self._of[descriptor]
-                if self._inotify is not None:
-                    self._inotify.remove(descriptor)
+            others = self._of.get(descriptor, [])
+            if watched in others:
+                others.remove(watched)
+            if not others and self._of.pop(descriptor, None) is not None and self._inotify is not None:
+                self._inotify.remove(descriptor)
+
+    def _again_from_the_start(self, watched: Watched) -> None:
+        """Another directory may have taken the place of the one that was watched."""
+        self._end(watched)
+        self._begin(watched)
+        watched.tell_everything()
 
     @contextmanager
     def paused(self, watched: Watched) -> Iterator[None]:
@@ -147,14 +169,15 @@ class Watch:
         if not watched.descriptors:
             yield
             return
-        self.remove(watched)
+        self._end(watched)
         watched.paused = True
         try:
             yield
         finally:
             watched.paused = False
-            watched.tell_everything()
             self._begin(watched)
+            watched.tell_everything()
+            watched.who.noticed()
 
     def drain(self) -> None:
         """Read what the kernel has to tell, so that every change which was made before this call is known
@@ -195,7 +218,7 @@ class Watch:
 
     def _event(self, event: Event, woken: set[Watched]) -> None:
         if event.mask & IN_Q_OVERFLOW:
-            for watched in set(self._of.values()):
+            for watched in {each for several in self._of.values() for each in several}:
                 watched.tell_everything()
                 woken.add(watched)
             return
@@ -203,29 +226,31 @@ class Watch:
         if found is None:
             return
         if event.mask & (_SELF | IN_IGNORED):
-            found.tell_everything()
-            woken.add(found)
-            if event.mask & IN_IGNORED:
-                del self._of[event.descriptor]
+            for watched in list(found):
+                self._again_from_the_start(watched)
+                woken.add(watched)
             return
-        directory = found.descriptors[event.descriptor]
         half = self._halves.pop(event.cookie, None) if event.cookie else None
         if half is not None:
-            self._tell(*half, False, woken)
+            self._tell(half[0], False, woken)
         if event.mask & IN_MOVED_FROM:
-            self._halves[event.cookie] = (found, directory, event.name)
+            self._halves[event.cookie] = (event.descriptor, event.name), time.monotonic()
         else:
-            self._tell(found, directory, event.name, bool(event.mask & _CAME), woken)
+            self._tell((event.descriptor, event.name), bool(event.mask & _CAME), woken)
 
-    def _tell(self, watched: Watched, directory: str, name: str, came: bool, woken: set[Watched]) -> None:
-        if watched.tell(directory, name, came):
-            woken.add(watched)
+    def _tell(self, half: Half, came: bool, woken: set[Watched]) -> None:
+        descriptor, name = half
+        for watched in self._of.get(descriptor, ()):
+            if watched.tell(watched.descriptors[descriptor], name, came):
+                woken.add(watched)
 
     def _judge_halves(self, woken: set[Watched]) -> None:
         """A file that left and was not seen to arrive went elsewhere, unless it left just now."""
-        for cookie in self._old_halves & self._halves.keys():
-            self._tell(*self._halves.pop(cookie), False, woken)
-        self._old_halves = frozenset(self._halves)
+        now = time.monotonic()
+        for cookie, (half, read) in list(self._halves.items()):
+            if now - read >= PATIENCE:
+                del self._halves[cookie]
+                self._tell(half, False, woken)
         if self._halves and (self._again is None or not self._again.active()):
             self._again = self._reactor.callLater(PATIENCE, self.drain)
 
