@@ -32,7 +32,7 @@ from mailstack.ports import (
 )  # fmt: skip
 from mailstack.store.columns import NO_DATE, UNKNOWN, MessageColumns
 from mailstack.store.maildir import change, counted, names
-from mailstack.store.maildir.differences import Differences
+from mailstack.store.maildir.differences import Differences, Hints
 from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.sync import sync
 from mailstack.store.octets import open_octets
@@ -76,6 +76,10 @@ class OpenMailbox:
         self._large: OrderedDict[int, Octets] = OrderedDict()
         self._large_lock = threading.Lock()
         self._refreshing = False
+        self._more = False
+        """Whether something was noticed since the last look began."""
+        self._looking = 0
+        """Looks that are under way in the lane."""
         self._watched: Watched | None = None
         self._begun = False
         self._unsaved = False
@@ -141,6 +145,7 @@ class OpenMailbox:
 
     def noticed(self) -> None:
         """The watch saw something. Nobody need know before the next command, unless somebody has it open."""
+        self._more = True
         if self._listeners and not self._refreshing:
             Deferred.fromCoroutine(self._poke()).addErrback(self._poke_failed)
 
@@ -148,8 +153,8 @@ class OpenMailbox:
         """Look once for all that happens meanwhile."""
         self._refreshing = True
         try:
-            await self.refresh()
-            while not self.gone and self._watched is not None and self._watched.hints:
+            while self._more and not self.gone:
+                self._more = False
                 await self.refresh()
         finally:
             self._refreshing = False
@@ -164,19 +169,34 @@ class OpenMailbox:
         if not self._begun:
             await self._begin()
             return
-        watch, watched = self._account.store.watch, self._watched
-        if watch is None or watched is None:
-            if self.files.changed():
-                self.take(await self._in_lane(partial(sync, self.files)))
+        watched = self._watched
+        if watched is not None and watched.paused:
             return
-        if watched.paused:
-            return
-        watch.drain()
-        if not watched.descriptors:
-            if self.files.changed():
-                self.take(await self._in_lane(partial(sync, self.files)))
-        elif watched.hints or self.files.lost or self.files.uidlist_changed():
-            self.take(await self._in_lane(partial(sync, self.files, watched.take())))
+        self._drain()
+        if watched is None or not watched.descriptors:
+            hints, wanted = None, self.files.changed()
+        else:
+            wanted = bool(watched.hints) or self.files.lost or self.files.uidlist_changed()
+            hints = watched.take() if wanted else None
+        if wanted and not self.gone:
+            await self._look(hints)
+        elif self._looking and not self.gone:
+            await self._in_lane(lambda: None)  # what is found there has then been told
+
+    def _drain(self) -> None:
+        """Let the watch tell; who calls this looks by himself."""
+        if self._account.store.watch is not None and self._watched is not None:
+            refreshing, self._refreshing = self._refreshing, True
+            self._account.store.watch.drain()
+            self._refreshing = refreshing
+
+    async def _look(self, hints: Hints | None) -> None:
+        self._looking += 1
+        try:
+            found = await self._in_lane(partial(sync, self.files, hints))
+        finally:
+            self._looking -= 1
+        self.take(found)
 
     async def _begin(self) -> None:
         """The first look: from the index as far as that is true, then at the files."""
@@ -247,7 +267,7 @@ class OpenMailbox:
         size = names.sizes(os.path.basename(path)).with_crlf
         if size >= 0 and not date_too:
             return uid, size, NO_DATE
-        for _ in range(3):  # it may be renamed meanwhile
+        for _ in range(change.TRIES):  # it may be renamed meanwhile
             try:
                 date = int(os.stat(path).st_mtime // 1)
                 return uid, size if size >= 0 else len(self._open(path)), date
@@ -344,6 +364,7 @@ class OpenMailbox:
             self._columns = MessageColumns()
             self._columns.history.since = found.modseq
             self._recent.clear()
+            self._large = OrderedDict()
             self.gone = found.gone
             self._tell(MailboxGone())
         if found.vanished and (vanished := self._columns.remove(found.vanished, found.modseq)):
@@ -364,12 +385,13 @@ class OpenMailbox:
             listener.changed(what)
 
     def _octets(self, uid: int) -> Octets | None:
+        large = self._large  # another one after UIDs have changed
         with self._large_lock:
-            known = self._large.get(uid)
+            known = large.get(uid)
         if known is not None:
             return known
         path = self.files.locate(uid)
-        for _ in range(3):  # it may be renamed between our look and our opening it
+        for _ in range(change.TRIES):  # it may be renamed between our look and our opening it
             if path is None:
                 return None
             try:
@@ -378,15 +400,15 @@ class OpenMailbox:
                 path = self.files.find(uid)
                 continue
             if not isinstance(octets, bytes):
-                self._keep_open(uid, octets)
+                self._keep_open(large, uid, octets)
             return octets
         return None
 
-    def _keep_open(self, uid: int, octets: Octets) -> None:
+    def _keep_open(self, large: OrderedDict[int, Octets], uid: int, octets: Octets) -> None:
         with self._large_lock:
-            self._large[uid] = octets
-            while len(self._large) > OPEN_FILES:
-                self._large.popitem(last=False)
+            large[uid] = octets
+            while len(large) > OPEN_FILES:
+                large.popitem(last=False)
 
     def _open(self, path: str) -> Octets:
         sizes = names.sizes(os.path.basename(path))
