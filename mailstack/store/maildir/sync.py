@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 from mailstack.errors import Refused
 from mailstack.store.maildir import names
@@ -23,6 +25,8 @@ COMPACT_AFTER = 100
 ONE_BY_ONE = 64
 """Messages that are put in their places singly; for more, the columns are extended, and the table of names is
 made anew."""
+LINKED = 10.0
+"""Seconds after which a file that has two names keeps them: some programs rename by link(2) and unlink(2)."""
 
 
 def sync(files: FolderFiles, hints: Hints | None = None, *, force: bool = False) -> Differences:
@@ -32,6 +36,9 @@ def sync(files: FolderFiles, hints: Hints | None = None, *, force: bool = False)
         stamps = files.stat()
     except FileNotFoundError:
         return Differences(gone=True)
+    except OSError:
+        files.lost = True
+        raise
     if not files.swept:
         files.swept = True
         sweep(files.path, now(), files.log)
@@ -47,10 +54,10 @@ def sync(files: FolderFiles, hints: Hints | None = None, *, force: bool = False)
         run.found.error = error
         everything, files.lost = False, True
     run.close()
+    files.unsure = True
     if everything:
-        files.note_stamps(stamps, looked)
-    else:
-        files.unsure = True
+        with suppress(FileNotFoundError):  # gone meanwhile: the next look says so
+            files.note_stamps(stamps, looked)
     return run.found
 
 
@@ -60,6 +67,8 @@ class _Sync:
     def __init__(self, files: FolderFiles) -> None:
         self.files = files
         self.found = Differences()
+        self.unfinished = False
+        """Whether somebody is in the midst of a rename, so that the next look has to be a whole one."""
 
     def look(self, hints: Hints | None, *, force: bool, unchanged: bool) -> bool:
         """Whether all is known now that others did. Raises: OSError, Refused; `found` has what was found
@@ -74,9 +83,10 @@ class _Sync:
     def _look(self, hints: Hints | None, *, force: bool, unchanged: bool) -> bool:
         files = self.files
         self._load_uidlist()
+        begun_anew = self.found.reset
         if files.uidlist.damage:
             self._mend()
-        if hints is None or hints.everything or force or files.lost or self.found.reset:
+        if hints is None or hints.everything or force or files.lost or begun_anew:
             self.look_everywhere()
             files.lost = files.read_only = False
             everything = True
@@ -85,7 +95,11 @@ class _Sync:
             everything = files.watch is not None or unchanged
         files.read_keywords()
         self._compact()
-        return everything
+        if self.found.reset and not begun_anew:  # the uidlist was replaced while we looked
+            self.look_everywhere()
+            everything = True
+        files.lost = files.lost or self.unfinished
+        return everything and not files.lost
 
     def _look_only(self) -> bool:
         """Where nothing can be written: the messages that have UIDs are there to be read, the others wait.
@@ -107,12 +121,16 @@ class _Sync:
         return False
 
     def close(self) -> None:
-        """Give what was found its mod-sequence. Raises: OSError."""
+        """Give what was found its mod-sequence. What was found is noted already: an error is told with it."""
         modseqs = self.files.modseqs
-        if modseqs.last == 0:
-            modseqs.load()
-        if self.found:
-            self.found.modseq = modseqs.next(durable=not self.files.read_only)
+        try:
+            if modseqs.last == 0:
+                modseqs.load()
+            if self.found:
+                self.found.modseq = modseqs.next(durable=not self.files.read_only)
+        except OSError as error:
+            self.found.modseq = modseqs.last
+            self.found.error = self.found.error or error
 
     # --- the whole of both directories
 
@@ -148,11 +166,38 @@ class _Sync:
         here = [name for name in (one, two) if files.present(directory, name)]
         if len(here) < 2:
             return here[0] if here else two
+        if files.rows.name_of(files.rows.find(names.split(one)[0])) == two:
+            one, two = two, one
+        paths = files.path / directory / one, files.path / directory / two
+        try:
+            linked, changed = os.path.samefile(*paths), paths[0].stat().st_ctime
+        except FileNotFoundError:
+            self.unfinished = True
+            return two
+        if not linked:
+            self._set_aside(directory, two)
+            return one
+        if time.time() - changed > LINKED:
+            paths[0].unlink(missing_ok=True)
+        else:
+            self.unfinished = True
+        return two
+
+    def _set_aside(self, directory: str, name: str) -> None:
+        """A second file with the base name of a message becomes a message of its own."""
         aside = names.UniqueNames().new()
-        files.log.warning("two files of one name; the second is kept as another message",
-                          folder=str(files.path), name=two, kept=aside)  # fmt: skip
-        os.rename(files.path / directory / two, files.path / "new" / aside)
-        return one
+        self.files.log.warning("two files of one name; the second is kept as another message",
+                               folder=str(self.files.path), name=name, kept=aside)  # fmt: skip
+        with suppress(FileNotFoundError):
+            os.rename(self.files.path / directory / name, self.files.path / "new" / aside)
+        self.unfinished = True
+
+    def _part(self, new: str, cur: str) -> None:
+        """A file in new/ has the base name of one in cur/, which may be the same file under way."""
+        paths = self.files.path / "new" / new, self.files.path / "cur" / cur
+        with suppress(FileNotFoundError):
+            if not os.path.samefile(*paths):
+                self._set_aside("new", new)
 
     def _compare(self, there: dict[str, str], fresh: dict[str, str]) -> None:
         """Known messages against what is there."""
@@ -196,9 +241,11 @@ class _Sync:
         known = set(map(os.fsdecode, files.rows.bases())) if len(files.rows) else set()
         unknown = [base for base in there if base not in known]
         coming = [base for base in fresh if base not in there and base not in known]
+        for base in fresh.keys() & there.keys():
+            self._part(fresh[base], there[base])
         if not unknown and not coming:
             return
-        self._give_uids([base for base in unknown + coming if base not in files.unseen])
+        self._give_uids(unknown + coming)
         for base in coming:
             name = files.take_in(fresh[base])
             if name is not None:
@@ -240,7 +287,7 @@ class _Sync:
             if base.startswith(".") or not base:
                 continue
             uid = files.rows.find(base)
-            now_named = self._where(uid, seen)
+            now_named = self._where(uid, seen) or (self._back(base, hints) if uid else None)
             if now_named is None:
                 if uid and self._left(uid, seen):
                     vanished.append(uid)
@@ -254,6 +301,13 @@ class _Sync:
         if vanished:
             self._vanish(vanished)
         self._take_in_hinted(strangers, hints)
+
+    def _back(self, base: str, hints: Hints) -> str | None:
+        """Somebody put a message of ours into new/ again; its name after it was taken in."""
+        for name, came in hints.new.items():
+            if came and name.partition(":")[0] == base and (taken := self.files.take_in(name)) is not None:
+                return taken
+        return None
 
     def _where(self, uid: int, seen: dict[str, bool]) -> str | None:
         """The name that a message's file in cur/ has now, among those that it may have; None if none."""
@@ -274,21 +328,29 @@ class _Sync:
         fresh: dict[str, str] = {}
         for name, came in hints.new.items():
             base = name.partition(":")[0]
-            if came and base and not base.startswith(".") and base not in strangers and not files.rows.find(base):
+            if not came or not base or base.startswith("."):
+                continue
+            if base in strangers:
+                self._part(name, strangers[base])
+            elif uid := files.rows.find(base):
+                self._part(name, files.rows.name_of(uid) or name)
+            else:
                 fresh[base] = name
         bases = [*strangers, *fresh]
         if not bases:
             return
-        self._give_uids([base for base in bases if base not in files.unseen])
+        self._give_uids(bases)
         arrived = [(files.unseen.pop(base), name) for base, name in strangers.items()]
         recent: set[int] = set()
-        for base, name in fresh.items():
-            taken = files.take_in(name)
-            if taken is not None:
-                uid = files.unseen.pop(base)
-                arrived.append((uid, taken))
-                recent.add(uid)
-        self._insert(sorted(arrived), recent)
+        try:
+            for base, name in fresh.items():
+                taken = files.take_in(name)
+                if taken is not None:
+                    uid = files.unseen.pop(base)
+                    arrived.append((uid, taken))
+                    recent.add(uid)
+        finally:
+            self._insert(sorted(arrived), recent)
         if files.unseen:  # another process gave UIDs below ours: its messages come first
             self.look_everywhere()
 
@@ -334,7 +396,7 @@ class _Sync:
             files.lost = files.lost or bool(doubled)
 
     def _reset(self) -> None:
-        self.found.reset = True
+        self.found = Differences(reset=True)  # what was found before is of other UIDs
         self.files.rows.clear()
         self.files.unseen.clear()
 
@@ -344,7 +406,13 @@ class _Sync:
         if validity and validity != files.uidlist.validity:
             self._reset()
         if not loaded.anew:
-            files.unseen.update((base, uid) for uid, base in records if not files.rows.find(base))
+            for uid, base in records:
+                known = files.rows.find(base)
+                if known and known != uid:  # it was away, and we missed that
+                    self._vanish([known])
+                    files.lost = True
+                if known != uid:
+                    files.unseen[base] = uid
             return
         files.unseen = {base: uid for uid, base in records}
         renumbered = [base for uid, base in files.rows.items() if files.unseen.pop(base, uid) != uid]
@@ -355,9 +423,9 @@ class _Sync:
 
     def _give_uids(self, bases: list[str]) -> None:
         """Afterwards `unseen` has a UID for each. Raises: OSError, Refused."""
-        if not bases:
-            return
         files = self.files
+        if all(base in files.unseen for base in bases):
+            return
         with files.lock():
             self._load_locked()
             wanted = [base for base in bases if base not in files.unseen]
