@@ -28,6 +28,13 @@ MAX_OPEN = 64
 """Accounts whose file is kept open: three descriptors and some 100 kB each."""
 BUSY = 2000
 """Milliseconds to wait for another process; then it is done without."""
+SCATTERED = 4
+"""UIDs among which one is asked for, on average, from which on each is looked up by itself."""
+_PASSING = (
+    apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError,
+    apsw.PermissionsError, apsw.NoMemError, apsw.InterruptError, apsw.AbortError, OSError,
+)  # fmt: skip
+"""What a file that is whole may be refused for. Everything else means that it is not whole."""
 _TABLES = """
 CREATE TABLE mailbox (
     id INTEGER PRIMARY KEY, guid TEXT NOT NULL UNIQUE, validity INTEGER NOT NULL, state BLOB, columns BLOB);
@@ -104,6 +111,8 @@ class AccountIndex:
         self._lock = threading.Lock()
         self._database: apsw.Connection | None = None
         self._ids: dict[tuple[str, int], int] = {}
+        self._complained = ""
+        """Why it was done without, as logged last."""
 
     def load(self, guid: str, validity: int) -> Snapshot | None:
         """What `save` was given last, if it is whole."""
@@ -112,11 +121,11 @@ class AccountIndex:
         row = self._try(lambda database: self._read(database, guid, validity), None)
         if row is None or row[0] is None:
             return None
-        return _unpack(row[0], row[1])
+        return _unpack(row[0], row[1], _seed(guid, validity, "", 0))
 
     def save(self, guid: str, validity: int, snapshot: Snapshot) -> None:
         """Keep a mailbox's columns."""
-        state, columns = _pack(snapshot)
+        state, columns = _pack(snapshot, _seed(guid, validity, "", 0))
 
         def write(database: apsw.Connection) -> None:
             number = self._mailbox(database, guid, validity)
@@ -129,11 +138,15 @@ class AccountIndex:
 
         def read(database: apsw.Connection) -> dict[int, bytes]:
             number = self._mailbox(database, guid, validity)
-            found = database.execute(
-                "SELECT uid, value FROM derived WHERE mailbox = ? AND item = ? AND uid BETWEEN ? AND ?",
-                (number, item, uids[0], uids[-1]),
-            )
-            return {uid: value[4:] for uid, value in found if crc32(value[4:]) == int.from_bytes(value[:4])}
+            question = "SELECT uid, value FROM derived WHERE mailbox = ? AND item = ? AND uid "
+            if uids[-1] - uids[0] < SCATTERED * len(uids):
+                found = database.execute(question + "BETWEEN ? AND ?", (number, item, uids[0], uids[-1]))
+            else:
+                found = database.executemany(question + "= ?", ((number, item, uid) for uid in uids))
+            return {
+                uid: value[4:] for uid, value in found
+                if crc32(value[4:], _seed(guid, validity, item, uid)) == int.from_bytes(value[:4])
+            }  # fmt: skip
 
         return self._try(read, {}) if uids else {}
 
@@ -142,7 +155,10 @@ class AccountIndex:
 
         def write(database: apsw.Connection) -> None:
             number = self._mailbox(database, guid, validity)
-            rows = [(number, item, uid, crc32(value).to_bytes(4) + value) for uid, value in values]
+            rows = [
+                (number, item, uid, crc32(value, _seed(guid, validity, item, uid)).to_bytes(4) + value)
+                for uid, value in values
+            ]
             with database:
                 database.executemany("INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?)", rows)
 
@@ -163,6 +179,16 @@ class AccountIndex:
 
         self._try(write, None)
 
+    def forget_all(self, guid: str, validity: int) -> None:
+        """The UIDs mean other messages now."""
+
+        def write(database: apsw.Connection) -> None:
+            number = self._mailbox(database, guid, validity)
+            with database:
+                database.execute("DELETE FROM derived WHERE mailbox = ?", (number,))
+
+        self._try(write, None)
+
     def close(self) -> None:
         with self._lock:
             self._shut()
@@ -174,33 +200,40 @@ class AccountIndex:
         with self._lock:
             try:
                 return fn(self._open())
-            except (apsw.CorruptError, apsw.NotADBError, apsw.SchemaChangeError, apsw.SQLError) as error:
-                self._begin_anew(error)
-            except (apsw.Error, OSError) as error:
-                self._log.warning("index not used", path=str(self._path), reason=str(error))
-            return otherwise
+            except (apsw.Error, OSError, TypeError, ValueError, OverflowError) as error:
+                # Damage looks like anything; but a full disk is no damage, though the rollback after it may fail.
+                reason = _passing(error)
+                if reason is None:
+                    self._begin_anew(error)
+                else:
+                    self._do_without(reason)
+                return otherwise
 
     def _open(self) -> apsw.Connection:
         if self._database is None:
             database = apsw.Connection(str(self._path))
+            try:
+                _prepare(database)
+            except BaseException:
+                database.close(True)
+                raise
             self._database = database
-            database.set_busy_timeout(BUSY)
-            version = database.pragma("user_version")
-            if version not in (0, SCHEMA):
-                raise apsw.SQLError(f"version {version} of the index; this server's is {SCHEMA}")
-            database.pragma("journal_mode", "wal")
-            database.pragma("synchronous", "normal")
-            if version == 0:
-                with database:
-                    database.execute(_TABLES)
-                    database.pragma("user_version", SCHEMA)
         return self._database
+
+    def _do_without(self, reason: BaseException) -> None:
+        if str(reason) != self._complained:
+            self._complained = str(reason)
+            self._log.warning("index not used", path=str(self._path), reason=str(reason))
+        self._shut()
 
     def _begin_anew(self, error: Exception) -> None:
         self._log.warning("index begun anew", path=str(self._path), reason=str(error))
         self._shut()
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        try:
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        except OSError as why:
+            self._log.warning("index not removed", path=str(self._path), reason=str(why))
 
     def _shut(self) -> None:
         database, self._database = self._database, None
@@ -233,21 +266,48 @@ class AccountIndex:
         return row
 
 
+def _passing(error: BaseException | None) -> BaseException | None:
+    """The error, or what it followed from, that a whole file may be refused for."""
+    while error is not None and not isinstance(error, _PASSING):
+        error = error.__context__
+    return error
+
+
+def _prepare(database: apsw.Connection) -> None:
+    database.set_busy_timeout(BUSY)
+    version = database.pragma("user_version")
+    if version not in (0, SCHEMA):
+        raise apsw.SQLError(f"version {version} of the index; this server's is {SCHEMA}")
+    database.pragma("journal_mode", "wal")
+    database.pragma("synchronous", "normal")
+    if version == 0:
+        with database:
+            database.execute(_TABLES)
+            database.pragma("user_version", SCHEMA)
+
+
 # --- snapshots as octets ----------------------------------------------------------------------
 
 
-def _pack(snapshot: Snapshot) -> tuple[bytes, bytes]:
+def _seed(guid: str, validity: int, item: str, uid: int) -> int:
+    """Where checksums begin: a value under another key is as wrong as one with other octets."""
+    return crc32(b"%s %d %s %d" % (guid.encode(), validity, item.encode(), uid))
+
+
+def _pack(snapshot: Snapshot, seed: int) -> tuple[bytes, bytes]:
     """State (numbers, and the lengths and checksum of the columns), and the columns one after the other."""
     parts = [memoryview(getattr(snapshot, name)).cast("B") for name in _PARTS]
     columns = b"".join(parts)
     numbers = [*snapshot.stamps, *snapshot.uidlist, snapshot.modseq, snapshot.history, *map(len, parts)]
     state = array("Q", [*numbers, crc32(columns)]).tobytes()
-    return state + crc32(state).to_bytes(8), columns
+    return state + crc32(state, seed).to_bytes(8), columns
 
 
-def _unpack(state: bytes, columns: bytes) -> Snapshot | None:
+def _unpack(state: bytes, columns: bytes, seed: int) -> Snapshot | None:
     """None if it is not what was packed."""
-    if len(state) != 8 * (_NUMBERS + len(_PARTS) + 2) or crc32(state[:-8]) != int.from_bytes(state[-8:]):
+    if not isinstance(state, bytes) or not isinstance(columns, bytes):
+        return None
+    if len(state) != 8 * (_NUMBERS + len(_PARTS) + 2) or crc32(state[:-8], seed) != int.from_bytes(state[-8:]):
         return None
     numbers = array("Q", state[:-8])
     if crc32(columns) != numbers[-1]:

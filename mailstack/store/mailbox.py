@@ -83,6 +83,8 @@ class OpenMailbox:
         self._watched: Watched | None = None
         self._begun = False
         self._unsaved = False
+        self._stale = False
+        """Whether what the index keeps may be of other messages."""
 
     # --- what memory knows
 
@@ -313,6 +315,9 @@ class OpenMailbox:
         if len(self._columns) < WORTH_KEEPING:
             return await self.examine(uids, fn)
         index, guid, validity = self._account.index, self.mailbox_id, self.uid_validity
+        if self._stale:
+            self._stale = False
+            await self._run(partial(index.forget_all, guid, validity))
 
         def work() -> list[bytes | None]:
             values: dict[int, bytes | None] = {**index.derived(guid, validity, item, uids)}
@@ -365,6 +370,7 @@ class OpenMailbox:
             self._columns.history.since = found.modseq
             self._recent.clear()
             self._large = OrderedDict()
+            self._stale = True
             self.gone = found.gone
             self._tell(MailboxGone())
         if found.vanished and (vanished := self._columns.remove(found.vanished, found.modseq)):

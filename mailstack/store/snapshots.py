@@ -32,7 +32,8 @@ def restore(files: FolderFiles, index: AccountIndex) -> MessageColumns | None:
     files.keywords = keywords.read(files.path)
     new, cur = snapshot.stamps
     files.stamps = (new, cur, snapshot.uidlist[2])
-    files.unsure = files.lost = (new, cur) == NOTHING
+    resumed = files.uidlist.stamp == tuple(snapshot.uidlist[:3])  # a copy of the account has another inode
+    files.unsure = files.lost = (new, cur) == NOTHING or not resumed
     columns = MessageColumns()
     columns.uids, columns.flags, columns.modseqs = snapshot.uids, snapshot.flags, snapshot.modseqs
     columns.sizes, columns.dates = snapshot.sizes, snapshot.dates
