@@ -20,9 +20,9 @@ from mailstack.imap.wire.values import FetchAtt
 from mailstack.ports import Flag, FlagAction, Flags, FlagsChanged
 from mailstack.store import index as index_module
 from mailstack.store.index import FILE, SCHEMA, AccountIndex
+from mailstack.store.mailbox import WORTH_KEEPING
 from mailstack.store.maildir.folder import SETTLED
 from mailstack.store.maildir.uidlist import UidList
-from mailstack.store.mailbox import WORTH_KEEPING
 from mailstack.testing.log import RecordingLog
 
 PAGE = 4096
