@@ -142,6 +142,28 @@ def test_what_is_no_message_is_passed_over(world: World) -> None:
     assert world.agrees() == {}
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_hints_that_are_read_between_a_rename_and_the_next(world: World, ends: bool) -> None:
+    """What was told to have come is not there any more when we look for it."""
+    path = world.foreign()
+    world.refresh()
+    first = world.path / "cur" / f"{path.name}:2,"
+    second = first.rename(first.with_name(f"{path.name}:2,T"))
+    watched = world.mailbox._watched
+    if watched is not None:
+        world.mailbox._drain()
+        hints = watched.take()
+        assert hints.cur == {first.name: False, second.name: True}
+        third = second.rename(second.with_name(f"{path.name}:2,FT"))
+        got(world.mailbox._look(hints))
+        second = third
+    if ends:
+        second.unlink()
+    world.refresh()
+    assert len(lines(world)) == (0 if ends else 1)
+    world.refresh()
+
+
 # --- two files of one base name
 
 
@@ -328,6 +350,26 @@ def test_a_uidlist_that_is_removed_begins_anew(world: World) -> None:
     assert world.mirror.gone
     assert world.mailbox.uid_validity > before
     assert len(world.agrees()) == 1
+
+
+def test_a_message_that_comes_and_goes_within_one_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told by half of what is found, and is gone by the other half."""
+    path = world.foreign("1790000000.in:2,S", "cur")
+    with (world.path / "dovecot-uidlist").open("a") as file:
+        file.write("1 :another process is about to place this one\n")
+    real = sync_module._Sync._insert
+
+    def and_gone(self: Any, *arguments: Any) -> None:
+        real(self, *arguments)
+        path.unlink(missing_ok=True)
+        self.look_everywhere()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sync_module._Sync, "_insert", and_gone)
+        world.refresh()
+    world.refresh()
+    assert list(world.mailbox.uids) == []
+    assert world.agrees() == {}
 
 
 # --- the folder

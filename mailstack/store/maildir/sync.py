@@ -288,11 +288,17 @@ class _Sync:
                 continue
             uid = files.rows.find(base)
             now_named = self._where(uid, seen) or (self._back(base, hints) if uid else None)
-            if now_named is None:
-                if uid and self._left(uid, seen):
+            if now_named is None and uid:
+                known = files.rows.name_of(uid) or ""
+                came = [name for name, there in seen.items() if there]
+                if came:  # and went on meanwhile: a later hint will say where to
+                    renamed.append((uid, came[-1]))
+                elif seen.get(known) is False:
                     vanished.append(uid)
-                elif uid:
-                    files.lost = True  # what was seen of it does not say where it is: look everywhere
+                else:
+                    self.unfinished = True
+            elif now_named is None:
+                continue  # what came is gone again
             elif uid:
                 renamed.append((uid, now_named))
             else:
@@ -317,11 +323,6 @@ class _Sync:
         while len(here) > 1:
             here = [self._twin("cur", here[0], here[1]), *here[2:]]
         return here[0] if here else None
-
-    def _left(self, uid: int, seen: dict[str, bool]) -> bool:
-        """Whether a file that has no name now was seen to go. If not, a later hint will say where it is."""
-        name = self.files.rows.name_of(uid)
-        return name is not None and seen.get(name) is False and not any(seen.values())
 
     def _take_in_hinted(self, strangers: dict[str, str], hints: Hints) -> None:
         files = self.files
