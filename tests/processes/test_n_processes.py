@@ -185,7 +185,7 @@ def check(servers: list[Server], model: dict[str, frozenset[str]], told: dict[in
     seen = [look(server) for server in servers]
     assert seen[0] == seen[1] == seen[2]
     _, messages = seen[0]
-    assert {subject: flags for subject, flags in messages.values()} == model
+    assert dict(messages.values()) == model
     assert len(messages) == len(model), "a message is there twice"
     for uid, (subject, _) in messages.items():
         assert told.get(uid, subject) == subject, "a UID means another message"

@@ -290,9 +290,9 @@ class _Sync:
             now_named = self._where(uid, seen) or (self._back(base, hints) if uid else None)
             if now_named is None and uid:
                 known = files.rows.name_of(uid) or ""
-                came = [name for name, there in seen.items() if there]
-                if came:  # and went on meanwhile: a later hint will say where to
-                    renamed.append((uid, came[-1]))
+                arrived = [name for name, there in seen.items() if there]
+                if arrived:  # and went on meanwhile: a later hint will say where to
+                    renamed.append((uid, arrived[-1]))
                 elif seen.get(known) is False:
                     vanished.append(uid)
                 else:
