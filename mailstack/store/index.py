@@ -22,7 +22,7 @@ from mailstack.ports import Log
 T = TypeVar("T")
 
 FILE = "mailstack-index"
-SCHEMA = 3
+SCHEMA = 4
 """A file of another version is removed."""
 MAX_OPEN = 64
 """Accounts whose file is kept open: three descriptors and some 100 kB each."""

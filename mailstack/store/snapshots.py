@@ -65,8 +65,8 @@ def take(files: FolderFiles, columns: MessageColumns, *, watched: bool) -> Snaps
         modseqs=columns.modseqs,
         sizes=columns.sizes,
         dates=columns.dates,
-        starts=packed.starts,
-        slots=packed.slots,
+        starts=packed.starts[:],
+        slots=packed.slots[:],  # copies: the lane goes on with its own
         names=packed.names,
         odd=_pack_odd(rows.odd()),
     )

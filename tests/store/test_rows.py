@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mailstack.store.maildir import names
-from mailstack.store.maildir.rows import Rows
+from mailstack.store.maildir.rows import Packed, Rows
 
 octets = st.binary(min_size=1, max_size=12).map(
     lambda raw: bytes(b for b in raw if b not in b"/\0:") or b"x"  # what a file name cannot have, and its end
@@ -92,12 +92,15 @@ class RowsMachine(RuleBasedStateMachine):
         self.gone += [name.partition(":")[0] for name in self.model.values()]
         self.model.clear()
 
-    @rule()
-    def pack_and_restore(self) -> None:
+    @rule(with_table=st.booleans())
+    def pack_and_restore(self, with_table: bool) -> None:
         """As the index does it."""
         fresh = Rows()
-        uids, flags = array("I", self.rows.uids), array("I", self.rows.flags)
-        fresh.restore(uids, flags, self.rows.packed_bases(), dict(self.rows.odd()))
+        uids, flags, starts, packed, slots = self.rows.packed()
+        assert packed == b"".join(base + b"/" for base in self.rows.bases())
+        copies = (array(column.typecode, column) for column in (uids, flags, starts))
+        kept = Packed(*copies, packed, slots[:] if with_table else array("I"))
+        fresh.restore(kept, dict(self.rows.odd()))
         self.rows = fresh
 
     @rule(number=st.integers(0, 1000), flags=st.integers(0, 2**32 - 1))
@@ -158,22 +161,27 @@ def test_the_table_outlives_many_that_come_and_go(doings: list[str], seed: int) 
     assert rows.find("missing") == 0
 
 
+def packed(uids: list[int], flags: list[int], starts: list[int], found: bytes, slots: int = 0) -> Packed:
+    return Packed(array("I", uids), array("I", flags), array("I", starts), found, array("I", bytes(4 * slots)))
+
+
 @pytest.mark.parametrize(
-    ("uids", "flags", "bases"),
+    "wrong",
     [
-        ([1, 2], [0, 0], b"a/"),
-        ([1], [0, 0], b"a/"),
-        ([1], [0], b"a/b"),
-        ([1], [0], b"a"),
-        ([], [], b"a/"),
-        ([1, 2], [0], b"a/b/"),
+        packed([1, 2], [0, 0], [0, 2], b"a/"),
+        packed([1], [0, 0], [0], b"a/"),
+        packed([1], [0], [0, 0], b"a/"),
+        packed([1], [0], [0], b"a"),
+        packed([], [], [], b"a/"),
+        packed([1, 2], [0, 0], [0], b"a/b/"),
+        packed([1], [0], [0], b"a/", slots=65),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(uids: list[int], flags: list[int], bases: bytes) -> None:
+def test_parts_that_do_not_fit_are_refused(wrong: Packed) -> None:
     rows = Rows()
     rows.add(9, "kept:2,")
-    with pytest.raises(ValueError, match="columns"):
-        rows.restore(array("I", uids), array("I", flags), bases, {})
+    with pytest.raises(ValueError, match="columns|table"):
+        rows.restore(wrong, {})
     assert list(rows.items()) == [(9, "kept")]
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -468,7 +469,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, call: str, wanted: Callable[[str], 
     monkeypatch.setattr(os, call, replacement)
 
 
-@pytest.mark.parametrize("error", [errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EIO, errno.ENOSPC])
 def test_what_was_taken_in_before_an_error_is_told_and_keeps_its_uid(
     world: World, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
@@ -476,7 +477,8 @@ def test_what_was_taken_in_before_an_error_is_told_and_keeps_its_uid(
     paths = sorted(world.foreign().name for _ in range(3))
     with monkeypatch.context() as patch:
         failing(patch, "rename", lambda path: path.endswith(f"new/{paths[1]}"), error)
-        with pytest.raises(Refused):
+        read_only = error == errno.EACCES  # then the mailbox is shown as far as it can be
+        with nullcontext() if read_only else pytest.raises(Refused):
             world.refresh()
     world.refresh()
     world.refresh()
