@@ -376,6 +376,7 @@ def test_a_message_that_comes_and_goes_within_one_look(world: World, monkeypatch
 # --- the folder
 
 
+@pytest.mark.usefixtures("work_exists")
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("how", ["rm", "mv"])
 def test_a_folder_goes_while_it_is_selected(tmp_path: Path, variant: str, how: str) -> None:
@@ -397,7 +398,7 @@ def test_a_folder_goes_while_it_is_selected(tmp_path: Path, variant: str, how: s
     world.stop()
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def work_exists(tmp_path: Path) -> None:
     world = World(tmp_path)
     got(world.account.create("Work"))
@@ -430,6 +431,7 @@ def test_new_is_replaced_by_another_directory(world: World) -> None:
     assert len(lines(world)) == 1
 
 
+@pytest.mark.usefixtures("work_exists")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_one_directory_under_two_names(tmp_path: Path, variant: str) -> None:
     """A symbolic link makes two mailboxes of one directory: both hear of everything."""
