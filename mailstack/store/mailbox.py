@@ -5,6 +5,7 @@ belong to the account's lane. Between them go `Differences`: values, applied in 
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import OrderedDict
@@ -49,6 +50,8 @@ AT_ONCE = 2000
 """Messages that are measured, renamed or removed in one visit to a worker: others have their turn."""
 WORTH_KEEPING = 100
 """Messages of a mailbox from which on what is made of them is kept: fewer are quickly read again."""
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT})
+"""Errors that will go away, and say nothing of the file."""
 MAX_DERIVED = 16 * 1024
 """Octets of what is made of a message that are worth keeping."""
 MANY = 1000
@@ -83,6 +86,8 @@ class OpenMailbox:
         self._watched: Watched | None = None
         self._begun = False
         self._unsaved = False
+        self._expunged: list[int] = []
+        """UIDs of which the index need not keep anything any more."""
         self._stale = False
         """Whether what the index keeps may be of other messages."""
 
@@ -238,7 +243,11 @@ class OpenMailbox:
             return
         if told and self._hinted():
             snapshot.stamps = NOTHING
-        await self._run(partial(self._account.index.save, self.mailbox_id, self.uid_validity, snapshot))
+        index, guid, validity = self._account.index, self.mailbox_id, self.uid_validity
+        await self._run(partial(index.save, guid, validity, snapshot))
+        if self._expunged:
+            gone, self._expunged = self._expunged, []
+            await self._run(partial(index.forget, guid, validity, gone))
 
     def _hinted(self) -> bool:
         return self._watched is not None and bool(self._watched.hints)
@@ -277,6 +286,9 @@ class OpenMailbox:
                 path = self.files.find(uid)
                 if path is None:
                     break
+            except OSError as error:
+                self._unreadable(path, error)
+                break
         return uid, UNKNOWN, NO_DATE
 
     # --- what sessions do
@@ -375,6 +387,7 @@ class OpenMailbox:
             self._tell(MailboxGone())
         if found.vanished and (vanished := self._columns.remove(found.vanished, found.modseq)):
             self._recent.difference_update(vanished)
+            self._expunged += vanished
             for uid in vanished:
                 self._large.pop(uid, None)
             self._tell(Expunged(_uids(vanished), by))
@@ -405,10 +418,20 @@ class OpenMailbox:
             except FileNotFoundError:
                 path = self.files.find(uid)
                 continue
+            except OSError as error:
+                self._unreadable(path, error)
+                return None
             if not isinstance(octets, bytes):
                 self._keep_open(large, uid, octets)
             return octets
         return None
+
+    def _unreadable(self, path: str, error: OSError) -> None:
+        """One message that cannot be read must not keep the others from being read.
+        Raises: OSError, when it is not the file's fault."""
+        if error.errno in SHORTAGES:
+            raise error
+        self.files.log.warning("message cannot be read", path=path, reason=error.strerror)
 
     def _keep_open(self, large: OrderedDict[int, Octets], uid: int, octets: Octets) -> None:
         with self._large_lock:

@@ -113,7 +113,7 @@ async def derived(session: ImapSession, what: FetchPlan, kept: Sequence[str], ui
         vanished += len(batch) - len(found.uids)
         await session.say_much(rendered(session, what, found, [whole[uid] for uid in found.uids]))
     if vanished:
-        return replies.no(f"{vanished} messages were removed meanwhile", "EXPUNGEISSUED")
+        return incomplete(session, uids, vanished)
     return replies.ok("FETCH completed")
 
 
@@ -131,8 +131,16 @@ async def contents(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -
     if unknown:
         return replies.no("a part's transfer encoding is not known", "UNKNOWN-CTE")
     if vanished:
-        return replies.no(f"{vanished} messages were removed meanwhile", "EXPUNGEISSUED")
+        return incomplete(session, uids, vanished)
     return replies.ok("FETCH completed")
+
+
+def incomplete(session: ImapSession, uids: Sequence[int], missing: int) -> Reply:
+    """The reply when some messages had no octets: somebody removed them, or they cannot be read."""
+    removed = len(uids) - len(session.view.mailbox.columns(uids).uids)
+    if removed >= missing:
+        return replies.no(f"{missing} messages were removed meanwhile", "EXPUNGEISSUED")
+    return replies.no(f"{missing - removed} messages cannot be read", "EXPUNGEISSUED" if removed else "CORRUPTION")
 
 
 async def one(session: ImapSession, what: FetchPlan, uid: int, pieces: Sequence[Piece]) -> bool:
