@@ -246,7 +246,7 @@ def test_a_name_with_a_line_end_makes_no_records(path: Path, name: str) -> None:
         (HEADER + "1 :a\ngarbage\n3 :c\n", {1: "a", 3: "c"}, 4),
         (HEADER + "1 :a\n\0\0\0\0\0\0\0\0\0\0\n9 :c\n", {1: "a", 9: "c"}, 10),
         (HEADER + "5 :e\n3 :c\n", {3: "c", 5: "e"}, 6),
-        (HEADER + "1 :a\n2 :b\n2 :c\n", {1: "a"}, 2),
+        (HEADER + "1 :a\n2 :b\n2 :c\n", {1: "a"}, 3),
         (f"3 V5 N100 G{GUID}\n1 :a\nx\n", {1: "a"}, 100),
         ("1 1700000000 5\n1 a\n4 d:2,S\n", {1: "a", 4: "d"}, 5),
         ("3 V5 N7\n1 :a\n", {1: "a"}, 7),

@@ -253,8 +253,8 @@ class UidList:
         self.doubled |= found.doubled
         if found.lost or found.unordered:
             self.damage = f"{found.lost} octets from {self.read} on are no records"
-        if found.records:
-            self.next_uid = max(self.next_uid, found.records[-1][0] + 1)
+        given = [uid for uid in found.doubled if uid < MAX_UID] + [uid for uid, _ in found.records[-1:]]
+        self.next_uid = max(self.next_uid, max(given, default=0) + 1)
         # UIDs are given in order, so so many at most were in what cannot be read; they may have been told.
         self.next_uid = min(self.next_uid + found.lost_at_the_end // SHORTEST, MAX_UID)
         self.extensions.update(found.extensions)
