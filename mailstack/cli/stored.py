@@ -49,20 +49,13 @@ def result(coroutine: Coroutine[Any, Any, T]) -> T:
 @contextmanager
 def as_owner_of(directory: Path) -> Iterator[None]:
     """Run as root, be the one whom the directory belongs to: what is written must be the server's."""
-    stat = directory.stat() if directory.exists() else None
-    if os.getuid() != 0 or stat is None or stat.st_uid == 0:
+    from mailstack.store.owner import acting_as_owner_of
+
+    if not directory.exists():
         yield
         return
-    groups, gid = os.getgroups(), os.getegid()
-    try:
-        os.setgroups([])
-        os.setegid(stat.st_gid)
-        os.seteuid(stat.st_uid)
+    with acting_as_owner_of(directory):
         yield
-    finally:
-        os.seteuid(0)
-        os.setegid(gid)
-        os.setgroups(groups)
 
 
 def limits(config: Config, database: AccountDatabase) -> StoredQuotas:
