@@ -36,8 +36,10 @@ SUBCOMMANDS = (
     Subcommand(
         "account", "mailstack.cli.account", "account", "Add, list and remove accounts; set passwords and quotas."
     ),
-    Subcommand("store", "mailstack.cli.store", "store", "Look after the mail on disk: expire old messages."),
     Subcommand("alias", "mailstack.cli.alias", "alias", "Add, list and remove aliases."),
+    Subcommand("store", "mailstack.cli.store", "store", "Look after the mail on disk: check, repair, index, expire."),
+    Subcommand("backup", "mailstack.cli.backup", "backup", "Make, list and verify backups while the server runs."),
+    Subcommand("restore", "mailstack.cli.restore", "restore", "Put mail out of a backup back."),
     Subcommand("send", "mailstack.cli.send", "send", "Compose one message and send it through a server."),
     Subcommand("sendmail", "mailstack.cli.sendmail", "sendmail", "Be what programs expect as /usr/sbin/sendmail."),
 )

@@ -9,6 +9,8 @@ import click
 from mailstack.cli.account_database import accounts_of
 from mailstack.cli.groups import Group
 from mailstack.cli.paths import config_option, read_config
+from mailstack.cli.store_check import check, repair
+from mailstack.cli.store_index import index
 from mailstack.cli.stored import Impatient, opened_store, result
 
 
@@ -16,12 +18,19 @@ from mailstack.cli.stored import Impatient, opened_store, result
     cls=Group,
     epilog="""\b
 Examples:
+  mailstack store check --all
+  mailstack store repair alice@example.org
+  mailstack store index --all --derive
   mailstack store expire --dry-run
   mailstack store COMMAND --help      everything about one of them
 """,
 )
 def store() -> None:
     """Look after the mail on disk. A running server sees the changes, and so do its clients."""
+
+
+for _command in (check, repair, index):
+    store.add_command(_command)
 
 
 @store.command(

@@ -26,6 +26,10 @@ def options(words: str) -> set[str]:
     }
 
 
+def without_brackets(text: str) -> str:
+    return text.replace("[", "").replace("]", "")
+
+
 @pytest.mark.parametrize("words", [words for words, found in COMMANDS.items() if not isinstance(found, click.Group)])
 def test_every_command_and_option_is_there(words: str) -> None:
     section = SECTIONS[words.split()[0]]
@@ -34,7 +38,7 @@ def test_every_command_and_option_is_there(words: str) -> None:
         assert re.search(rf"`{option}[ `]", section), option
     for parameter in COMMANDS[words].params:
         if isinstance(parameter, click.Argument) and words != "sendmail":
-            assert parameter.human_readable_name in section.replace("[", "").replace("]", "")
+            assert without_brackets(parameter.human_readable_name) in without_brackets(section)
 
 
 @pytest.mark.parametrize("group", SECTIONS)

@@ -179,7 +179,7 @@ def test_a_directory_that_is_gone_is_an_error(tmp_path: Path) -> None:
 
 def test_the_slower_of_two_breakers_leaves_the_quicker_ones_lock(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = left_behind(path, f"{dead_pid()}:{HERE}", 5)
-    judge = locks._stale
+    judge = locks.stale
 
     def judged_and_overtaken(candidate: Path, protected: Path) -> bool:
         stale = judge(candidate, protected)
@@ -187,7 +187,7 @@ def test_the_slower_of_two_breakers_leaves_the_quicker_ones_lock(path: Path, mon
         candidate.write_text(f"1:{HERE}")
         return stale
 
-    monkeypatch.setattr(locks, "_stale", judged_and_overtaken)
+    monkeypatch.setattr(locks, "stale", judged_and_overtaken)
     assert locks._remove_if_stale(lock, path)
     assert lock.read_text() == f"1:{HERE}"
 

@@ -69,6 +69,16 @@ def numbers(folder: Path, names: list[str], wanted: Iterable[str]) -> list[int]:
     return [known[keyword.lower()] for keyword in wanted]
 
 
+def name_letters(folder: Path) -> None:
+    """Write down a name for each letter that files have and the file lacks, durable on return. The caller holds
+    the uidlist's lock. Raises: OSError."""
+    names = read(folder)
+    for number in sorted(_letters_in_use(folder)):
+        names.extend([""] * (number + 1 - len(names)))
+        names[number] = names[number] or _unknown(number)
+    _write(folder / FILE, names)
+
+
 def _letters_in_use(folder: Path) -> set[int]:
     """Numbers of the keywords in the names of files. Raises: OSError."""
     letters = {letter for name in os.listdir(folder / "cur") for letter in split(name)[1]}

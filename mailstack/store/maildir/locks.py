@@ -89,7 +89,7 @@ def _remove_if_stale(lock: Path, path: Path) -> bool:
     seen = _identity(lock)
     if seen is None:
         return True
-    if not _stale(lock, path):
+    if not stale(lock, path):
         return False
     # Two that see one stale lock must not both break it: the slower would break the quicker one's own.
     directory = os.open(lock.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -103,7 +103,8 @@ def _remove_if_stale(lock: Path, path: Path) -> bool:
     return True
 
 
-def _stale(lock: Path, path: Path) -> bool:
+def stale(lock: Path, path: Path) -> bool:
+    """Whether the lock of `path` is there, and nobody's. Raises: OSError."""
     text = _text(lock)
     try:
         made = os.lstat(lock).st_mtime
