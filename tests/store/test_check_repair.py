@@ -21,6 +21,7 @@ from mailstack.store.check.account import check_account
 from mailstack.store.check.findings import Finding, Kind, Mending
 from mailstack.store.check.repair import repair_account, repair_data
 from mailstack.store.index import FILE as INDEX
+from mailstack.store.maildir import locks
 from mailstack.store.workers import InlineWorkers
 from mailstack.testing.log import RecordingLog
 
@@ -246,6 +247,19 @@ def test_an_index_that_lacks_a_message(account: Path) -> None:
     assert found.what == "the index has 0 messages that are gone, and lacks 1: 1700000000.M1P1.other"
     repair_account(ALICE, account, deep=True, progress=lambda what, messages: None)
     assert wrong(account) == [] and len(opened(account.parent.parent)) == COUNT + 1
+
+
+def test_a_lock_that_is_not_given_back(account: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "PATIENCE", 0.01)
+    no_record(account)
+    lock = account / "dovecot-uidlist.lock"
+    lock.write_text(f"{os.getpid()}:{os.uname().nodename}")
+    assert wrong(account) == [Kind.UID_NONE]
+    done = repair_account(ALICE, account, deep=False, progress=lambda what, messages: None)
+    assert [finding.kind for finding in done.left] == [Kind.UID_NONE]
+    assert "is held by another program" in done.reasons[done.left[0]]
+    lock.unlink()
+    assert repair_account(ALICE, account, deep=False, progress=lambda what, messages: None).left == []
 
 
 def test_two_files_of_one_name_are_two_messages(account: Path) -> None:

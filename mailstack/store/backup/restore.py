@@ -2,17 +2,19 @@
 overwritten.
 
 A mailbox in which there never was a message becomes the one of the backup, UIDs and UIDVALIDITY with it, so
-that no client downloads anything again. Into any other one go the messages that it does not have, known by
-their base names, with new UIDs."""
+that no client downloads anything again. Into any other one go the messages that it does not have, with new UIDs and
+new names, in which `O=` says what they were made of, so that a second run finds them."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from zlib import crc32
 
@@ -31,6 +33,7 @@ from mailstack.store.owner import as_who_started_it
 
 AT_ONCE = 2000
 """Messages that are put in their places under one lock."""
+_ORIGIN = re.compile(r",O=([0-9a-f]{16})(?=,|$)")
 STAGE = "restore."
 """Begins the name of a directory in tmp/ with copies that are to be placed."""
 UIDS_A_SECOND, LEAST_GAP, GREATEST_GAP = 10, 1000, 1 << 24
@@ -143,6 +146,7 @@ class _Restoration:
         self._other_account = other_account
         self._age = age
         self._notes: list[str] = []
+        self._unique = names.UniqueNames()
 
     def run(self) -> Restored:
         saved = self._saved
@@ -153,8 +157,8 @@ class _Restoration:
                 if self._is_fresh():  # still
                     self._fill(stage, saved.uidlist)
                     return Restored(self._place.name, len(saved.messages), 0, True, tuple(self._notes))
-        present = messages(self._place.path)
-        missing = [base for base in saved.in_order() if base not in present]
+        present = self._origins()
+        missing = [base for base in saved.in_order() if _origin(base) not in present]
         added = 0
         for start in range(0, len(missing), AT_ONCE):
             with self._staged(missing[start : start + AT_ONCE]) as stage, dotlock(self._place.path / UIDLIST):
@@ -242,20 +246,24 @@ class _Restoration:
             raise BackupError(f"{uidlist.path}: {broken}; `mailstack store repair` first") from broken
         if loaded is None:
             uidlist.create(self._account)
-        records = loaded.records if loaded else []
         letters = self._keyword_letters(bases)
-        present = messages(path)
-        wanted = [(number, base) for number, base in enumerate(bases) if base not in present]
-        coming = {base for _, base in wanted}
-        if any(base in coming for _, base in records):
-            # They were expunged: their old UIDs must not come back.
-            uidlist.write([(uid, base) for uid, base in records if base not in coming])
-        for number, base in wanted:
-            name = names.join(base, _translated(self._saved.messages[base][1], letters))
-            (stage / str(number)).rename(path / "cur" / name)
+        present = self._origins()
+        wanted = [(number, base) for number, base in enumerate(bases) if _origin(base) not in present]
+        # The old names may be known with their old UIDs, to a session or in the uidlist.
+        renamed = [_new_name(self._unique.new(), base) for _, base in wanted]
+        for (number, base), name in zip(wanted, renamed, strict=True):
+            letters_here = _translated(self._saved.messages[base][1], letters)
+            (stage / str(number)).rename(path / "cur" / names.join(name, letters_here))
         sync_directory(path / "cur")
-        uidlist.append([base for _, base in wanted])
+        try:
+            uidlist.append(renamed)
+        except Broken as broken:
+            raise BackupError(f"{uidlist.path}: {broken}") from broken
         return len(wanted)
+
+    def _origins(self) -> set[str]:
+        """What the messages that are there are made of."""
+        return {_origin(names.split(name)[0]) for _, name in messages(self._place.path).values()}
 
     def _keyword_letters(self, bases: Sequence[str]) -> dict[str, str]:
         """Letter in the backup → letter here for those of these messages, "" for keywords that find no room."""
@@ -288,6 +296,18 @@ def _is_dead(stage: str) -> bool:
     except PermissionError:
         return False
     return False
+
+
+def _origin(base: str) -> str:
+    """What a message is made of: of the one of this name, or of the one that it says it is."""
+    found = _ORIGIN.search(base)
+    return found[1] if found else blake2b(os.fsencode(base), digest_size=8).hexdigest()
+
+
+def _new_name(unique: str, base: str) -> str:
+    sizes = names.sizes(base)
+    octets = f",S={sizes.octets}" if sizes.octets >= 0 else ""
+    return f"{unique},O={_origin(base)}{octets}" + (f",W={sizes.with_crlf}" if sizes.with_crlf >= 0 else "")
 
 
 def _translated(name: str, letters: dict[str, str]) -> str:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mailstack.errors import Refused
 from mailstack.store.check import cache
 from mailstack.store.check.findings import Finding, Kind
 from mailstack.store.check.folder import FolderCheck
@@ -20,7 +19,7 @@ Progress = Callable[[str, int], None]
 
 
 def check_account(name: str, path: Path, *, deep: bool, progress: Progress) -> Iterator[Finding]:
-    """What is found, INBOX first. Raises: OSError, Refused if a lock cannot be had."""
+    """What is found, INBOX first. Raises: OSError."""
     checks: list[FolderCheck] = []
     try:
         places, strange = _places(name, path)
@@ -39,7 +38,7 @@ def check_account(name: str, path: Path, *, deep: bool, progress: Progress) -> I
             yield from check.run()
         except FileNotFoundError:
             continue  # the mailbox was removed meanwhile
-        except (OSError, Refused) as error:
+        except OSError as error:
             yield Finding(name, place.name, Kind.UNREADABLE, str(error), place.path)
         checks.append(check)
     yield from _ids(name, places, checks)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISLNK, S_ISREG
 
+from mailstack.errors import Refused
 from mailstack.ports import MAX_KEYWORDS
 from mailstack.store.backup.folder import at_rest
 from mailstack.store.backup.restore import STAGE
@@ -63,17 +64,17 @@ def scan(folder: Path) -> Scan:
 
 @contextmanager
 def _at_rest(folder: Path) -> Iterator[None]:
-    """The lock is not waited for or taken where nobody holds it any more, or where we may not."""
+    """Under the lock, if it is to be had. It is not taken where nobody holds it any more, or where we may not."""
     lock = folder / f"{UIDLIST}.lock"
     try:
         left = stale(lock, folder / UIDLIST)
     except OSError:
         left = lock.exists()
-    if left or not os.access(folder, os.W_OK, effective_ids=True):
+    with ExitStack() as stack:
+        if not left and os.access(folder, os.W_OK, effective_ids=True):
+            with suppress(Refused):  # held for longer than anybody should: then what is found may be on its way
+                stack.enter_context(at_rest(folder))
         yield
-    else:
-        with at_rest(folder):
-            yield
 
 
 class FolderCheck:
@@ -91,7 +92,7 @@ class FolderCheck:
         """Of its uidlist, once it has run."""
 
     def run(self) -> Iterator[Finding]:
-        """Raises: OSError, Refused if the lock cannot be had."""
+        """Raises: OSError."""
         yield from self._directories()
         yield from self._leftovers()
         with _at_rest(self._path):
