@@ -147,6 +147,9 @@ class _Restoration:
         self._age = age
         self._notes: list[str] = []
         self._unique = names.UniqueNames()
+        self._uidlist = UidList(place.path / UIDLIST)
+        self._origins: set[str] = set()
+        self._stamps: tuple[int, ...] = ()
 
     def run(self) -> Restored:
         saved = self._saved
@@ -157,8 +160,8 @@ class _Restoration:
                 if self._is_fresh():  # still
                     self._fill(stage, saved.uidlist)
                     return Restored(self._place.name, len(saved.messages), 0, True, tuple(self._notes))
-        present = self._origins()
-        missing = [base for base in saved.in_order() if _origin(base) not in present]
+        self._look()
+        missing = [base for base in saved.in_order() if _origin(base) not in self._origins]
         added = 0
         for start in range(0, len(missing), AT_ONCE):
             with self._staged(missing[start : start + AT_ONCE]) as stage, dotlock(self._place.path / UIDLIST):
@@ -238,32 +241,36 @@ class _Restoration:
 
     def _add(self, stage: Path, bases: Sequence[str]) -> int:
         """Put them in their places; returns how many were not there meanwhile."""
-        path = self._place.path
-        uidlist = UidList(path / UIDLIST)
+        path, uidlist = self._place.path, self._uidlist
         try:
-            loaded = uidlist.load()
+            if uidlist.load() is None:
+                uidlist.create(self._account)
         except Broken as broken:
             raise BackupError(f"{uidlist.path}: {broken}; `mailstack store repair` first") from broken
-        if loaded is None:
-            uidlist.create(self._account)
         letters = self._keyword_letters(bases)
-        present = self._origins()
-        wanted = [(number, base) for number, base in enumerate(bases) if _origin(base) not in present]
+        if self._stamps != self._stat():
+            self._look()
+        wanted = [(number, base) for number, base in enumerate(bases) if _origin(base) not in self._origins]
         # The old names may be known with their old UIDs, to a session or in the uidlist.
         renamed = [_new_name(self._unique.new(), base) for _, base in wanted]
         for (number, base), name in zip(wanted, renamed, strict=True):
             letters_here = _translated(self._saved.messages[base][1], letters)
             (stage / str(number)).rename(path / "cur" / names.join(name, letters_here))
         sync_directory(path / "cur")
+        self._stamps = self._stat()
         try:
             uidlist.append(renamed)
         except Broken as broken:
             raise BackupError(f"{uidlist.path}: {broken}") from broken
         return len(wanted)
 
-    def _origins(self) -> set[str]:
+    def _look(self) -> None:
         """What the messages that are there are made of."""
-        return {_origin(names.split(name)[0]) for _, name in messages(self._place.path).values()}
+        self._stamps = self._stat()
+        self._origins = {_origin(names.split(name)[0]) for _, name in messages(self._place.path).values()}
+
+    def _stat(self) -> tuple[int, ...]:
+        return tuple((self._place.path / name).stat().st_mtime_ns for name in ("cur", "new"))
 
     def _keyword_letters(self, bases: Sequence[str]) -> dict[str, str]:
         """Letter in the backup → letter here for those of these messages, "" for keywords that find no room."""
