@@ -20,7 +20,7 @@ from mailstack.store.check.records import Records, some
 from mailstack.store.maildir import keywords, names
 from mailstack.store.maildir.layout import FOLDER_MARK, SUBDIRECTORIES, Folder
 from mailstack.store.maildir.locks import stale
-from mailstack.store.maildir.sweep import TMP_AGE
+from mailstack.store.maildir.sweep import DELETED, TMP_AGE
 from mailstack.store.maildir.uidlist import FILE as UIDLIST
 from mailstack.store.measure import read_sizes
 
@@ -129,7 +129,7 @@ class FolderCheck:
         for entry in _entries(self._path / "tmp"):
             if not _old(entry, now):
                 continue
-            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(STAGE):
+            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith((STAGE, DELETED)):
                 yield self._finding(Kind.TMP_DIRECTORY, f"tmp/{entry.name} is old", "tmp", entry.name)
             else:
                 yield self._finding(Kind.TMP_OLD, f"tmp/{entry.name} is old", "tmp", entry.name)
