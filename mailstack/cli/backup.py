@@ -92,7 +92,7 @@ def make(
         raise click.ClickException("nothing to back up")
     if directory.resolve().is_relative_to((where.data / "mail").resolve()):
         raise click.ClickException(f"{directory} is inside of what is to be backed up")
-    with progress() as told, backup_errors():
+    with progress() as told, backup_errors(directory):
         made = work.make(directory, _sources(where, chosen, whole=not accounts), verify=verify, progress=told)
         removed = places.prune(directory, keep) if keep is not None and not accounts else []
     click.echo(_summary(made))
@@ -121,7 +121,7 @@ def list_(directory: Path, as_json: bool) -> None:
     """List the backups in DIR, oldest first, one a line."""
     from mailstack.store.backup import places
 
-    with backup_errors():
+    with backup_errors(directory):
         found = [(path, places.read(path) if places.is_complete(path) else None) for path in places.places(directory)]
     if as_json:
         click.echo(json.dumps([_described(path, manifest) for path, manifest in found], indent=2))
@@ -148,7 +148,7 @@ def verify(backup_path: Path) -> None:
     from mailstack.store.backup import places
     from mailstack.store.backup.verify import verify as work
 
-    with progress() as told, backup_errors():
+    with progress() as told, backup_errors(backup_path):
         path = places.find(backup_path)
         manifest = places.read(path)
         problems = work(path, manifest, told)
@@ -161,8 +161,9 @@ def verify(backup_path: Path) -> None:
 
 
 @contextmanager
-def backup_errors() -> Iterator[None]:
-    """What is wrong with a backup or a store becomes click.ClickException."""
+def backup_errors(place: Path) -> Iterator[None]:
+    """What is wrong with a backup or a store becomes click.ClickException. `place` is named when the system
+    names no file, as when the disk is full."""
     from mailstack.errors import Refused
     from mailstack.store.backup.places import BackupError
 
@@ -171,8 +172,7 @@ def backup_errors() -> Iterator[None]:
     except (BackupError, Refused) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise click.ClickException(f"{where}{error.strerror}") from error
+        raise click.ClickException(f"{error.filename or place}: {error.strerror}") from error
 
 
 def _sources(where: Where, chosen: dict[str, Path], *, whole: bool) -> Sources:

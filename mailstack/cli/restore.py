@@ -44,7 +44,7 @@ def restore(
     from mailstack.store.backup.restore import restore as work
 
     where = find_store(config_path, data)
-    with backup_errors():
+    with backup_errors(where.data):
         path = places.find(backup_path)
         manifest = places.read(path)
         name = account if account in manifest.accounts else account.lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -21,7 +22,7 @@ from mailstack.store.check.account import check_account
 from mailstack.store.check.findings import Finding, Kind, Mending
 from mailstack.store.check.repair import repair_account, repair_data
 from mailstack.store.index import FILE as INDEX
-from mailstack.store.maildir import locks
+from mailstack.store.maildir import keywords, locks
 from mailstack.store.workers import InlineWorkers
 from mailstack.testing.log import RecordingLog
 
@@ -247,6 +248,19 @@ def test_an_index_that_lacks_a_message(account: Path) -> None:
     assert found.what == "the index has 0 messages that are gone, and lacks 1: 1700000000.M1P1.other"
     repair_account(ALICE, account, deep=True, progress=lambda what, messages: None)
     assert wrong(account) == [] and len(opened(account.parent.parent)) == COUNT + 1
+
+
+def test_a_disk_that_cannot_be_written_is_the_reason(account: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_keyword(account)
+
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(keywords, "name_letters", refuse)
+    (account / "maildirsize").touch()
+    done = repair_account(ALICE, account, deep=False, progress=lambda what, messages: None)
+    assert [done.reasons[finding] for finding in done.left] == ["Read-only file system"]
+    assert (account / "maildirsize").exists()  # nothing was changed, so nothing need be counted anew
 
 
 def test_a_lock_that_is_not_given_back(account: Path, monkeypatch: pytest.MonkeyPatch) -> None:

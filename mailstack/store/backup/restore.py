@@ -90,7 +90,8 @@ def restore(backup: Path, account: Path, *, mailbox: str | None, other_account: 
         done = _Restoration(each, place, account, other_account, age).run()
         if done.same_uids or not existed:
             fresh.append(place.name)
-        (account / BOOKS).unlink(missing_ok=True)  # what the account uses is counted anew
+        if done.added:
+            (account / BOOKS).unlink(missing_ok=True)  # what the account uses is counted anew
         yield done
     _account_files(backup, account, fresh, whole=mailbox is None)
 

@@ -59,7 +59,8 @@ def repair_account(name: str, path: Path, *, deep: bool, progress: Progress) -> 
 
 def _mend_account(path: Path, found: list[Finding]) -> dict[Finding, str]:
     reasons = _Repair(path).mend(found)
-    (path / BOOKS).unlink(missing_ok=True)  # what the account uses is counted anew
+    if len(reasons) < len(found):
+        (path / BOOKS).unlink(missing_ok=True)  # what the account uses is counted anew
     return reasons
 
 
