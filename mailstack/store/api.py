@@ -298,7 +298,17 @@ class StoredAccount:
         self.store.hub.closed(self.name, mailbox)
 
     async def _mailbox(self, name: str) -> OpenMailbox:
-        """The mailbox as it is now. Raises: Refused(NO_SUCH_MAILBOX)."""
+        """The mailbox as it is now. An account whose directory somebody removed is a new one.
+        Raises: Refused(NO_SUCH_MAILBOX)."""
+        try:
+            return await self._refreshed(name)
+        except Refused as refused:
+            if name != INBOX or refused.problem is not Problem.NO_SUCH_MAILBOX:
+                raise
+        await self.in_lane(partial(account_files.prepare, self.path))
+        return await self._refreshed(name)
+
+    async def _refreshed(self, name: str) -> OpenMailbox:
         mailbox = self.store.hub.find(self.name, name)
         if mailbox is None or mailbox.gone:
             place = await self.run(partial(layout.existing, self.path, name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -138,4 +139,18 @@ def test_a_crash_makes_every_message_news(filled: tuple[Path, tuple[object, ...]
     assert inbox.highest_modseq > told
     assert min(inbox.columns(inbox.uids).modseqs) > told
     assert state(inbox)[:2] == before[:2]
+    life.end()
+
+
+def test_an_account_whose_directory_is_removed_is_new(tmp_path: Path) -> None:
+    life = Life(tmp_path)
+    life.deliver(3)
+    before = life.inbox().uid_validity
+    shutil.rmtree(life.path)
+    inbox = life.inbox()
+    assert list(inbox.uids) == []
+    assert inbox.uid_validity >= before
+    life.deliver(1)
+    assert list(life.inbox().uids) == [1]
+    assert "Sent" in [entry.name for entry in result(result(life.store.account(ALICE)).mailboxes())]
     life.end()
