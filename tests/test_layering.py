@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "services",
         frozenset({"mailstack.net", "mailstack.smtp.service", "mailstack.imap.service", "mailstack.pop3.service"}),
     ),
-    ("app", frozenset({"mailstack.app", "mailstack.testing", "mailstack.tour"})),
+    ("app", frozenset({"mailstack.app", "mailstack.testing", "mailstack.tour", "mailstack.transfer"})),
     ("cli", frozenset({"mailstack.cli", "mailstack.__main__"})),
 )  # fmt: skip
 

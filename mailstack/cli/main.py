@@ -40,6 +40,10 @@ SUBCOMMANDS = (
     Subcommand("store", "mailstack.cli.store", "store", "Look after the mail on disk: check, repair, index, expire."),
     Subcommand("backup", "mailstack.cli.backup", "backup", "Make, list and verify backups while the server runs."),
     Subcommand("restore", "mailstack.cli.restore", "restore", "Put mail out of a backup back."),
+    Subcommand("import", "mailstack.cli.import_", "import_", "Bring mail in from a Maildir, mbox, archive or server."),
+    Subcommand(
+        "export", "mailstack.cli.export", "export", "Copy mail out to Maildirs, mbox or .eml files, or a server."
+    ),
     Subcommand("send", "mailstack.cli.send", "send", "Compose one message and send it through a server."),
     Subcommand("sendmail", "mailstack.cli.sendmail", "sendmail", "Be what programs expect as /usr/sbin/sendmail."),
 )
