@@ -58,6 +58,7 @@ class _Box:
     name: str
     mailbox: Mailbox | None = None
     place: int = 0
+    moved_before: bool = False
     seen: Counter[bytes] = field(default_factory=Counter)
     """What this run met, by digest."""
     keywords: set[str] = field(default_factory=set)
@@ -163,6 +164,7 @@ class Importer:
             box.place = state.place("mailbox", box.mailbox.mailbox_id)
             if not self._options.dry_run:
                 await self._recover(box, box.mailbox, state)
+            box.moved_before = state.any_moved(box.place)
         return box
 
     async def _recover(self, box: _Box, mailbox: Mailbox, state: State) -> None:
@@ -251,7 +253,8 @@ class Importer:
             box.counted.add(moving.origin_place)
             box.seen.update(state.digests(moving.origin_place))
         box.seen[moving.digest] += 1
-        if state is None or not box.place or box.seen[moving.digest] > state.moved(box.place, moving.digest):
+        # What this run moves itself it has met before, so that only what was moved earlier can be known.
+        if state is None or not box.moved_before or box.seen[moving.digest] > state.moved(box.place, moving.digest):
             return False
         if moving.origin is not None and moving.origin_place is not None and not self._options.dry_run:
             state.remember(moving.origin_place, moving.origin.uid, moving.digest)

@@ -69,6 +69,7 @@ class State:
             os.close(self._lock)
             raise Unusable(f"another import or export works on {account.name} now") from None
         path = account / FILE
+        self._places: dict[str, int] = {}
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             path.chmod(0o600)
@@ -88,8 +89,15 @@ class State:
     def place(self, *words: object) -> int:
         """The number of a mailbox, here or elsewhere."""
         what = "\0".join(map(str, words))
+        if what in self._places:
+            return self._places[what]
         self._db.execute("INSERT OR IGNORE INTO places (what) VALUES (?)", (what,))
-        return int(self._db.execute("SELECT place FROM places WHERE what = ?", (what,)).fetchone()[0])
+        self._places[what] = int(self._db.execute("SELECT place FROM places WHERE what = ?", (what,)).fetchone()[0])
+        return self._places[what]
+
+    def any_moved(self, place: int) -> bool:
+        """Whether anything was ever put into a mailbox."""
+        return self._db.execute("SELECT 1 FROM moved WHERE place = ? LIMIT 1", (place,)).fetchone() is not None
 
     def moved(self, place: int, digest: bytes) -> int:
         """How many such messages were put into a mailbox."""

@@ -21,6 +21,7 @@ from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.layout import sync_directory
 from mailstack.store.maildir.sync import sync
 from mailstack.store.spool import StoredBlob, write_all
+from mailstack.store.syncs import sync_files
 
 TOGETHER = 100
 """Files of one APPEND that are open at once."""
@@ -211,16 +212,18 @@ def append(target: FolderFiles, messages: Sequence[Incoming], unique: names.Uniq
     values = [flag_bits(target, message.flags, add_keywords=True) for message in messages]
     written: list[Path] = []
     places: list[Path] = []
+    tmp, cur = target.path / "tmp", target.path / "cur"
     try:
         for message in messages:
-            written.append(target.path / "tmp" / f"{unique.new()},S={message.blob.size},W={message.blob.size}")
+            written.append(tmp / f"{unique.new()},S={message.blob.size},W={message.blob.size}")
         for start in range(0, len(messages), TOGETHER):
             _write_together(written[start : start + TOGETHER], messages[start : start + TOGETHER])
         for path, value in zip(written, values, strict=True):
             name = names.join(path.name, names.letters(value))
             target.expect("cur", name, True)
-            path.rename(target.path / "cur" / name)
-            places.append(target.path / "cur" / name)
+            place = cur / name
+            os.rename(path, place)
+            places.append(place)
         return _admit(target, places, [])
     except BaseException:
         _withdraw(written + places)
@@ -252,19 +255,14 @@ def _withdraw(paths: Sequence[Path]) -> None:
 
 
 def _write_together(paths: Sequence[Path], messages: Sequence[Incoming]) -> None:
-    """Write files, durable on return. All of them go to the disk before the first is waited for, so that they
-    share the journal's commits: 5 to 8 times as many a second as with one fsync after the other."""
+    """Write files, durable on return."""
     with ExitStack() as opened:
         fds: list[int] = []
         for path, message in zip(paths, messages, strict=True):
             fds.append(os.open(path, _CREATE, 0o600))
             opened.callback(os.close, fds[-1])
             _write(fds[-1], message)
-        if len(fds) > 1:
-            for fd in fds:
-                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # Linux begins to write what is not on disk
-        for fd in fds:
-            os.fsync(fd)
+        sync_files(fds)
 
 
 def _write(fd: int, message: Incoming) -> None:
