@@ -225,7 +225,7 @@ def finish(
     if as_json:
         document = _document(report, progress.seconds, words, dry_run) | {"complete": complete}
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
-    elif not quiet:
+    elif not quiet and (complete or report.mailboxes):
         for line in _summary(report, progress.seconds, f"would be {words}" if dry_run else words):
             click.echo(line)
         if not complete:

@@ -101,6 +101,14 @@ def parse_address(text: str) -> Address:
     )
 
 
+class RefusedThere(Unusable):
+    """The server says NO to one command; the connection goes on."""
+
+
+class _No(imaplib.IMAP4.error):
+    """NO, on its way to RefusedThere."""
+
+
 @contextmanager
 def errors(address: Address) -> Iterator[None]:
     """What the library and the network raise becomes Unusable."""
@@ -110,6 +118,8 @@ def errors(address: Address) -> Iterator[None]:
         raise Unusable(f"{address}: its certificate is not trusted: {error.verify_message}; --ca FILE") from error
     except imaplib.IMAP4.abort as error:
         raise Unusable(f"{address}: the connection broke: {error}; run it again to continue") from error
+    except _No as error:
+        raise RefusedThere(f"{address}: {_said(error)}") from error
     except imaplib.IMAP4.error as error:
         raise Unusable(f"{address}: {_said(error)}") from error
     except OSError as error:
@@ -183,8 +193,11 @@ class Client:
         return DELIMITER, prefix
 
     def count(self, mailbox: Listed) -> int:
-        """How many messages it has."""
-        return self._status(mailbox.raw, "MESSAGES")
+        """How many messages it has; 0 if the server does not tell."""
+        try:
+            return self._status(mailbox.raw, "MESSAGES")
+        except RefusedThere:
+            return 0
 
     def uid_next(self, raw: str) -> int:
         """The UID that the next message gets."""
@@ -238,7 +251,7 @@ class Client:
     def _ok(self, answer: tuple[str, list[Any]]) -> list[Any]:
         kind, data = answer
         if kind != "OK":
-            raise imaplib.IMAP4.error(b" ".join(each for each in data if isinstance(each, bytes)) or kind)
+            raise _No(b" ".join(each for each in data if isinstance(each, bytes)) or kind)
         return data
 
 

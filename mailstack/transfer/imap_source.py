@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mailstack.transfer.imap_client import Client, Fetched, Listed
+from mailstack.transfer.imap_client import Client, Fetched, Listed, RefusedThere
 from mailstack.transfer.maildir_names import named_flags
 from mailstack.transfer.values import (
     Folder,
@@ -42,7 +42,11 @@ class ImapSource:
 
     def messages(self, known: Known) -> Iterator[Message | Trouble | KnownOnes]:
         for listed in self._mailboxes:
-            count, validity = self._client.select(listed.raw)
+            try:
+                count, validity = self._client.select(listed.raw)
+            except RefusedThere as error:
+                yield Trouble(listed.folder.name, str(error))
+                continue
             uids = self._client.uids(count, UIDS) if count else []
             passed = known(listed.folder, validity)
             if passed is None:

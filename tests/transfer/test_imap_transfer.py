@@ -19,14 +19,9 @@ from server_process import Server
 from transferred import Seen, fill, imported, seen
 
 from mailstack.transfer import imap_source
-from mailstack.transfer.imap_client import (
-    Address,
-    _fetched,
-    _folder_name,
-    _listed,
-    parse_address,
-)
-from mailstack.transfer.values import Unusable
+from mailstack.transfer.imap_client import Address, Client, Listed, _fetched, _folder_name, _listed, parse_address
+from mailstack.transfer.placing import Places
+from mailstack.transfer.values import Folder, Unusable
 
 pytestmark = pytest.mark.processes
 USER = "alice@localhost"
@@ -95,8 +90,6 @@ def test_special_use_decides_and_map_more(server: Server, tmp_path: Path) -> Non
 def test_nothing_is_fetched_twice(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     imported(tmp_path, *address(server))
     fetched: list[object] = []
-    from mailstack.transfer.imap_client import Client
-
     fetch = Client.fetch
     monkeypatch.setattr(
         Client,
@@ -177,6 +170,17 @@ def test_no_password_goes_out_without_tls(tmp_path: Path) -> None:
     assert [line.split()[1] for line in heard] == [b"CAPABILITY"]
 
 
+def test_a_mailbox_that_the_server_does_not_open_does_not_stop_the_others(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = Client.mailboxes
+    gone = Listed(Folder("Gone"), "Gone", True)
+    monkeypatch.setattr(Client, "mailboxes", lambda self: [gone, *listed(self)])
+    said = imported(tmp_path, *address(server), status=1)
+    assert "not taken: Gone: " in said
+    assert "25 messages imported" in said
+
+
 def test_nobody_there(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
@@ -222,6 +226,16 @@ def test_names_of_other_servers() -> None:
     assert noselect is not None
     assert not noselect.selectable
     assert noselect.folder.name == "Above"
+
+
+def test_a_special_use_is_stronger_than_a_name() -> None:
+    places = Places([("Spam", "Old/Spam")], uses={"\\Sent": "Gesendet", "\\Junk": "Junk"})
+    assert places.name(Folder("Sent Items", "\\Sent")) == "Gesendet"
+    assert places.name(Folder("Spam", "\\Junk")) == "Old/Spam"
+    assert places.name(Folder("Drafts", "\\Drafts")) == "Drafts"
+    assert places.special_use(Folder("Entwürfe", "\\Drafts")) == "\\Drafts"
+    assert places.special_use(Folder("Sent Items", "\\Sent")) == ""
+    assert Places(into="Old", uses={"\\Sent": "Sent"}).name(Folder("Sent", "\\Sent")) == "Old/Sent"
 
 
 def test_items_that_stand_behind_the_literal() -> None:
