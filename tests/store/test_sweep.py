@@ -11,6 +11,7 @@ import pytest
 from promises import ALICE, Client
 from transcripts import result
 
+from mailstack.store.maildir import sweep
 from mailstack.store.maildir.sweep import TMP_AGE
 
 
@@ -26,6 +27,12 @@ def path(client: Client) -> Path:
     return client.store.path_of(ALICE)
 
 
+@pytest.fixture
+def aged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modification times are believed: nothing but waiting gives a file another time of its last change."""
+    monkeypatch.setattr(sweep, "last_touched", lambda status: status.st_mtime)
+
+
 def left(place: Path, *, age: float) -> Path:
     place.write_bytes(b"half a mess")
     os.utime(place, (time.time() - age,) * 2)
@@ -36,6 +43,7 @@ def events(client: Client) -> list[Any]:
     return [(line.what, line.fields.get("removed")) for line in client.log.lines]
 
 
+@pytest.mark.usefixtures("aged")
 def test_old_files_go_and_young_ones_stay(client: Client, path: Path) -> None:
     old = [
         left(path / "tmp" / "1.old", age=TMP_AGE + 60),
@@ -50,6 +58,7 @@ def test_old_files_go_and_young_ones_stay(client: Client, path: Path) -> None:
     assert events(client) == [("mailbox swept", 2)]
 
 
+@pytest.mark.usefixtures("aged")
 def test_a_mailbox_is_swept_once_a_process(client: Client, path: Path) -> None:
     client.open()
     old = left(path / "tmp" / "1.old", age=TMP_AGE + 60)
@@ -58,6 +67,12 @@ def test_a_mailbox_is_swept_once_a_process(client: Client, path: Path) -> None:
     assert old.exists()
     Client(path.parents[1]).open()
     assert not old.exists()
+
+
+def test_a_message_on_its_way_in_stays_whatever_its_internal_date(client: Client, path: Path) -> None:
+    coming = left(path / "tmp" / "1.coming", age=TMP_AGE * 100)
+    client.open()
+    assert coming.exists()
 
 
 def test_what_is_left_of_a_deleted_mailbox_goes(client: Client, path: Path) -> None:

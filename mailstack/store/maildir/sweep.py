@@ -48,9 +48,15 @@ def _sweep_replacing(folder: Path, now: float) -> int:
 
 def _remove_if_old(entry: os.DirEntry[str], now: float) -> int:
     try:
-        if now - entry.stat(follow_symlinks=False).st_mtime <= TMP_AGE:
+        if now - last_touched(entry.stat(follow_symlinks=False)) <= TMP_AGE:
             return 0
         os.unlink(entry.path)
     except FileNotFoundError:
         return 0  # it was finished just now
     return 1
+
+
+def last_touched(status: os.stat_result) -> float:
+    """When anybody last wrote to a file, in seconds since the epoch. Its modification time alone does not say: that of
+    a message on its way in is the internal date already, perhaps years ago."""
+    return max(status.st_mtime, status.st_ctime)
