@@ -149,10 +149,24 @@ def _nothing() -> AbstractContextManager[BinaryIO]:
 
 def _opener(path: str) -> Open:
     def opened() -> AbstractContextManager[BinaryIO]:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            fd = os.open(path, flags)
+        except FileNotFoundError:
+            fd = os.open(_renamed(path) or path, flags)
         return open(fd, "rb", buffering=0)
 
     return opened
+
+
+def _renamed(path: str) -> str | None:
+    """Where the message of a Maildir is, whose flags another program changed since we saw its name."""
+    directory, name = os.path.split(path)
+    base, cur = name.partition(":")[0], os.path.join(os.path.dirname(directory), "cur")
+    if os.path.basename(directory) not in ("cur", "new") or not os.path.isdir(cur):
+        return None
+    with os.scandir(cur) as entries:
+        return next((each.path for each in entries if each.name.partition(":")[0] == base), None)
 
 
 class SingleFile:

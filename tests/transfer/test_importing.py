@@ -16,6 +16,9 @@ from transferred import imported, octets_of, seen
 
 from mailstack.ports import Flag
 from mailstack.transfer import tree
+from mailstack.transfer.tree import Directory
+from mailstack.transfer.tree_source import TreeSource
+from mailstack.transfer.values import Message, Unreadable
 
 ONE = b"Subject: one\n\nx\n"
 
@@ -131,6 +134,19 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) -> 
     said = imported(tmp_path / "data", root, status=1)
     assert "cur/2.h:2,: larger than" in said
     assert "INBOX: 2 imported, 1 not taken" in said
+
+
+def test_messages_that_are_renamed_meanwhile(tmp_path: Path) -> None:
+    root = maildir(tmp_path / "Maildir", "cur/1.h:2,", "new/2.h", "cur/3.h:2,")
+    found = list(TreeSource(Directory(root)).messages(lambda folder, validity: ()))
+    (root / "cur/1.h:2,").rename(root / "cur/1.h:2,S")
+    (root / "new/2.h").rename(root / "cur/2.h:2,")
+    (root / "cur/3.h:2,").unlink()
+    assert [b"".join(each.pieces) for each in found if isinstance(each, Message) and "3.h" not in each.place] == [
+        ONE
+    ] * 2
+    with pytest.raises(Unreadable, match="No such file"):
+        next(iter(next(each for each in found if isinstance(each, Message) and "3.h" in each.place).pieces))
 
 
 # --- names
