@@ -141,17 +141,22 @@ class Popper(Actor):
                     continue  # another session has it locked
                 client.send(b"LIST\r\n")
                 numbers = [int(line.split()[0]) for line in client.until(b".")[1:-1]]
+                seen: list[bytes] = []
                 for number in reversed(numbers):
                     client.send(b"TOP %d 0\r\n" % number)
-                    if not client.line().startswith(b"+OK"):
+                    answer = client.line()
+                    if not answer.startswith(b"+OK"):
+                        seen.append(answer)
                         continue  # expunged meanwhile
-                    if b"Subject: %s" % subject.encode() in client.until(b"."):
+                    header = client.until(b".")
+                    seen.append(next(line for line in header if line.startswith(b"Subject: ")))
+                    if b"Subject: %s" % subject.encode() in header:
                         client.send(b"DELE %d\r\nQUIT\r\n" % number)
                         client.until(b"+OK")
                         client.until(b"+OK")
                         del self.model[subject]
                         return
-                raise AssertionError(f"{subject} was accepted, and is not there")
+                raise AssertionError(f"{subject} was accepted, and is not there: {seen}")
 
 
 def test_all_processes_see_the_same(servers: list[Server]) -> None:

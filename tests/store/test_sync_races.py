@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -151,3 +152,24 @@ def test_keywords_beyond_those_that_have_names(files: FolderFiles) -> None:
     put(files, "a:2,az")
     found = sync(files, force=True)
     assert list(found.added_flags) == [1 << FIRST_KEYWORD | 1 << FIRST_KEYWORD + 25]
+
+
+def test_mail_that_another_process_takes_in_at_the_same_moment_is_seen_by_this_look(
+    files: FolderFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (files.path / "new" / name).write_bytes(b"Subject: x\r\n\r\n")
+    rename = os.rename
+    raced: list[str] = []
+
+    def beaten(source: str, target: str) -> None:
+        rename(source, target)
+        if "/new/" in source and not raced:
+            raced.append(source)
+            raise FileNotFoundError(errno.ENOENT, "somebody was quicker", source)
+
+    monkeypatch.setattr(os, "rename", beaten)
+    found = sync(files, Hints(everything=True))
+    assert raced
+    assert list(found.added) == [1, 2]
+    assert list(sync(files, force=True).added) == []

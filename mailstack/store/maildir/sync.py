@@ -22,6 +22,8 @@ READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 """What the system says of a mailbox in which we may read and not write."""
 COMPACT_AFTER = 100
 """Records of vanished messages in the uidlist that are worth writing it anew."""
+RACES = 5
+"""Readings of the directories in one look while other processes take in new mail at the same time."""
 ONE_BY_ONE = 64
 """Messages that are put in their places singly; for more, the columns are extended, and the table of names is
 made anew."""
@@ -87,8 +89,8 @@ class _Sync:
         if files.uidlist.damage:
             self._mend()
         if hints is None or hints.everything or force or files.lost or begun_anew:
+            files.lost = files.read_only = False  # from here on: a rename that fails may have hidden a hint
             self.look_everywhere()
-            files.lost = files.read_only = False
             everything = True
         else:
             self.look_at(hints)
@@ -135,17 +137,26 @@ class _Sync:
     # --- the whole of both directories
 
     def look_everywhere(self) -> None:
+        """Read both directories; again while another process takes in what we were about to."""
+        for _ in range(RACES):
+            if self._look_once():
+                return
+        self.unfinished = True
+
+    def _look_once(self) -> bool:
+        """Whether nothing was on its way from new/ to cur/."""
         judged = [*self.files.unseen]  # what is recorded while we look may come after we looked
         fresh = self._scan("new")
         there = self._scan("cur")
         self._compare(there, fresh)
-        self._admit(there, fresh)
+        settled = self._admit(there, fresh)
         gone = [base for base in judged if base in self.files.unseen]
         if gone:
             again = self._scan("cur")
             for base in gone:
                 if base not in again:
                     del self.files.unseen[base]
+        return settled
 
     def _scan(self, directory: str) -> dict[str, str]:
         """Base name → file name of the messages in new/ or cur/."""
@@ -235,8 +246,8 @@ class _Sync:
         self.files.rows.remove(uids)
         self.found.vanish(uids)
 
-    def _admit(self, there: dict[str, str], fresh: dict[str, str]) -> None:
-        """Give UIDs to what is not known yet, and take it in."""
+    def _admit(self, there: dict[str, str], fresh: dict[str, str]) -> bool:
+        """Give UIDs to what is not known yet, and take it in. False if somebody else took in some of it."""
         files = self.files
         known = set(map(os.fsdecode, files.rows.bases())) if len(files.rows) else set()
         unknown = [base for base in there if base not in known]
@@ -244,7 +255,7 @@ class _Sync:
         for base in fresh.keys() & there.keys():
             self._part(fresh[base], there[base])
         if not unknown and not coming:
-            return
+            return True
         self._give_uids(unknown + coming)
         for base in coming:
             name = files.take_in(fresh[base])
@@ -253,6 +264,7 @@ class _Sync:
         arrived = [(files.unseen.pop(base), there[base]) for base in unknown + coming if base in there]
         recent = {files_uid for files_uid, name in arrived if name.partition(":")[0] in fresh} if coming else set()
         self._insert(sorted(arrived), recent)
+        return all(base in there for base in coming)
 
     def _insert(self, arrived: list[tuple[int, str]], recent: set[int]) -> None:
         """Rows for messages that have UIDs now."""
