@@ -162,10 +162,10 @@ def test_mail_that_another_process_takes_in_at_the_same_moment_is_seen_by_this_l
     rename = os.rename
     raced: list[str] = []
 
-    def beaten(source: str, target: str) -> None:
+    def beaten(source: str | Path, target: str | Path) -> None:
         rename(source, target)
-        if "/new/" in source and not raced:
-            raced.append(source)
+        if "/new/" in str(source) and not raced:
+            raced.append(str(source))
             raise FileNotFoundError(errno.ENOENT, "somebody was quicker", source)
 
     monkeypatch.setattr(os, "rename", beaten)
