@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,15 @@ SETTLE = 2.0
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import `transcripts` and the like
 settings.register_profile("mailstack", deadline=None)  # how long an example takes says nothing on a busy machine
 settings.load_profile("mailstack")
+
+
+@pytest.fixture(autouse=True)
+def _same_umask() -> Iterator[None]:
+    """Commands that a test runs in its own process set the umask for the files that they make."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
 
 
 class UnhandledErrors:
