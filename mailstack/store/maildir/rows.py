@@ -126,22 +126,20 @@ class Rows:
             self._extend(uids, found)
 
     def _extend(self, uids: Sequence[int], found: Sequence[str]) -> None:
-        infos = [name.partition(":") for name in found]
-        start = len(self._buffer)
-        buffer = bytearray(os.fsencode("/".join([info[0] for info in infos])))
-        buffer += _END if infos else b""
-        lengths = map(len, buffer.split(_END))
-        for length, _ in zip(lengths, infos, strict=False):
-            self._starts.append(start)
-            start += length + 1
-        self._buffer += buffer
+        if not found:
+            return
+        parts = [name.partition(":") for name in found]
+        octets = os.fsencode("/".join([base for base, _, _ in parts])) + _END
+        lengths = [len(base) + 1 for base in octets[:-1].split(_END)]
+        self._starts.extend(accumulate(lengths[:-1], initial=len(self._buffer)))
+        self._buffer += octets
         self.uids.extend(uids)
-        bits, suffix = names.info_bits, names.suffix
-        for uid, name, (_, colon, info) in zip(uids, found, infos, strict=True):
-            flags = bits(colon + info)
-            self.flags.append(flags)
-            if colon + info != suffix(flags):
-                self._odd[uid] = name
+        infos = [colon + info for _, colon, info in parts]
+        bits = {info: names.info_bits(info) for info in set(infos)}  # few differ
+        self.flags.extend([bits[info] for info in infos])
+        odd = {info for info, flags in bits.items() if info != names.suffix(flags)}
+        if odd:
+            self._odd.update((uid, name) for uid, name, info in zip(uids, found, infos, strict=True) if info in odd)
         self._slots = None
 
     def rename(self, row: int, name: str) -> int:
