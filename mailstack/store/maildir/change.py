@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection, Sequence
-from contextlib import ExitStack
+import re
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from mailstack.errors import Problem, Refused
@@ -28,6 +30,7 @@ TOGETHER = 100
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 TRIES = 5
 """Looks for a message that others rename again and again, before it is taken for gone."""
+_SIZE_WORDS = re.compile(r",S=\d{1,15},W=\d{1,15}$")
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
 
@@ -168,11 +171,12 @@ def copy(source: FolderFiles, uids: Sequence[int], target: FolderFiles, unique: 
     """Copy messages by hard link, flags, keywords and internal date with them; durable on return.
     All or none: Raises OSError, Refused."""
     mapping = _keyword_mapping(source, target)
-    made: list[Path] = []
+    suffix = lru_cache(maxsize=1024)(lambda letters: names.suffix(_mapped(names.bits(letters), mapping)))
+    made: list[str] = []
     copied: list[int] = []
     try:
         for uid in uids:
-            place = _copy_one(source, uid, target, unique, mapping)
+            place = _copy_one(source, uid, target, unique, suffix)
             if place is not None:
                 made.append(place)
                 copied.append(uid)
@@ -185,17 +189,18 @@ def copy(source: FolderFiles, uids: Sequence[int], target: FolderFiles, unique: 
 
 
 def _copy_one(
-    source: FolderFiles, uid: int, target: FolderFiles, unique: names.UniqueNames, mapping: Sequence[int]
-) -> Path | None:
-    """Where the copy is; None if the message is gone. Raises: OSError."""
+    source: FolderFiles, uid: int, target: FolderFiles, unique: names.UniqueNames, suffix: Callable[[str], str]
+) -> str | None:
+    """Where the copy is; None if the message is gone. `suffix` makes the end of its name from its letters.
+    Raises: OSError."""
     path = source.locate(uid)
     for number in range(TRIES):
         if path is None:
             return None
-        base, letters = names.split(os.path.basename(path))
-        name = names.join(unique.new() + _size_words(base), names.letters(_mapped(names.bits(letters), mapping)))
+        base, letters = names.split(path.rpartition("/")[2])
+        name = unique.new() + _size_words(base) + suffix(letters)
         target.expect("cur", name, True)
-        place = target.path / "cur" / name
+        place = f"{target.cur}{name}"
         try:
             _link(path, place)
             return place
@@ -211,8 +216,8 @@ def append(target: FolderFiles, messages: Sequence[Incoming], unique: names.Uniq
     Refused(TOO_MANY_KEYWORDS)."""
     values = [flag_bits(target, message.flags, add_keywords=True) for message in messages]
     written: list[Path] = []
-    places: list[Path] = []
-    tmp, cur = target.path / "tmp", target.path / "cur"
+    places: list[str] = []
+    tmp = target.path / "tmp"
     try:
         for message in messages:
             written.append(tmp / f"{unique.new()},S={message.blob.size},W={message.blob.size}")
@@ -221,21 +226,22 @@ def append(target: FolderFiles, messages: Sequence[Incoming], unique: names.Uniq
         for path, value in zip(written, values, strict=True):
             name = names.join(path.name, names.letters(value))
             target.expect("cur", name, True)
-            place = cur / name
+            place = f"{target.cur}{name}"
             os.rename(path, place)
             places.append(place)
         return _admit(target, places, [])
     except BaseException:
-        _withdraw(written + places)
+        _withdraw([*map(str, written), *places])
         raise
 
 
-def _admit(target: FolderFiles, places: Sequence[Path], sources: list[int]) -> Placed:
+def _admit(target: FolderFiles, places: Sequence[str], sources: list[int]) -> Placed:
     """Sync the files in cur/ and give them UIDs; take them back if they cannot have any."""
     sync_directory(target.path / "cur")
-    found = sync(target, Hints(cur=dict.fromkeys((path.name for path in places), True)))
+    placed = [path.rpartition("/")[2] for path in places]
+    found = sync(target, Hints(cur=dict.fromkeys(placed, True)))
     target.touched()
-    bases = [names.split(path.name)[0] for path in places]
+    bases = [names.split(name)[0] for name in placed]
     if found.error is None and not all(map(target.rows.find, bases)):
         found.extend(sync(target, force=True))  # others renamed some of them already
     if found.error is not None:
@@ -249,9 +255,10 @@ def _admit(target: FolderFiles, places: Sequence[Path], sources: list[int]) -> P
     return Placed(sources, uids, found)
 
 
-def _withdraw(paths: Sequence[Path]) -> None:
+def _withdraw(paths: Sequence[str]) -> None:
     for path in paths:
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def _write_together(paths: Sequence[Path], messages: Sequence[Incoming]) -> None:
@@ -273,14 +280,15 @@ def _write(fd: int, message: Incoming) -> None:
         os.utime(fd, (message.internal_date, message.internal_date))
 
 
-def _link(path: str, place: Path) -> None:
+def _link(path: str, place: str) -> None:
     try:
         os.link(path, place)
         return
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise
-    part = place.parent.parent / "tmp" / place.name.partition(":")[0]
+    cur, _, name = place.rpartition("/")
+    part = Path(cur).parent / "tmp" / name.partition(":")[0]
     try:
         _copy(path, part)
         part.rename(place)
@@ -302,6 +310,10 @@ def _copy(path: str, part: Path) -> None:
 
 
 def _size_words(base: str) -> str:
+    """ ",S=1200,W=1234", or less of it."""
+    usual = _SIZE_WORDS.search(base)
+    if usual is not None:
+        return usual[0]
     sizes = names.sizes(base)
     octets = f",S={sizes.octets}" if sizes.octets >= 0 else ""
     return octets + (f",W={sizes.with_crlf}" if sizes.with_crlf >= 0 else "")

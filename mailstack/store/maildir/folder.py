@@ -80,8 +80,9 @@ class FolderFiles:
         self.taken_in = True
         """Whether messages have left new/, by us or others, since it was last synced."""
         self._keywords_path = f"{self.path}/{keywords.FILE}"
-        self._cur = f"{self.path}/cur/"
-        self._new = f"{self.path}/new/"
+        self.cur = f"{self.path}/cur/"
+        """The directory as text that a name is put behind: a Path costs as much as a system call."""
+        self.new = f"{self.path}/new/"
 
     def lock(self) -> AbstractContextManager[None]:
         """The lock under which UIDs and keywords are given."""
@@ -92,12 +93,12 @@ class FolderFiles:
     def locate(self, uid: int) -> str | None:
         """The path of a message's file, as last seen; None if it is gone. From any worker."""
         name = self.rows.name_of(uid)
-        return None if name is None else self._cur + name
+        return None if name is None else self.cur + name
 
     def find(self, uid: int) -> str | None:
         """Look for a message whose file was renamed since; its path. From any worker. Raises: OSError."""
         name = self._found(uid)
-        return None if name is None else self._cur + name
+        return None if name is None else self.cur + name
 
     def found_again(self, uid: int) -> bool:
         """As `find`, and take note of the new name. Raises: OSError."""
@@ -113,7 +114,7 @@ class FolderFiles:
             return None
         base = names.split(name)[0]
         for _ in range(LOOKS):
-            with os.scandir(self._cur) as entries:
+            with os.scandir(self.cur) as entries:
                 for entry in entries:
                     if entry.name.startswith(base) and names.split(entry.name)[0] == base:
                         return entry.name
@@ -121,7 +122,7 @@ class FolderFiles:
 
     def present(self, directory: str, name: str) -> bool:
         """Whether new/ or cur/ has a file of this name now."""
-        return os.path.lexists((self._cur if directory == "cur" else self._new) + name)
+        return os.path.lexists((self.cur if directory == "cur" else self.new) + name)
 
     # --- what we do ourselves
 
@@ -129,7 +130,7 @@ class FolderFiles:
         """Give a message's file in cur/ another name; False if it has not the name that we know.
         Raises: OSError."""
         before = self.rows.name(row)
-        if not self._rename("cur", self._cur + before, before, after):
+        if not self._rename("cur", self.cur + before, before, after):
             return False
         self.rows.rename(row, after)
         return True
@@ -140,13 +141,13 @@ class FolderFiles:
         after = name if names.INFO in name else names.join(name.partition(":")[0], "")
         if len(os.fsencode(after)) > MAX_NAME:
             after = name
-        return after if self._rename("new", self._new + name, name, after) else None
+        return after if self._rename("new", self.new + name, name, after) else None
 
     def _rename(self, directory: str, path: str, before: str, after: str) -> bool:
         self.expect(directory, before, False)
         self.expect("cur", after, True)
         try:
-            os.rename(path, self._cur + after)
+            os.rename(path, self.cur + after)
         except OSError as error:
             self._not_done((directory, before, False), ("cur", after, True))
             if isinstance(error, FileNotFoundError):
@@ -165,7 +166,7 @@ class FolderFiles:
         """Remove a file of cur/; False if there is none. Raises: OSError."""
         self.expect("cur", name, False)
         try:
-            os.unlink(self._cur + name)
+            os.unlink(self.cur + name)
         except OSError as error:
             self._not_done(("cur", name, False))
             if isinstance(error, FileNotFoundError):
@@ -220,7 +221,7 @@ class FolderFiles:
 
     def stat(self) -> Stamps:
         """Raises: OSError."""
-        new, cur = os.stat(self._new), os.stat(self._cur)
+        new, cur = os.stat(self.new), os.stat(self.cur)
         try:
             uidlist = os.stat(self.uidlist.path).st_mtime_ns
         except FileNotFoundError:
