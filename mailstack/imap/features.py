@@ -15,7 +15,7 @@ from mailstack.imap.ext import (
     rfc5258_list,
     rfc6851_move,
 )  # fmt: skip
-from mailstack.imap.registry import Capability, Feature, Row
+from mailstack.imap.registry import Capability, Enable, Feature, FetchModifier, FetchWord, Row, StatusItem
 
 FEATURES: tuple[Feature, ...] = (
     any_state.FEATURE,
@@ -38,3 +38,9 @@ FEATURES: tuple[Feature, ...] = (
 )
 TABLE: Mapping[bytes, Row] = {row.name: row for feature in FEATURES for row in feature.commands}
 CAPABILITIES: tuple[Capability, ...] = tuple(word for feature in FEATURES for word in feature.capabilities)
+ENABLES: Mapping[str, Enable] = {row.name.upper(): row for feature in FEATURES for row in feature.enables}
+FETCH_ITEMS: Mapping[bytes, FetchWord] = {row.name: row for feature in FEATURES for row in feature.fetch_items}
+FETCH_MODIFIERS: Mapping[bytes, FetchModifier] = {
+    row.name: row for feature in FEATURES for row in feature.fetch_modifiers
+}
+STATUS_ITEMS: Mapping[str, StatusItem] = {row.name: row for feature in FEATURES for row in feature.status_items}

@@ -19,6 +19,8 @@ from mailstack.imap.wire.values import (
     BinarySection,
     BinarySize,
     BodySection,
+    ColumnItem,
+    ContentItem,
     FetchAtt,
     FetchItem,
     Partial,
@@ -113,7 +115,7 @@ _COLUMNS = (FetchAtt.UID, FetchAtt.FLAGS, FetchAtt.INTERNALDATE, FetchAtt.RFC822
 class FetchPlan:
     """What one FETCH asks for. `columns` and `content` have each item once, in the client's order."""
 
-    columns: tuple[FetchAtt, ...]
+    columns: tuple[FetchAtt | ColumnItem, ...]
     content: tuple[FetchItem, ...]
     needs_content: bool
     needs_measure: bool
@@ -142,10 +144,22 @@ class FetchPlan:
         """As `render`, of one content item."""
         return _Rendering(octets, self.utf8).all((self.content[number],))
 
-    def render_column(self, seq: int, uid: int, flags: bytes, size: int, internal_date: float) -> bytes:
-        """One response up to its last column, without the closing parenthesis."""
-        row = [_column(att, uid, flags, size, internal_date) for att in self.columns]
+    def render_column(
+        self, seq: int, uid: int, flags: bytes, size: int, internal_date: float, more: Iterable[bytes] = ()
+    ) -> bytes:
+        """One response up to its last column, without the closing parenthesis. `more` are the values of its
+        ColumnItems."""
+        added = iter(more)
+        row = [
+            next(added) if isinstance(att, ColumnItem) else _column(att, uid, flags, size, internal_date)
+            for att in self.columns
+        ]
         return self.head % (seq, *row)
+
+    @property
+    def extension_columns(self) -> tuple[ColumnItem, ...]:
+        """The columns that extensions added."""
+        return tuple(att for att in self.columns if isinstance(att, ColumnItem))
 
     def render_columns(
         self,
@@ -157,13 +171,18 @@ class FetchPlan:
         *,
         names: encode.FlagLists,
         contents: Iterable[bytes] | None = None,
+        more: Iterable[Iterable[bytes]] = (),
     ) -> bytes:
         """Whole responses for many messages: parallel columns, of which those that the plan does not have
-        may be left out, and the content items of each message if any are wanted. `flags` are bits. For some
+        may be left out, and the content items of each message if any are wanted. `flags` are bits; `more` has
+        a column for each of `extension_columns`. For some
         thousand messages at a time, so that memory and others' turns are bounded."""
         columns: list[Iterable[object]] = [seqs]
+        added = iter(more)
         for att in self.columns:
-            if att is FetchAtt.UID:
+            if isinstance(att, ColumnItem):
+                columns.append(next(added))
+            elif att is FetchAtt.UID:
                 columns.append(uids)
             elif att is FetchAtt.FLAGS:
                 columns.append(map(names.__getitem__, flags))
@@ -191,10 +210,15 @@ def plan(items: Sequence[FetchItem], *, utf8: bool = False) -> FetchPlan:
     unique = tuple(dict.fromkeys(items))
     if len(unique) > MAX_ITEMS:
         raise Refused(Problem.LIMIT, f"{len(unique)} different data items in one FETCH")
-    columns = tuple(item for item in unique if isinstance(item, FetchAtt) and item in _COLUMNS)
+    columns = tuple(item for item in unique if isinstance(item, FetchAtt | ColumnItem) and _is_column(item))
     content = tuple(item for item in unique if item not in columns)
     directive = {FetchAtt.UID: b"%d", FetchAtt.RFC822_SIZE: b"%d"}
-    inside = b" ".join(b"%b %b" % (att.value.encode(), directive.get(att, b"%b")) for att in columns)
+    inside = b" ".join(
+        b"%b %%b" % att.name.encode()
+        if isinstance(att, ColumnItem)
+        else b"%b %b" % (att.value.encode(), directive.get(att, b"%b"))
+        for att in columns
+    )
     return FetchPlan(
         columns,
         content,
@@ -207,6 +231,10 @@ def plan(items: Sequence[FetchItem], *, utf8: bool = False) -> FetchPlan:
     )
 
 
+def _is_column(item: FetchAtt | ColumnItem) -> bool:
+    return isinstance(item, ColumnItem) or item in _COLUMNS
+
+
 DERIVED_VERSION = 1
 """Part of the names under which content is kept: to be raised when its form changes."""
 _DERIVED = (FetchAtt.ENVELOPE, FetchAtt.BODY, FetchAtt.BODYSTRUCTURE)
@@ -216,6 +244,8 @@ def _derived_name(item: FetchItem) -> str:
     """ "" for what is not kept: large, or a part of something."""
     if isinstance(item, FetchAtt):
         return f"{item.value} {DERIVED_VERSION}" if item in _DERIVED else ""
+    if isinstance(item, ContentItem):
+        return item.kept
     if not isinstance(item, BodySection) or item.partial is not None or item.section.part:
         return ""
     if item.section.text not in (SectionText.HEADER_FIELDS, SectionText.HEADER_FIELDS_NOT):
@@ -278,6 +308,10 @@ class _Rendering:
                 self._binary_size(item)
             case FetchAtt():
                 self._word(item)
+            case ContentItem(name, render):
+                self._say(name.encode(), render(self._octets, self._utf8))
+            case ColumnItem():
+                raise AssertionError("columns are not rendered from content")
             case _:
                 assert_never(item)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mailstack.imap.replies import Reply
 from mailstack.imap.wire.cursor import Cursor
+from mailstack.imap.wire.values import FetchItem
+from mailstack.ports import MailboxStatus
 
 if TYPE_CHECKING:
     from mailstack.imap.session import ImapSession
@@ -64,11 +66,63 @@ class Capability:
 
 
 @dataclass(frozen=True, slots=True)
+class Enable:
+    """What ENABLE may name (RFC 5161), as it is written, and what it begins beside being in
+    `ImapSession.enabled`. A name may enable others, as QRESYNC does CONDSTORE."""
+
+    name: str
+    act: Callable[[ImapSession], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchWord:
+    """A data item of FETCH. The rule starts after the name, and gives a ColumnItem or a ContentItem."""
+
+    name: bytes
+    rule: Callable[[Cursor], FetchItem]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRequest:
+    """What a FETCH is about, as modifiers change it. UIDs ascend."""
+
+    uids: Sequence[int]
+    items: tuple[FetchItem, ...]
+    by_uid: bool
+
+
+Modifiers = Mapping[bytes, Any]
+"""The modifiers that the client gave, by name in upper case."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchModifier:
+    """A fetch-modifier (RFC 4466 §2.4). The rule starts after the name. `act` makes the request that is left,
+    and may say something before; it is called in the order of the features, whatever the client's."""
+
+    name: bytes
+    rule: Callable[[Cursor], Any]
+    act: Callable[[ImapSession, FetchRequest, Modifiers], Awaitable[FetchRequest]]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusItem:
+    """A data item of STATUS (RFC 9051 §6.3.11), and its value as it goes on the wire."""
+
+    name: str
+    value: Callable[[ImapSession, MailboxStatus], str]
+
+
+@dataclass(frozen=True, slots=True)
 class Feature:
     """What one module adds."""
 
     commands: tuple[Row, ...] = ()
     capabilities: tuple[Capability, ...] = ()
+    enables: tuple[Enable, ...] = ()
+    fetch_items: tuple[FetchWord, ...] = ()
+    fetch_modifiers: tuple[FetchModifier, ...] = ()
+    status_items: tuple[StatusItem, ...] = ()
 
 
 def nothing(cur: Cursor) -> None:

@@ -15,10 +15,11 @@ from mailstack.imap.core.append import append_opts
 from mailstack.imap.core.copy import copy_arguments
 from mailstack.imap.core.fetch import fetch_arguments
 from mailstack.imap.core.login import authenticate_arguments, login_arguments
-from mailstack.imap.core.mailboxes import STATUS_ITEMS, create_arguments, status_arguments
+from mailstack.imap.core.mailboxes import create_arguments, status_arguments
 from mailstack.imap.core.store import store_arguments
 from mailstack.imap.ext.rfc2971_id import id_arguments
 from mailstack.imap.ext.rfc5258_list import list_arguments
+from mailstack.imap.features import STATUS_ITEMS
 from mailstack.imap.wire import cursor, fetch_grammar, search_grammar
 from mailstack.imap.wire.cursor import Cursor
 from mailstack.imap.wire.fetch_grammar import MACROS, MAX_HEADER_LIST, MAX_PART_DEPTH, fetch_att, fetch_items

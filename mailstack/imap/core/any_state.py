@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mailstack.auth import sasl
 from mailstack.imap import replies
-from mailstack.imap.registry import ANY, NOT_AUTHENTICATED, Capability, Feature, State, command, nothing
+from mailstack.imap.registry import ANY, NOT_AUTHENTICATED, Capability, Enable, Feature, State, command, nothing
 from mailstack.imap.replies import Reply
 
 if TYPE_CHECKING:
@@ -57,4 +57,5 @@ FEATURE = Feature(
         Capability("LITERAL+"),
         Capability("SASL-IR", NOT_AUTHENTICATED),
     ),
+    enables=(Enable("IMAP4rev2"),),
 )

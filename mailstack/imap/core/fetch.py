@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from mailstack.errors import BadSyntax, Refused
 from mailstack.imap import replies
 from mailstack.imap.fetch import FetchPlan, Piece, Slice, Trouble, plan, send_slice
-from mailstack.imap.registry import SELECTED, Capability, Feature, command
+from mailstack.imap.registry import SELECTED, Capability, Feature, FetchRequest, Modifiers, command
 from mailstack.imap.replies import Reply
-from mailstack.imap.wire.cursor import Cursor, sp
+from mailstack.imap.wire.cursor import Cursor, atom, sp
 from mailstack.imap.wire.fetch_grammar import fetch_items
 from mailstack.imap.wire.search_grammar import numbers
 from mailstack.imap.wire.values import FetchAtt, FetchItem, SequenceSet
@@ -27,14 +28,43 @@ DERIVED_AT_ONCE = 256
 CONTENTS_AT_ONCE = 32
 """Messages that are read in one visit to a worker."""
 
-Arguments = tuple[SequenceSet, tuple[FetchItem, ...]]
+MAX_MODIFIERS = 20
+"""fetch-modifiers of one command; ours."""
 
 
-def fetch_arguments(cur: Cursor) -> Arguments:
-    # fetch = "FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" / fetch-att / "(" … ")")
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """FETCH's arguments."""
+
+    wanted: SequenceSet
+    items: tuple[FetchItem, ...]
+    modifiers: Modifiers
+
+
+def fetch_arguments(cur: Cursor) -> Fetch:
+    # fetch = "FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" / fetch-att / "(" … ")") [fetch-modifiers]
+    from mailstack.imap.features import FETCH_ITEMS
+
     wanted = numbers(cur)
     sp(cur)
-    return wanted, fetch_items(cur)
+    items = fetch_items(cur, {name: row.rule for name, row in FETCH_ITEMS.items()})
+    return Fetch(wanted, items, fetch_modifiers(cur) if cur.skip(b" (") else {})
+
+
+def fetch_modifiers(cur: Cursor) -> Modifiers:
+    # fetch-modifiers = SP "(" fetch-modifier *(SP fetch-modifier) ")"   ; RFC 4466 §6
+    from mailstack.imap.features import FETCH_MODIFIERS
+
+    found: dict[bytes, object] = {}
+    while True:
+        start = cur.position
+        name = atom(cur).upper()
+        if name not in FETCH_MODIFIERS or name in found:
+            raise cur.expected("a fetch modifier, each once", start)
+        found[name] = FETCH_MODIFIERS[name].rule(cur)
+        if cur.skip(b")"):
+            return found
+        sp(cur)
 
 
 def check_numbers(session: ImapSession, wanted: SequenceSet, *, by_uid: bool) -> None:
@@ -43,13 +73,20 @@ def check_numbers(session: ImapSession, wanted: SequenceSet, *, by_uid: bool) ->
         raise BadSyntax(f"message sequence numbers up to {len(session.view.uids)}")
 
 
-async def fetch(session: ImapSession, asked: Arguments, *, by_uid: bool) -> Reply:
-    wanted, items = asked
-    check_numbers(session, wanted, by_uid=by_uid)
-    if by_uid:
-        items = (FetchAtt.UID, *items)
-    what = plan(items, utf8=session.rev2)
-    uids = session.view.select(wanted, by_uid=by_uid)
+async def fetch(session: ImapSession, asked: Fetch, *, by_uid: bool) -> Reply:
+    from mailstack.imap.features import FETCH_MODIFIERS
+
+    check_numbers(session, asked.wanted, by_uid=by_uid)
+    items = (FetchAtt.UID, *asked.items) if by_uid else asked.items
+    request = FetchRequest(session.view.select(asked.wanted, by_uid=by_uid), items, by_uid)
+    for name, row in FETCH_MODIFIERS.items():
+        if name in asked.modifiers:
+            request = await row.act(session, request, asked.modifiers)
+    return await respond(session, plan(request.items, utf8=session.rev2), request.uids)
+
+
+async def respond(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> Reply:
+    """A FETCH response for each of the messages, and what the command ends with."""
     if what.needs_measure:
         await session.view.mailbox.measure(uids, dates=FetchAtt.INTERNALDATE in what.columns)
     if what.needs_content:
@@ -92,8 +129,9 @@ def rendered(session: ImapSession, what: FetchPlan, found: Columns, contents: It
         return b""
     flags = view.all_flag_bits(found.uids, found.flags, rev2=session.rev2)
     seqs = view.numbers(found.uids)
+    more = [item.values(view.mailbox, found) for item in what.extension_columns]
     return what.render_columns(
-        seqs, found.uids, flags, found.sizes, found.dates, names=view.lists, contents=contents
+        seqs, found.uids, flags, found.sizes, found.dates, names=view.lists, contents=contents, more=more
     )  # fmt: skip
 
 
@@ -152,7 +190,10 @@ async def one(session: ImapSession, what: FetchPlan, uid: int, pieces: Sequence[
         return unknown  # a response has at least one item (RFC 9051 §9: msg-att)
     tell_keywords(session, what)
     flags = view.lists[view.flag_bits(uid, rev2=session.rev2)]
-    head = what.render_column(view.seq(uid), uid, flags, mailbox.size(uid) or 0, mailbox.internal_date(uid) or 0.0)
+    found = mailbox.columns([uid])
+    more = [next(iter(item.values(mailbox, found)), b"NIL") for item in what.extension_columns]
+    size, date = mailbox.size(uid) or 0, mailbox.internal_date(uid) or 0.0
+    head = what.render_column(view.seq(uid), uid, flags, size, date, more)
     if len(said) == 1 and isinstance(said[0], bytes):
         await session.say_much(head + (b" " if what.columns and said[0] else b"") + said[0] + b")\r\n")
         return unknown

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mailstack.errors import Problem, Refused
 from mailstack.imap import replies
-from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, command
+from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, StatusItem, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.view import View, all_flags
 from mailstack.imap.wire import encode
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 COLUMNS_AT_ONCE = 1000
 """Messages whose flags are looked at in one piece."""
-STATUS_ITEMS = ("MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE", "MAILBOXID", "APPENDLIMIT")
 SPECIAL_USES = {b"ALL", b"ARCHIVE", b"DRAFTS", b"FLAGGED", b"JUNK", b"SENT", b"TRASH", b"IMPORTANT"}
 DELIMITER = "/"
 
@@ -60,6 +59,8 @@ def status_arguments(cur: Cursor) -> tuple[str, tuple[str, ...]]:
 
 
 def status_items(cur: Cursor) -> tuple[str, ...]:
+    from mailstack.imap.features import STATUS_ITEMS
+
     cur.expect(b"(")
     items: list[str] = []
     while True:
@@ -150,19 +151,15 @@ async def status(session: ImapSession, asked: tuple[str, tuple[str, ...]]) -> Re
 
 def status_response(session: ImapSession, name: str, items: tuple[str, ...], found: MailboxStatus) -> bytes:
     """One STATUS response."""
-    values = {
-        "MESSAGES": found.messages,
-        "RECENT": found.recent,
-        "UIDNEXT": found.uid_next,
-        "UIDVALIDITY": found.uid_validity,
-        "UNSEEN": found.unseen,
-        "DELETED": found.deleted,
-        "SIZE": found.size,
-        "MAILBOXID": f"({found.mailbox_id})",
-        "APPENDLIMIT": session.settings.max_message_size,
-    }
-    shown = " ".join(f"{item} {values[item]}" for item in items)
+    from mailstack.imap.features import STATUS_ITEMS
+
+    shown = " ".join(f"{item} {STATUS_ITEMS[item].value(session, found)}" for item in items)
     return b"* STATUS %s (%s)\r\n" % (encode.mailbox(name, utf8=session.rev2), shown.encode())
+
+
+def append_limit(session: ImapSession, _: MailboxStatus) -> str:
+    """RFC 7889 §3.2: the same for every mailbox."""
+    return str(session.settings.max_message_size)
 
 
 FEATURE = Feature(
@@ -179,5 +176,16 @@ FEATURE = Feature(
     capabilities=(
         Capability("CREATE-SPECIAL-USE", AUTHENTICATED),
         Capability("STATUS=SIZE", AUTHENTICATED),
+    ),
+    status_items=(
+        StatusItem("MESSAGES", lambda _, found: str(found.messages)),
+        StatusItem("RECENT", lambda _, found: str(found.recent)),
+        StatusItem("UIDNEXT", lambda _, found: str(found.uid_next)),
+        StatusItem("UIDVALIDITY", lambda _, found: str(found.uid_validity)),
+        StatusItem("UNSEEN", lambda _, found: str(found.unseen)),
+        StatusItem("DELETED", lambda _, found: str(found.deleted)),
+        StatusItem("SIZE", lambda _, found: str(found.size)),
+        StatusItem("MAILBOXID", lambda _, found: f"({found.mailbox_id})"),
+        StatusItem("APPENDLIMIT", append_limit),
     ),
 )

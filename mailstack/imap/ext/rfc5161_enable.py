@@ -12,9 +12,6 @@ from mailstack.imap.wire.cursor import Cursor, atom
 if TYPE_CHECKING:
     from mailstack.imap.session import ImapSession
 
-ENABLABLE = {"IMAP4REV2": "IMAP4rev2"}
-"""What a client may enable, in upper case, and as it is written."""
-
 
 def enable_arguments(cur: Cursor) -> list[str]:
     # enable = "ENABLE" 1*(SP capability)
@@ -25,9 +22,14 @@ def enable_arguments(cur: Cursor) -> list[str]:
 
 
 async def enable(session: ImapSession, names: list[str]) -> Reply:
-    new = [name for name in dict.fromkeys(names) if name in ENABLABLE and name not in session.enabled]
-    session.enabled.update(new)
-    session.say("".join(["* ENABLED", *(f" {ENABLABLE[name]}" for name in new), "\r\n"]).encode())
+    from mailstack.imap.features import ENABLES
+
+    new = [ENABLES[name] for name in dict.fromkeys(names) if name in ENABLES and name not in session.enabled]
+    for row in new:
+        session.enabled.add(row.name.upper())
+        if row.act is not None:
+            row.act(session)
+    session.say("".join(["* ENABLED", *(f" {row.name}" for row in new), "\r\n"]).encode())
     return replies.ok("ENABLE completed")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 from mailstack.imap.wire.cursor import Cursor, astring, number, sp
 from mailstack.imap.wire.values import (
@@ -30,23 +31,27 @@ MACROS: dict[bytes, tuple[FetchItem, ...]] = {
 }
 _ATTS = {att.value.encode(): att for att in FetchAtt}
 
+Rules = Mapping[bytes, Callable[[Cursor], FetchItem]]
+"""The data items that extensions add: the rule of what follows each name."""
+NONE: Rules = {}
 
-def fetch_items(cur: Cursor) -> tuple[FetchItem, ...]:
+
+def fetch_items(cur: Cursor, more: Rules = NONE) -> tuple[FetchItem, ...]:
     # "ALL" / "FULL" / "FAST" / fetch-att / "(" fetch-att *(SP fetch-att) ")"
     if not cur.skip(b"("):
         word = _WORD.match(cur.octets, cur.position)
         if word is not None and word[0].upper() in MACROS:
             cur.position = word.end()
             return MACROS[word[0].upper()]
-        return (fetch_att(cur),)
-    items = [fetch_att(cur)]
+        return (fetch_att(cur, more),)
+    items = [fetch_att(cur, more)]
     while cur.skip(b" "):
-        items.append(fetch_att(cur))
+        items.append(fetch_att(cur, more))
     cur.expect(b")")
     return tuple(items)
 
 
-def fetch_att(cur: Cursor) -> FetchItem:
+def fetch_att(cur: Cursor, more: Rules = NONE) -> FetchItem:
     start = cur.position
     word = cur.match(_WORD, "a data item name")[0].upper()
     bracket = cur.peek() == b"["
@@ -57,9 +62,12 @@ def fetch_att(cur: Cursor) -> FetchItem:
     if bracket and word == b"BINARY.SIZE":
         return BinarySize(section_binary(cur))
     found = _ATTS.get(word)
-    if found is None:
+    if found is not None:
+        return found
+    rule = more.get(word)
+    if rule is None:
         raise cur.expected("a data item name", start)
-    return found
+    return rule(cur)
 
 
 def section(cur: Cursor) -> Section:

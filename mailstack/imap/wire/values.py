@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
 
-from mailstack.ports import Flag
+from mailstack.ports import Columns, Flag, Mailbox, Octets
 
 STAR = 1 << 32
 """The "*" of a sequence-set: the largest number in use. Above every real number."""
@@ -86,7 +87,27 @@ class BinarySize:
     part: tuple[int, ...]
 
 
-FetchItem = FetchAtt | BodySection | BinarySection | BinarySize
+@dataclass(frozen=True, slots=True)
+class ColumnItem:
+    """A data item of an extension that is made from what an open mailbox has in memory: `values` gives that of
+    each row, as it goes on the wire."""
+
+    name: str
+    values: Callable[[Mailbox, Columns], Iterable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class ContentItem:
+    """A data item of an extension that is made from a message's octets by the pure `render`, whose second
+    argument says that strings may be UTF-8. `kept` is the name under which the index may keep it, to be
+    changed when `render` is; "" for what is not kept."""
+
+    name: str
+    render: Callable[[Octets, bool], bytes]
+    kept: str = ""
+
+
+FetchItem = FetchAtt | BodySection | BinarySection | BinarySize | ColumnItem | ContentItem
 
 
 # --- SEARCH (RFC 9051 §6.4.4) -----------------------------------------------------------------
