@@ -14,6 +14,7 @@ from mailstack.imap.ext import (
     rfc5161_enable,
     rfc5258_list,
     rfc6851_move,
+    rfc8474_objectid,
 )  # fmt: skip
 from mailstack.imap.registry import Capability, Enable, Feature, FetchModifier, FetchWord, Row, StatusItem
 
@@ -35,6 +36,7 @@ FEATURES: tuple[Feature, ...] = (
     rfc5161_enable.FEATURE,
     rfc5258_list.FEATURE,
     rfc6851_move.FEATURE,
+    rfc8474_objectid.FEATURE,
 )
 TABLE: Mapping[bytes, Row] = {row.name: row for feature in FEATURES for row in feature.commands}
 CAPABILITIES: tuple[Capability, ...] = tuple(word for feature in FEATURES for word in feature.capabilities)

@@ -96,7 +96,7 @@ async def respond(session: ImapSession, what: FetchPlan, uids: Sequence[int]) ->
             return await derived(session, what, kept, uids)
         return await contents(session, what, uids)
     for start in range(0, len(uids), COLUMNS_AT_ONCE):
-        await session.say_much(columns(session, what, uids[start : start + COLUMNS_AT_ONCE]))
+        await session.say_much(await columns(session, what, uids[start : start + COLUMNS_AT_ONCE]))
     return replies.ok("FETCH completed")
 
 
@@ -116,12 +116,12 @@ async def set_seen(session: ImapSession, uids: Sequence[int], *, told: bool) -> 
             session.view.note_flags(unseen)
 
 
-def columns(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> bytes:
+async def columns(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> bytes:
     """Whole responses of what is in memory; a message that is gone has none."""
-    return rendered(session, what, session.view.mailbox.columns(uids), None)
+    return await rendered(session, what, session.view.mailbox.columns(uids), None)
 
 
-def rendered(session: ImapSession, what: FetchPlan, found: Columns, contents: Iterable[bytes] | None) -> bytes:
+async def rendered(session: ImapSession, what: FetchPlan, found: Columns, contents: Iterable[bytes] | None) -> bytes:
     """Whole responses of the messages whose columns, and contents if any are wanted, are given."""
     view = session.view
     tell_keywords(session, what)
@@ -129,7 +129,7 @@ def rendered(session: ImapSession, what: FetchPlan, found: Columns, contents: It
         return b""
     flags = view.all_flag_bits(found.uids, found.flags, rev2=session.rev2)
     seqs = view.numbers(found.uids)
-    more = [item.values(view.mailbox, found) for item in what.extension_columns]
+    more = [await item.values(view.mailbox, found) for item in what.extension_columns]
     return what.render_columns(
         seqs, found.uids, flags, found.sizes, found.dates, names=view.lists, contents=contents, more=more
     )  # fmt: skip
@@ -149,7 +149,7 @@ async def derived(session: ImapSession, what: FetchPlan, kept: Sequence[str], ui
         }
         found = mailbox.columns([*whole])
         vanished += len(batch) - len(found.uids)
-        await session.say_much(rendered(session, what, found, [whole[uid] for uid in found.uids]))
+        await session.say_much(await rendered(session, what, found, [whole[uid] for uid in found.uids]))
     if vanished:
         return incomplete(session, uids, vanished)
     return replies.ok("FETCH completed")
@@ -191,7 +191,7 @@ async def one(session: ImapSession, what: FetchPlan, uid: int, pieces: Sequence[
     tell_keywords(session, what)
     flags = view.lists[view.flag_bits(uid, rev2=session.rev2)]
     found = mailbox.columns([uid])
-    more = [next(iter(item.values(mailbox, found)), b"NIL") for item in what.extension_columns]
+    more = [next(iter(await item.values(mailbox, found)), b"NIL") for item in what.extension_columns]
     size, date = mailbox.size(uid) or 0, mailbox.internal_date(uid) or 0.0
     head = what.render_column(view.seq(uid), uid, flags, size, date, more)
     if len(said) == 1 and isinstance(said[0], bytes):

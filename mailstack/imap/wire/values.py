@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
@@ -89,11 +89,11 @@ class BinarySize:
 
 @dataclass(frozen=True, slots=True)
 class ColumnItem:
-    """A data item of an extension that is made from what an open mailbox has in memory: `values` gives that of
-    each row, as it goes on the wire."""
+    """A data item of an extension that is made from an open mailbox's columns, or from what it finds out of
+    many messages at once: `values` gives that of each row, as it goes on the wire."""
 
     name: str
-    values: Callable[[Mailbox, Columns], Iterable[bytes]]
+    values: Callable[[Mailbox, Columns], Awaitable[Iterable[bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
