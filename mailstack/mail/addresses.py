@@ -13,6 +13,8 @@ from mailstack.mail.words import unquote
 
 MAX_LIST = 128 * 1024
 """Octets of one address-list that are taken apart; ours: some two thousand addresses."""
+MAX_ADDRESSES = 10_000
+"""Addresses and group marks of one list; ours: MAX_LIST holds so many only if they are made up."""
 
 
 class ListedAddress(NamedTuple):
@@ -109,6 +111,8 @@ class _Parse:
         self.comment: bytes | None = None
         for token in tokens:
             self._take(token)
+            if len(self.result) >= MAX_ADDRESSES:
+                break
         self._end_of_address()
         if self.in_group:
             self.result.append(GROUP_END)

@@ -5,7 +5,7 @@ from call_counts import assert_linear
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailstack.mail.addresses import GROUP_END, MAX_LIST, ListedAddress, address_list
+from mailstack.mail.addresses import GROUP_END, MAX_ADDRESSES, MAX_LIST, ListedAddress, address_list
 
 A = ListedAddress
 
@@ -68,5 +68,12 @@ def test_long_lists_take_linear_time(hostile: bytes) -> None:
 
 
 def test_what_is_above_the_limit_is_left_out() -> None:
-    count = MAX_LIST // 4
-    assert len(address_list(b"a@b," * (2 * count))) == count
+    count = MAX_LIST // 16
+    assert len(address_list(b"a2345678@b23456," * (2 * count))) == count
+
+
+@pytest.mark.parametrize("crowd", [b"a@b,", b"g:;,", b"g:a@b;"])
+def test_a_crowd_of_tiny_addresses_is_cut(crowd: bytes) -> None:
+    found = address_list(crowd * (MAX_LIST // len(crowd)))
+    assert MAX_ADDRESSES <= len(found) <= MAX_ADDRESSES + 2
+    assert found.count(GROUP_END) == sum(entry.host is None and entry.mailbox is not None for entry in found)
