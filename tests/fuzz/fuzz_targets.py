@@ -1,0 +1,229 @@
+"""What is fuzzed: functions of octets that raise when the program does what it must not.
+
+Grammars raise BadSyntax and nothing else that a session does not know; framing gives the same events however
+the octets are cut; a session neither logs a bug nor stops answering; what is made of a message is well formed.
+`test_fuzz.py` runs them on random octets and on what was found once; scripts/fuzz runs them for long."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from transcript_sessions import factory
+from transcripts import Fakes, Transcript
+from twisted.internet.defer import Deferred
+
+from mailstack.errors import BadSyntax, FramingLost, Refused
+from mailstack.imap.features import TABLE
+from mailstack.imap.search import matches
+from mailstack.imap.wire import encode, framing
+from mailstack.imap.wire.cursor import Cursor
+from mailstack.imap.wire.search_grammar import BadCharset
+from mailstack.imap.wire.values import And, BodyHas, DateOrder, HeaderHas, SentDay, TextHas
+from mailstack.mail import mime
+from mailstack.mail.header import block, body_start
+from mailstack.mail.object_ids import content_id, thread_id
+from mailstack.ports import AccountName, Flags
+from mailstack.store.maildir import names
+from mailstack.testing.connection import MemoryConnection
+from mailstack.testing.store import MemoryStore
+
+ALICE = "alice@example.org"
+CUT = b"\xff\xff"
+"""Where the octets of a session are cut into segments."""
+SMALL = b"From: A <a@example.org>\r\nTo: b@example.org\r\nSubject: =?utf-8?q?gr=C3=BCn?=\r\n"
+MESSAGES = (
+    SMALL + b"Date: Tue, 24 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@example.org>\r\n\r\nHello\r\n",
+    SMALL + b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\none\r\n--x\r\n"
+    b"Content-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\nPGI+aGk8L2I+\r\n--x--\r\n",
+)
+
+
+class Found(AssertionError):
+    """The program did what it must not."""
+
+
+# --- grammars -------------------------------------------------------------------------------
+
+
+def imap_grammar(data: bytes) -> None:
+    """Arguments of every command: the first octet chooses which."""
+    if not data:
+        return
+    rows = list(TABLE.values())
+    row = rows[data[0] % len(rows)]
+    for utf8 in (False, True):
+        cur = Cursor(data[1:], utf8=utf8)
+        try:
+            row.arguments(cur)
+        except BadSyntax as error:
+            if error.column is not None and not 0 <= error.column <= len(data):
+                raise Found(f"an error at column {error.column} of {len(data)}") from error
+        except (BadCharset, Refused):
+            pass
+        if not 0 <= cur.position <= len(data):
+            raise Found(f"the cursor is at {cur.position} of {len(data)}")
+
+
+def maildir_name(data: bytes) -> None:
+    """A file name in a Maildir."""
+    name = data.decode("utf-8", "surrogateescape").replace("/", "").replace("\0", "")
+    base, letters = names.split(name)
+    names.sizes(base)
+    names.second(name)
+    if names.letters(names.bits(letters)) and names.bits(names.letters(names.bits(letters))) != names.bits(letters):
+        raise Found(f"{name!r} has not the flags that it is given")
+
+
+# --- framing --------------------------------------------------------------------------------
+
+
+def imap_framing(data: bytes) -> None:
+    """The same events, whatever the segments."""
+    whole, pieces = _events([data]), _events([data[at : at + 1] for at in range(len(data))])
+    if whole != pieces:
+        raise Found(f"in one piece {whole}, octet by octet {pieces}")
+
+
+def _events(segments: Iterable[bytes]) -> list[object]:
+    framer, found, streamed = framing.Framer(), list[object](), bytearray()
+    for segment in segments:
+        framer.feed(segment)
+        try:
+            while True:
+                if framer.streaming:
+                    chunk = framer.next_chunk()
+                    if chunk is None:
+                        break
+                    streamed += chunk
+                    continue
+                event = framer.next_event()
+                if event is None:
+                    break
+                found.append(event)
+                if isinstance(event, framing.LiteralAnnounced):
+                    _answer(framer, event)
+        except FramingLost:
+            return [*found, bytes(streamed), "lost"]
+    return [*found, bytes(streamed)]
+
+
+def _answer(framer: framing.Framer, event: framing.LiteralAnnounced) -> None:
+    if event.size % 3 == 0:
+        framer.take()
+    elif event.size % 3 == 1:
+        framer.stream()
+    else:
+        framer.refuse(synchronising=event.synchronising)
+
+
+# --- sessions -------------------------------------------------------------------------------
+
+
+def _session(protocol: str, before: bytes, data: bytes, response: re.Pattern[bytes]) -> None:
+    """A whole connection; `response` is what each thing that the server says has to be."""
+    fakes = Fakes(Transcript(Path(), protocol, users={ALICE: "secret"}))
+    assert isinstance(fakes.store, MemoryStore)
+    for octets in MESSAGES:
+        fakes.store.put(ALICE, octets, flags=Flags())
+    connection, over = MemoryConnection(), list[object]()
+    session: Any = factory(protocol, {})(connection, fakes)
+    Deferred.fromCoroutine(session.run()).addBoth(over.append)
+    for segment in (before, *data.split(CUT)):
+        if not over:
+            connection.feed(segment)
+        said = connection.take()
+        if said and not response.match(said):
+            raise Found(f"the server said {said[:200]!r} to {segment[:200]!r}")
+        fakes.store.put(ALICE, MESSAGES[0])  # so that there is something to tell
+    connection.close()
+    for line in fakes.log.failures:
+        raise Found(line.what) from line.error
+    if not over or over[0] is not None:
+        raise Found(f"the session ended with {over}")
+    if fakes.spool.leaks:  # type: ignore[attr-defined]
+        raise Found("a message was not discarded")
+
+
+_IMAP = re.compile(rb"\* |\+ |[^ \r\n]+ (OK|NO|BAD) ")
+_SMTP = re.compile(rb"[2-5]\d\d[ -]")
+_POP3 = re.compile(rb"\+|-ERR|[^\r\n]*\r\n")
+
+
+def imap_session(data: bytes) -> None:
+    """From the selected state on."""
+    _session("imap", b"a LOGIN %b secret\r\nb SELECT INBOX\r\n" % ALICE.encode(), data, _IMAP)
+
+
+def imap_login(data: bytes) -> None:
+    """Before a login."""
+    _session("imap", b"", data, _IMAP)
+
+
+def smtp_session(data: bytes) -> None:
+    _session("smtp", b"EHLO client.example.org\r\n", data, _SMTP)
+
+
+def submission_session(data: bytes) -> None:
+    # AUTH PLAIN with the password of ALICE
+    _session("submission", b"EHLO c\r\nAUTH PLAIN AGFsaWNlQGV4YW1wbGUub3JnAHNlY3JldA==\r\n", data, _SMTP)
+
+
+def pop3_session(data: bytes) -> None:
+    _session("pop3", b"USER %b\r\nPASS secret\r\n" % ALICE.encode(), data, _POP3)
+
+
+# --- messages -------------------------------------------------------------------------------
+
+_KEYS = And(
+    (
+        HeaderHas(b"subject", "x"),
+        SentDay(DateOrder.SINCE, date(2000, 1, 1)),
+        TextHas("hello"),
+        BodyHas("world"),
+    )
+)
+
+
+def message(data: bytes) -> None:
+    """What FETCH and SEARCH make of a message."""
+    data = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    part = mime.scan(data)
+    for extended in (False, True):
+        for utf8 in (False, True):
+            _balanced(encode.body(data, part, extended=extended, utf8=utf8))
+            _balanced(encode.envelope_of(block(data, 0, body_start(data, 0, len(data))), utf8=utf8))
+    for key in _KEYS.keys:
+        matches(key, data)
+    content_id(data)
+    thread_id(data)
+
+
+_TOKEN = re.compile(rb'"(?:[^"\\\r\n]|\\["\\])*"|[()]|\{(\d+)\}\r\n|[^()"{\s]+|[ ]')
+
+
+def _balanced(value: bytes) -> None:
+    """A parenthesized list of strings, numbers and lists, and nothing behind it."""
+    depth, at = 0, 0
+    while at < len(value):
+        token = _TOKEN.match(value, at)
+        if token is None:
+            raise Found(f"no IMAP value: {value[:500]!r} at {at}")
+        at = token.end() + int(token[1] or 0)
+        depth += {b"(": 1, b")": -1}.get(token[0], 0)
+        if depth < 0 or (depth == 0 and at < len(value)):
+            raise Found(f"parentheses: {value[:500]!r} at {at}")
+    if depth or at > len(value):
+        raise Found(f"unfinished: {value[:500]!r}")
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    target.__name__: target
+    for target in (
+        imap_grammar, imap_framing, imap_login, imap_session, maildir_name, message, pop3_session, smtp_session,
+        submission_session,
+    )
+}  # fmt: skip
