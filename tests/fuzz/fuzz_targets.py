@@ -26,7 +26,7 @@ from mailstack.imap.wire.values import And, BodyHas, DateOrder, HeaderHas, SentD
 from mailstack.mail import mime
 from mailstack.mail.header import block, body_start
 from mailstack.mail.object_ids import content_id, thread_id
-from mailstack.ports import AccountName, Flags
+from mailstack.ports import Flags
 from mailstack.store.maildir import names
 from mailstack.testing.connection import MemoryConnection
 from mailstack.testing.store import MemoryStore
