@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from regex_steps import steps
 
-from mailstack.imap import search
+from mailstack.imap import search_content
 from mailstack.imap.wire import cursor, fetch_grammar, framing
 from mailstack.mail import addresses, header, lines, mime, transfer, words
 from mailstack.smtp.wire import framing as smtp_framing
@@ -33,7 +33,7 @@ USES = [
     (words, "_PARAMETER", "finditer"),
     (words, "_QUOTED_PAIR", "finditer"),
     (words, "_SECTION", "match"),
-    (search, "_DATE", "finditer"),
+    (search_content, "_DATE", "finditer"),
     (framing, "_LITERAL", "finditer"),
     (cursor, "_QUOTED", "match"),
     (cursor, "_ASTRING", "match"),

@@ -17,6 +17,7 @@ from mailstack.imap.ext import (
     rfc8474_objectid,
 )  # fmt: skip
 from mailstack.imap.registry import Capability, Enable, Feature, FetchModifier, FetchWord, Row, StatusItem
+from mailstack.imap.wire.search_grammar import Vocabulary
 
 FEATURES: tuple[Feature, ...] = (
     any_state.FEATURE,
@@ -46,3 +47,9 @@ FETCH_MODIFIERS: Mapping[bytes, FetchModifier] = {
     row.name: row for feature in FEATURES for row in feature.fetch_modifiers
 }
 STATUS_ITEMS: Mapping[str, StatusItem] = {row.name: row for feature in FEATURES for row in feature.status_items}
+SEARCH_WORDS = Vocabulary(
+    keys={word: rule for feature in FEATURES for word, rule in feature.search_keys.items()},
+    prefixes={word: rule for feature in FEATURES for word, rule in feature.search_prefixes.items()},
+    returns={word: rule for feature in FEATURES for word, rule in feature.search_returns.items()},
+)
+SEARCH_DATA = tuple(data for feature in FEATURES for data in feature.search_data)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mailstack.imap.replies import Reply
 from mailstack.imap.wire.cursor import Cursor
+from mailstack.imap.wire.search_grammar import KeyRule, PrefixRule, ReturnRule
 from mailstack.imap.wire.values import FetchItem
 from mailstack.ports import MailboxStatus
 
 if TYPE_CHECKING:
+    from mailstack.imap.core.search import Result
     from mailstack.imap.session import ImapSession
 
 T = TypeVar("T")
@@ -123,6 +125,15 @@ class Feature:
     fetch_items: tuple[FetchWord, ...] = ()
     fetch_modifiers: tuple[FetchModifier, ...] = ()
     status_items: tuple[StatusItem, ...] = ()
+    search_keys: Mapping[bytes, KeyRule] = field(default_factory=dict)
+    """Words of SEARCH; the keys that the rules make are of a class of `imap.search_keys`."""
+    search_prefixes: Mapping[bytes, PrefixRule] = field(default_factory=dict)
+    """Words of SEARCH before another key."""
+    search_returns: Mapping[bytes, ReturnRule] = field(default_factory=dict)
+    """Options of RETURN; what they return is said by one of `search_data`."""
+    search_data: tuple[Callable[[ImapSession, Result], bytes], ...] = ()
+    """Asked once for each result, for what is to be said of it: one search-return-data as b"MODSEQ 917" of the
+    ESEARCH response, or with `returns` None what follows the numbers of SEARCH as b"(MODSEQ 917)"; b"" for nothing."""
 
 
 def nothing(cur: Cursor) -> None:

@@ -1,27 +1,31 @@
 """SEARCH: which messages match (RFC 9051 §6.4.4).
 
-In two stages. `Search.on_columns` decides from what an open mailbox has in memory, and gives back what
-of the key it could not decide; `matches` decides that from a message's octets, in a worker.
-"""
+Messages are decided many at a time. A set of messages is a `Mask`; what a key is known to say of all of
+them is a pair of masks (those that match for sure, those that may), and AND, OR and NOT are operations on
+these. First come the keys that memory decides; what is open after them is asked of the messages' octets,
+in a worker."""
 
 from __future__ import annotations
 
-import codecs
-import re
-import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, date, datetime
-from typing import NamedTuple, assert_never
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from itertools import compress
+from sys import byteorder
 
+from mailstack.imap.search_content import Verdict, conjunction, disjunction, negation, verdict
+from mailstack.imap.search_keys import ColumnKey, Rows, leaves
 from mailstack.imap.wire.values import (
     STAR,
     All,
     And,
-    BodyHas,
     DateOrder,
+    ExtensionKey,
     HasFlag,
     HasKeyword,
-    HeaderHas,
     InSequence,
     InternalDay,
     InUids,
@@ -30,321 +34,261 @@ from mailstack.imap.wire.values import (
     Not,
     Or,
     SearchKey,
-    SentDay,
     SequenceSet,
     Smaller,
-    TextHas,
 )
-from mailstack.mail import mime, transfer, words
-from mailstack.mail.header import block, body_start, unfold, values
-from mailstack.ports import FIRST_KEYWORD, MEMORY_LIMIT, Octets
+from mailstack.ports import FIRST_KEYWORD, Mailbox
 
-WINDOW = MEMORY_LIMIT
-"""Octets of an encoded text part that are decoded at a time."""
+AT_ONCE = 16 * 1024
+"""Messages that are decided together: a key costs at most a millisecond or so."""
+CONTENTS_AT_ONCE = 50
+"""Messages that are read in one visit to a worker."""
+KEYS_AT_ONCE = 20
+"""Keys after which others have their turn."""
 
-
-class Row(NamedTuple):
-    """What is in memory of one message. `size` and `internal_date` count only if `needs_measure`."""
-
-    seq: int
-    uid: int
-    flags: int
-    recent: bool
-    size: int
-    internal_date: float
+Mask = int
+"""A set of rows: of n rows the first is the highest of n bits."""
+Turn = Callable[[], Awaitable[None]]
+"""Gives other connections their turn."""
 
 
-class Open(NamedTuple):
-    """What of the open mailbox decides with it: "*" of both kinds, and the keywords."""
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """Where is searched: `numbered[n-1]` is the UID of message n; `recent` are UIDs."""
 
-    max_seq: int
-    max_uid: int
-    keywords: Sequence[str]
-
-
-Verdict = bool | SearchKey
-"""Whether a message matches, or the key that its octets have to match yet."""
-_Decide = Callable[[Row], Verdict]
+    mailbox: Mailbox
+    numbered: Sequence[int]
+    recent: Collection[int]
 
 
-class Search:
-    """One search key over one open mailbox."""
-
-    def __init__(self, key: SearchKey, mailbox: Open) -> None:
-        self.needs_measure = any(isinstance(leaf, InternalDay | Larger | Smaller) for leaf in _leaves(key))
-        """Whether Mailbox.measure has to come first."""
-        self.needs_content = any(isinstance(leaf, _CONTENT) for leaf in _leaves(key))
-        """Whether any message's octets may be needed."""
-        self.on_columns: _Decide = _decider(key, mailbox)
-        """Decides for a Row. The keys it gives back are few: group messages by them for Mailbox.examine."""
-
-
-_CONTENT = (HeaderHas, SentDay, BodyHas, TextHas)
-
-
-def _leaves(key: SearchKey) -> Iterator[SearchKey]:
-    match key:
-        case And(keys):
-            for inside in keys:
-                yield from _leaves(inside)
-        case Or(left, right):
-            yield from _leaves(left)
-            yield from _leaves(right)
-        case Not(inside):
-            yield from _leaves(inside)
-        case _:
-            yield key
+async def search(key: SearchKey, where: Searched, now: float, turn: Turn) -> list[int]:
+    """UIDs of the messages that match, ascending. SessionKeys are resolved already. Raises: Refused."""
+    uids = where.numbered
+    if any(isinstance(leaf, _MEASURED) or (isinstance(leaf, ColumnKey) and leaf.measures) for leaf in leaves(key)):
+        await where.mailbox.measure(uids)
+    found: list[int] = []
+    for start in range(0, len(uids), AT_ONCE):
+        if start:
+            await turn()
+        columns = where.mailbox.columns(uids[start : start + AT_ONCE])
+        if columns.uids:
+            rows = Rows(where.mailbox, columns, uids, where.recent, now)
+            found += await _Block(rows, turn).matching(key)
+    return found
 
 
-# --- the first stage: columns ---------------------------------------------------------------
+_MEASURED = (InternalDay, Larger, Smaller)
 
 
-def _decider(key: SearchKey, mailbox: Open) -> _Decide:
-    match key:
-        case And(keys):
-            return _all_of([_decider(inside, mailbox) for inside in keys])
-        case Or(left, right):
-            return _one_of(_decider(left, mailbox), _decider(right, mailbox))
-        case Not(inside):
-            return _none_of(_decider(inside, mailbox))
-        case HeaderHas() | SentDay() | BodyHas() | TextHas():
-            return lambda row: key
-        case _:
-            return _column(key, mailbox)
+@dataclass(frozen=True, slots=True)
+class _Decided(ExtensionKey):
+    """In the place of a key that is decided: the rows for which it matches."""
+
+    rows: Mask
 
 
-def _all_of(deciders: list[_Decide]) -> _Decide:
-    def decide(row: Row) -> Verdict:
-        open_keys: list[SearchKey] = []
-        for decider in deciders:
-            verdict = decider(row)
-            if verdict is False:
-                return False
-            if verdict is not True:
-                open_keys.append(verdict)
-        if not open_keys:
-            return True
-        return open_keys[0] if len(open_keys) == 1 else And(tuple(open_keys))
+class _Block:
+    """Some thousand messages."""
 
-    return decide
+    def __init__(self, rows: Rows, turn: Turn) -> None:
+        self._rows = rows
+        self._uids = rows.columns.uids
+        self._turn = turn
+        self._all: Mask = (1 << len(self._uids)) - 1
+        self._known: dict[SearchKey, tuple[Mask, Mask]] = {}
 
+    async def matching(self, key: SearchKey) -> Iterable[int]:
+        yes, possible = await self._bounds(key)
+        undecided = possible & ~yes
+        if undecided:
+            yes |= await self._by_content(self._rest(key, undecided), undecided)
+        return self._members(yes)
 
-def _one_of(left: _Decide, right: _Decide) -> _Decide:
-    def decide(row: Row) -> Verdict:
-        first = left(row)
-        if first is True:
-            return True
-        second = right(row)
-        if second is True or first is False:
-            return second
-        return first if second is False else Or(first, second)
+    def _members(self, mask: Mask) -> Iterable[int]:
+        if mask == self._all:
+            return self._uids
+        return compress(self._uids, f"{mask:0{len(self._uids)}b}".encode().translate(_DIGITS))
 
-    return decide
+    # --- what is known
 
-
-def _none_of(decider: _Decide) -> _Decide:
-    def decide(row: Row) -> Verdict:
-        verdict = decider(row)
-        return not verdict if isinstance(verdict, bool) else Not(verdict)
-
-    return decide
-
-
-def _column(
-    key: All | InSequence | InUids | HasFlag | HasKeyword | IsRecent | InternalDay | Larger | Smaller, mailbox: Open
-) -> _Decide:
-    match key:
-        case All():
-            return lambda row: True
-        case InSequence(numbers):
-            within = _within(numbers, mailbox.max_seq)
-            return lambda row: within(row.seq)
-        case InUids(uids):
-            within = _within(uids, mailbox.max_uid)
-            return lambda row: within(row.uid)
-        case HasFlag(flag):
-            bit = int(flag)
-            return lambda row: row.flags & bit != 0
-        case HasKeyword(keyword):
-            bit = _keyword_bit(keyword, mailbox.keywords)
-            return lambda row: row.flags & bit != 0
-        case IsRecent():
-            return lambda row: row.recent
-        case InternalDay(order, day):
-            return lambda row: _stands(order, _day_of(row.internal_date), day)
-        case Larger(octets):
-            return lambda row: row.size > octets
-        case Smaller(octets):
-            return lambda row: row.size < octets
-        case _:
-            assert_never(key)
-
-
-def _within(numbers: SequenceSet, largest: int) -> Callable[[int], bool]:
-    """A test for the numbers of a sequence-set; "*" is the largest in use."""
-    ranges = []
-    for one, other in numbers:
-        one, other = (largest if end == STAR else end for end in (one, other))
-        ranges.append((min(one, other), max(one, other)))
-    if len(ranges) == 1:
-        low, high = ranges[0]
-        return lambda number: low <= number <= high
-    if sum(high - low for low, high in ranges) < 4 * len(ranges):
-        known = frozenset(number for low, high in ranges for number in range(low, high + 1))
-        return known.__contains__
-    return lambda number: any(low <= number <= high for low, high in ranges)
-
-
-def _keyword_bit(keyword: str, keywords: Sequence[str]) -> int:
-    """The keyword's bit in any case of letters (RFC 9051 §2.3.2); 0 if the mailbox does not know it."""
-    wanted = keyword.lower()
-    return next((1 << (FIRST_KEYWORD + i) for i, known in enumerate(keywords) if known.lower() == wanted), 0)
-
-
-def _day_of(seconds: float) -> date:
-    """The day of an internal date, in UTC as INTERNALDATE shows it."""
-    return datetime.fromtimestamp(min(max(seconds, 0.0), 253402300799.0), UTC).date()
-
-
-def _stands(order: DateOrder, actual: date, day: date) -> bool:
-    match order:
-        case DateOrder.BEFORE:
-            return actual < day
-        case DateOrder.ON:
-            return actual == day
-        case DateOrder.SINCE:
-            return actual >= day
-        case _:
-            assert_never(order)
-
-
-# --- the second stage: content --------------------------------------------------------------
-
-
-def matches(key: SearchKey, octets: Octets) -> bool:
-    """Whether a message matches a key that `Search.on_columns` gave back. Pure; for Mailbox.examine."""
-    return _Content(octets).matches(key)
-
-
-def fold(text: str) -> str:
-    """Text as it is compared: without regard to case and to compatible forms (in the spirit of
-    i;unicode-casemap, RFC 5051)."""
-    if text.isascii():
-        return text.lower()
-    return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-
-
-class _Content:
-    """One message, taken apart as far as its key needs."""
-
-    def __init__(self, octets: Octets) -> None:
-        self._octets = octets
-        self._fields: dict[bytes, list[bytes]] | None = None
-        self._structure: mime.Part | None = None
-        self._remembered: list[str] | None = None
-
-    def matches(self, key: SearchKey) -> bool:
+    async def _bounds(self, key: SearchKey) -> tuple[Mask, Mask]:
+        """Rows that match for sure, and those that may."""
         match key:
             case And(keys):
-                return all(self.matches(inside) for inside in keys)
+                yes = possible = self._all
+                for inside in keys:
+                    sure, may = await self._bounds(inside)
+                    yes, possible = yes & sure, possible & may
+                    if not possible:
+                        break
+                return yes, possible
             case Or(left, right):
-                return self.matches(left) or self.matches(right)
+                yes, possible = await self._bounds(left)
+                if yes != self._all:
+                    sure, may = await self._bounds(right)
+                    yes, possible = yes | sure, possible | may
+                return yes, possible
             case Not(inside):
-                return not self.matches(inside)
-            case HeaderHas(field, text):
-                wanted = fold(text)
-                return any(wanted in fold(_readable(raw)) for raw in self._header().get(field.lower(), ()))
-            case SentDay(order, day):
-                sent = sent_day(self._header().get(b"date", [b""])[0])
-                return sent is not None and _stands(order, sent, day)
-            case BodyHas(text):
-                return self._body_has(fold(text))
-            case TextHas(text):
-                wanted = fold(text)
-                header = block(self._octets, 0, body_start(self._octets, 0, len(self._octets)))
-                return wanted in fold(_readable(header)) or self._body_has(wanted)
-            case _:
-                raise AssertionError(f"{key} is decided by columns")
+                sure, may = await self._bounds(inside)
+                return self._all ^ may, self._all ^ sure
+        known = self._known.get(key)
+        if known is None:
+            mask = column_mask(key, self._rows)
+            known = self._known[key] = (0, self._all) if mask is None else (mask, mask)
+            if len(self._known) % KEYS_AT_ONCE == 0:
+                await self._turn()
+        return known
 
-    def _header(self) -> dict[bytes, list[bytes]]:
-        if self._fields is None:
-            self._fields = values(block(self._octets, 0, body_start(self._octets, 0, len(self._octets))))
-        return self._fields
-
-    def _body_has(self, wanted: str) -> bool:
-        if not wanted:
+    def _rest(self, key: SearchKey, wanted: Mask) -> Verdict:
+        """The key as far as it is open for any of the rows that are wanted."""
+        match key:
+            case And(keys):
+                return conjunction(self._rest(inside, wanted) for inside in keys)
+            case Or(left, right):
+                return disjunction(self._rest(inside, wanted) for inside in (left, right))
+            case Not(inside):
+                return negation(self._rest(inside, wanted))
+        # A key that was never looked at stands where it makes no difference.
+        yes, possible = self._known.get(key, (0, 0))
+        if not possible & wanted:
+            return False
+        if yes & wanted == wanted:
             return True
-        if len(self._octets) > MEMORY_LIMIT:
-            return any(wanted in text for text in self._texts(len(wanted)))
-        if self._remembered is None:
-            self._remembered = list(self._texts(0))
-        return any(wanted in text for text in self._remembered)
+        return _Decided(yes) if (yes ^ possible) & wanted == 0 else key
 
-    def _texts(self, overlap: int) -> Iterator[str]:
-        """The folded text of the body: of text parts, and of the headers of messages inside. A long
-        part comes in windows, each beginning with the last `overlap` characters before it."""
-        if self._structure is None:
-            self._structure = mime.scan(self._octets)
-        yield from self._texts_of(self._structure, overlap)
+    # --- what is asked of the octets
 
-    def _texts_of(self, part: mime.Part, overlap: int) -> Iterator[str]:
-        if part.message is not None:
-            yield fold(_readable(block(self._octets, part.message.header_start, part.message.body_start)))
-            yield from self._texts_of(part.message, overlap)
-        for child in part.children:
-            yield from self._texts_of(child, overlap)
-        if part.type == b"text":
-            yield from self._windows(part, overlap)
+    async def _by_content(self, rest: Verdict, wanted: Mask) -> Mask:
+        """Which of these rows match."""
+        if isinstance(rest, bool):
+            return wanted if rest else 0
+        test = partial(verdict, rest)
+        rows = [row for row, bit in enumerate(f"{wanted:0{len(self._uids)}b}") if bit == "1"]
+        found = bytearray(b"0") * len(self._uids)
+        for start in range(0, len(rows), CONTENTS_AT_ONCE):
+            batch = rows[start : start + CONTENTS_AT_ONCE]
+            answers = await self._rows.mailbox.examine([self._uids[row] for row in batch], test)
+            for row, answer in zip(batch, answers, strict=True):
+                if answer is not None and (answer is True or self._at(answer, row)):
+                    found[row] = ord("1")
+        return int(found, 2)
 
-    def _windows(self, part: mime.Part, overlap: int) -> Iterator[str]:
-        charset = words.parameter(part.params, b"charset")
-        undone = transfer.decoder(part.encoding) or transfer.Identity()
-        if part.size <= WINDOW:
-            data = undone.feed(self._octets[part.body_start : part.end]) + undone.finish()
-            yield fold(words.decode(data, charset))
-            return
-        text: codecs.IncrementalDecoder | None = None
-        before = ""
-        for start in range(part.body_start, part.end, WINDOW):
-            end = min(start + WINDOW, part.end)
-            data = undone.feed(self._octets[start:end])
-            if end == part.end:
-                data += undone.finish()
-            if text is None:
-                text = _incremental(charset, data)
-            before += fold(text.decode(data, end == part.end))
-            yield before
-            before = before[-overlap:] if overlap else ""
+    def _at(self, key: Verdict, row: int) -> bool:
+        """What keys that are decided say of one row."""
+        match key:
+            case bool():
+                return key
+            case And(keys):
+                return all(self._at(inside, row) for inside in keys)
+            case Or(left, right):
+                return self._at(left, row) or self._at(right, row)
+            case Not(inside):
+                return not self._at(inside, row)
+            case _Decided(rows):
+                return bool(rows >> (len(self._uids) - 1 - row) & 1)
+            case _:
+                raise AssertionError(f"{key} is decided by octets")
 
 
-def _incremental(charset: str, sample: bytes) -> codecs.IncrementalDecoder:
-    """A decoder for text that comes in windows; what is not of the charset is guessed by its first one."""
-    name = charset.strip().strip("\"'").lower()
-    if name in ("", "us-ascii", "ascii") or not words.is_charset(name):
-        name = "utf-8" if words.looks_like_utf8(sample) else "latin-1"
-    return codecs.getincrementaldecoder(name)("replace")
+# --- masks of columns -------------------------------------------------------------------------
+
+_DIGITS = bytes(octet == ord("1") for octet in range(256))
+"""Digits of a mask → truth."""
+_TRUTHS = b"01" + b"1" * 254
+"""Truth → digits of a mask."""
+_BITS = tuple(bytes(ord("1") if octet >> bit & 1 else ord("0") for octet in range(256)) for bit in range(8))
+"""Octets of flags → digits of a mask, for each bit."""
 
 
-def _readable(raw: bytes) -> str:
-    """A header field's value, or a whole header, with its encoded-words decoded."""
-    return words.decode_words(unfold(raw))
+def column_mask(key: SearchKey, rows: Rows) -> Mask | None:
+    """The rows for which a key matches; None if memory does not decide it."""
+    columns = rows.columns
+    match key:
+        case All():
+            return (1 << len(columns.uids)) - 1
+        case InSequence(numbers):
+            numbered = rows.numbered
+            ranges = [
+                (numbered[low - 1], numbered[min(high, len(numbered)) - 1])
+                for low, high in joined(numbers, len(numbered)) if low <= len(numbered)
+            ]  # fmt: skip
+            return _between(ranges, columns.uids)
+        case InUids(uids):
+            return _between(joined(uids, rows.numbered[-1]), columns.uids)
+        case HasFlag(flag):
+            return _with_bit(columns.flags, int(flag).bit_length() - 1)
+        case HasKeyword(keyword):
+            bit = _keyword_bit(keyword, rows.mailbox.keywords)
+            return 0 if bit is None else _with_bit(columns.flags, bit)
+        case IsRecent():
+            return mask(map(rows.recent.__contains__, columns.uids)) if rows.recent else 0
+        case InternalDay(order, day):
+            return _on_day(order, day, columns.dates)
+        case Larger(octets):
+            return mask(map(octets.__lt__, columns.sizes))
+        case Smaller(octets):
+            return mask(map(octets.__gt__, columns.sizes))
+        case ColumnKey():
+            return mask(key.decide(rows))
+    return None
 
 
-# date-time = [ day-of-week "," ] day month year …   ; RFC 5322 §3.3, comments and time left aside
-_DATE = re.compile(rb"(?:^|[\s,])(\d{1,2})[ \t-]{1,9}([A-Za-z]{3})[a-z]{0,9}[ \t-]{1,9}(\d{2,4})(?!\d)")
-_MONTHS = (b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec")
+def mask(truths: Iterable[bool]) -> Mask:
+    """From one truth for each of the rows, which are at least one."""
+    return int(bytes(truths).translate(_TRUTHS), 2)
 
 
-def sent_day(raw: bytes) -> date | None:
-    """The day in a Date field, disregarding time and zone (RFC 9051 §6.4.4); None if there is none."""
-    found = _DATE.search(unfold(raw)[:200])
-    if found is None or found[2].lower() not in _MONTHS:
-        return None
-    year = int(found[3])
-    if len(found[3]) < 4:
-        # Two digits up to 49 are of this century, and three count from 1900 (RFC 5322 §4.3).
-        year += 2000 if len(found[3]) == 2 and year < 50 else 1900
-    try:
-        return date(year, _MONTHS.index(found[2].lower()) + 1, int(found[1]))
-    except ValueError:
-        return None
+def joined(numbers: SequenceSet, largest: int) -> list[tuple[int, int]]:
+    """The ranges of a sequence-set in order, none touching another; "*" is the largest number in use."""
+    ordered: list[tuple[int, int]] = []
+    for one, other in numbers:
+        one, other = (largest if end == STAR else end for end in (one, other))
+        ordered.append((one, other) if one <= other else (other, one))
+    ordered.sort()
+    ranges: list[tuple[int, int]] = []
+    for low, high in ordered:
+        if ranges and low <= ranges[-1][1] + 1:
+            ranges[-1] = ranges[-1][0], max(high, ranges[-1][1])
+        else:
+            ranges.append((low, high))
+    return ranges
+
+
+def _between(ranges: Iterable[tuple[int, int]], uids: Sequence[int]) -> Mask:
+    """Rows whose UID is in one of the ranges, ends included."""
+    digits = bytearray(b"0") * len(uids)
+    for low, high in ranges:
+        start, end = bisect_left(uids, low), bisect_right(uids, high)
+        digits[start:end] = b"1" * (end - start)
+    return int(digits, 2)
+
+
+def _with_bit(flags: Sequence[int], bit: int) -> Mask:
+    column = flags if isinstance(flags, array) else array("I", flags)
+    width = column.itemsize
+    place = bit // 8 if byteorder == "little" else width - 1 - bit // 8
+    return int(column.tobytes()[place::width].translate(_BITS[bit % 8]), 2)
+
+
+def _keyword_bit(keyword: str, keywords: Sequence[str]) -> int | None:
+    """The keyword's bit in any case of letters (RFC 9051 §2.3.2); None if the mailbox does not know it."""
+    wanted = keyword.lower()
+    return next((FIRST_KEYWORD + i for i, known in enumerate(keywords) if known.lower() == wanted), None)
+
+
+_DAY = 86400
+_FIRST, _LAST = date(1970, 1, 1), date.max
+"""The days that INTERNALDATE shows: what is before or after has the first or the last."""
+
+
+def _on_day(order: DateOrder, day: date, dates: Sequence[int]) -> Mask:
+    """By internal dates, in UTC as INTERNALDATE shows them."""
+    start = (day - _FIRST).days * _DAY
+    before = 0 if day <= _FIRST else mask(map(start.__gt__, dates))
+    if order is DateOrder.BEFORE:
+        return before
+    every = (1 << len(dates)) - 1
+    if order is DateOrder.SINCE:
+        return every ^ before
+    through = every if day == _LAST else 0 if day < _FIRST else mask(map((start + _DAY).__gt__, dates))
+    return through & ~before

@@ -8,10 +8,14 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import compress, count
 
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.values import STAR, SequenceSet
 from mailstack.ports import Added, Change, Expunged, FlagsChanged, Mailbox, MailboxGone
+
+_FEW = 8
+"""Messages among which one is asked for, on average, from which on each is looked up by itself."""
 
 
 class View:
@@ -120,9 +124,12 @@ class View:
     def numbers(self, uids: Sequence[int]) -> Sequence[int]:
         """The message sequence numbers of messages (UIDs ascending) that the client knows."""
         first = self.seq(uids[0]) if len(uids) else 0
-        if first and self.uids[first - 1 : first - 1 + len(uids)] == uids:
+        wanted = uids if isinstance(uids, array) else array("I", uids)
+        if first and self.uids[first - 1 : first - 1 + len(uids)] == wanted:
             return range(first, first + len(uids))
-        return list(map(self.seq, uids))
+        if len(uids) * _FEW < len(self.uids):
+            return list(map(self.seq, uids))
+        return list(compress(count(1), map(frozenset(uids).__contains__, self.uids)))
 
     def all_flag_bits(self, uids: Sequence[int], flags: Sequence[int], *, rev2: bool) -> Sequence[int]:
         """`flag_bits` of many messages whose flags are at hand."""

@@ -23,7 +23,7 @@ from mailstack.imap.features import STATUS_ITEMS
 from mailstack.imap.wire import cursor, fetch_grammar, search_grammar
 from mailstack.imap.wire.cursor import Cursor
 from mailstack.imap.wire.fetch_grammar import MACROS, MAX_HEADER_LIST, MAX_PART_DEPTH, fetch_att, fetch_items
-from mailstack.imap.wire.search_grammar import SAVED, BadCharset, SearchProgram, search_program
+from mailstack.imap.wire.search_grammar import SAVED, BadCharset, SearchProgram, Vocabulary, search_program
 from mailstack.imap.wire.values import (
     STAR,
     All,
@@ -210,9 +210,9 @@ def test_search_keys(octets: bytes, key: SearchKey) -> None:
 @pytest.mark.parametrize(
     ("octets", "value"),
     [
-        (b"RETURN () ALL", SearchProgram(All(), frozenset({b"ALL"}))),
-        (b"RETURN (min COUNT) ALL", SearchProgram(All(), frozenset({b"MIN", b"COUNT"}))),
-        (b"RETURN (SAVE) CHARSET utf-8 ALL", SearchProgram(All(), frozenset({b"SAVE"}))),
+        (b"RETURN () ALL", SearchProgram(All(), {b"ALL": None})),
+        (b"RETURN (min COUNT) ALL", SearchProgram(All(), {b"MIN": None, b"COUNT": None})),
+        (b"RETURN (SAVE) CHARSET utf-8 ALL", SearchProgram(All(), {b"SAVE": None})),
         (b'CHARSET "US-ASCII" ALL', SearchProgram(All(), None)),
     ],
 )
@@ -268,6 +268,8 @@ def test_search_programs(octets: bytes, value: SearchProgram) -> None:
         (search_program, b"LARGER x", 7, "a number"),
         (search_program, b"(SEEN", 5, "')'"),
         (search_program, b"RETURN (X) ALL", 8, "MIN, MAX, ALL, COUNT or SAVE"),
+        (search_program, b"RETURN (MINMAX) ALL", 8, "MIN, MAX, ALL, COUNT or SAVE"),
+        (search_program, b'RETURN (MIN"', 11, 'a space or ")"'),
         (search_program, b"SINCE 99-Feb-1994", 6, "a date that exists"),
         (search_program, b"SINCE yesterday", 6, "a date as 1-Feb-1994"),
         (store_arguments, b"1 FLAG x", 2, "'FLAGS'"),
@@ -292,6 +294,21 @@ def test_what_was_expected_where(rule: Rule, octets: bytes, column: int, expecte
 def test_other_charsets_have_their_own_error(charset: bytes) -> None:
     with pytest.raises(BadCharset):
         search_program(Cursor(b"CHARSET " + charset + b" ALL"))
+
+
+def test_extensions_have_search_keys_and_return_options() -> None:
+    def rule(cur: Cursor) -> HasKeyword:
+        cursor.sp(cur)
+        return HasKeyword(cursor.atom(cur).decode())
+
+    words = Vocabulary({b"LABEL": rule, b"NOTHING": lambda cur: Or(All(), All())}, {b"X.NO": Not}, {b"LAST": rule})
+    octets = b"RETURN (last x min) (label a) x.no x.no nothing"
+    key = And((And((HasKeyword("a"),)), Not(Not(Or(All(), All())))))
+    assert search_program(Cursor(octets), words) == SearchProgram(key, {b"LAST": HasKeyword("x"), b"MIN": None})
+    with pytest.raises(BadSyntax, match="MIN, MAX, ALL, COUNT, SAVE or LAST"):
+        search_program(Cursor(b"RETURN (FIRST) ALL"), words)
+    with pytest.raises(Refused):
+        search_program(Cursor(b"X.NO " * 51 + b"ALL"), words)
 
 
 def test_search_is_limited_in_depth_and_number() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mailstack.errors import Problem, Refused
@@ -35,8 +35,8 @@ MAX_DEPTH = 50
 """Nesting of parentheses, NOT and OR."""
 MAX_KEYS = 2000
 """Search keys of one command."""
-_WORD = re.compile(rb"[A-Za-z0-9]+")
-RETURN_OPTIONS = frozenset({b"MIN", b"MAX", b"ALL", b"COUNT", b"SAVE"})
+_WORD = re.compile(rb"[A-Za-z0-9.-]+")
+RETURN_OPTIONS = (b"MIN", b"MAX", b"ALL", b"COUNT", b"SAVE")
 
 SAVED: SequenceSet = ((-1, -1),)
 """The "$" of RFC 5182: the result that was saved."""
@@ -46,12 +46,34 @@ class BadCharset(Exception):
     """A charset that text cannot be searched in (RFC 9051 §6.4.4)."""
 
 
+KeyRule = Callable[[Cursor], SearchKey]
+"""What stands behind the word of a search key, with the space before it if there is any."""
+PrefixRule = Callable[[SearchKey], SearchKey]
+"""What a word before a search key makes of it, as NOT does."""
+ReturnRule = Callable[[Cursor], object]
+"""What stands behind the word of a search return option, with the space before it; None if nothing does."""
+ReturnOptions = Mapping[bytes, object]
+"""Words in upper case, and the arguments of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What extensions add to the grammar (RFC 4466 §2.6), by words in upper case."""
+
+    keys: Mapping[bytes, KeyRule]
+    prefixes: Mapping[bytes, PrefixRule]
+    returns: Mapping[bytes, ReturnRule]
+
+
+PLAIN = Vocabulary({}, {}, {})
+
+
 @dataclass(frozen=True, slots=True)
 class SearchProgram:
     """SEARCH's argument. `returns` is None without RETURN, as in RFC 3501; RETURN () is ALL."""
 
     key: SearchKey
-    returns: frozenset[bytes] | None
+    returns: ReturnOptions | None
 
 
 def numbers(cur: Cursor) -> SequenceSet:
@@ -59,41 +81,55 @@ def numbers(cur: Cursor) -> SequenceSet:
     return SAVED if cur.skip(b"$") else sequence_set(cur)
 
 
-def search_program(cur: Cursor) -> SearchProgram:
+def search_program(cur: Cursor, vocabulary: Vocabulary = PLAIN) -> SearchProgram:
     # search = "SEARCH" [SP search-return-opts] SP search-program
-    returns = _returns(cur)
+    # search-program = ["CHARSET" SP charset SP] search-key *(SP search-key)
+    returns = return_options(cur, vocabulary)
     if cur.skip(b"CHARSET "):
-        charset = astring(cur).upper()
-        if charset not in (b"US-ASCII", b"UTF-8"):
-            raise BadCharset
+        charset(cur)
         sp(cur)
-    keys = _Keys()
+    return SearchProgram(criteria(cur, vocabulary), returns)
+
+
+def charset(cur: Cursor) -> None:
+    """Text is decoded as UTF-8 in either. Raises: BadCharset."""
+    if astring(cur).upper() not in (b"US-ASCII", b"UTF-8"):
+        raise BadCharset
+
+
+def criteria(cur: Cursor, vocabulary: Vocabulary = PLAIN) -> SearchKey:
+    # search-key *(SP search-key)
+    keys = _Keys(vocabulary)
     found = [keys.search_key(cur, 0)]
     while cur.skip(b" ") and not cur.at_end:
         found.append(keys.search_key(cur, 0))
-    return SearchProgram(found[0] if len(found) == 1 else And(tuple(found)), returns)
+    return found[0] if len(found) == 1 else And(tuple(found))
 
 
-def _returns(cur: Cursor) -> frozenset[bytes] | None:
-    # search-return-opts = "RETURN" SP "(" [search-return-opt *(SP search-return-opt)] ")"
+def return_options(cur: Cursor, vocabulary: Vocabulary = PLAIN) -> ReturnOptions | None:
+    # search-return-opts = "RETURN" SP "(" [search-return-opt *(SP search-return-opt)] ")" ; and the space behind
     if not cur.skip(b"RETURN ("):
         return None
-    options: set[bytes] = set()
+    options: dict[bytes, object] = {}
     while not cur.skip(b")"):
         start = cur.position
         word = cur.match(_WORD, "a search return option")[0].upper()
-        if word not in RETURN_OPTIONS:
-            raise cur.expected("MIN, MAX, ALL, COUNT or SAVE", start)
-        options.add(word)
-        cur.skip(b" ")
+        rule = vocabulary.returns.get(word)
+        if rule is None and word not in RETURN_OPTIONS:
+            *most, last = (known.decode() for known in (*RETURN_OPTIONS, *vocabulary.returns))
+            raise cur.expected(f"{', '.join(most)} or {last}", start)
+        options[word] = None if rule is None else rule(cur)
+        if not cur.skip(b" ") and cur.peek() != b")":
+            raise cur.expected('a space or ")"')
     sp(cur)
-    return frozenset(options) or frozenset({b"ALL"})
+    return options or {b"ALL": None}
 
 
 class _Keys:
     """Counts what it parses."""
 
-    def __init__(self) -> None:
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
         self._count = 0
 
     def search_key(self, cur: Cursor, depth: int) -> SearchKey:
@@ -122,10 +158,19 @@ class _Keys:
         if plain is not None:
             return plain
         rule = _WITH_ARGUMENT.get(word)
-        if rule is None:
-            raise cur.expected("a search key", start)
-        sp(cur)
-        return rule(cur)
+        if rule is not None:
+            sp(cur)
+            return rule(cur)
+        return self._of_extension(word, cur, start, depth)
+
+    def _of_extension(self, word: bytes, cur: Cursor, start: int, depth: int) -> SearchKey:
+        rule, prefix = self._vocabulary.keys.get(word), self._vocabulary.prefixes.get(word)
+        if rule is not None:
+            return rule(cur)
+        if prefix is not None:
+            sp(cur)
+            return prefix(self.search_key(cur, depth + 1))
+        raise cur.expected("a search key", start)
 
 
 def _wanted(cur: Cursor) -> str:

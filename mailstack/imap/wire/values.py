@@ -233,6 +233,12 @@ class TextHas:
     text: str
 
 
+class ExtensionKey:
+    """What an extension adds. Its classes are frozen dataclasses under one of `imap.search_keys`."""
+
+    __slots__ = ()
+
+
 SearchKey = (
     All
     | And
@@ -250,4 +256,5 @@ SearchKey = (
     | HeaderHas
     | BodyHas
     | TextHas
+    | ExtensionKey
 )
