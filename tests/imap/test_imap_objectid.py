@@ -69,3 +69,20 @@ def test_the_same_octets_with_another_internal_date_are_another_message() -> Non
         client.say(b't APPEND INBOX "%b" {%d+}\r\n%b\r\n' % (date, len(FIRST), FIRST))
     emails = ids(client.lines(b"FETCH 1:3 EMAILID"), b"EMAILID")
     assert emails[0] == emails[1] != emails[2]
+
+
+def test_search_finds_messages_by_their_ids() -> None:
+    world = World()
+    for octets in (FIRST, ANSWER, OTHER):
+        world.inbox.insert(octets)
+    client = world.log_in()
+    lines = client.lines(b"FETCH 1:* (EMAILID THREADID)")
+    emails, threads = ids(lines, b"EMAILID"), ids(lines, b"THREADID")
+    assert client.lines(b"SEARCH THREADID " + threads[0])[0] == b"* SEARCH 1 2"
+    assert client.lines(b"SEARCH NOT THREADID " + threads[0])[0] == b"* SEARCH 3"
+    assert client.lines(b"UID SEARCH EMAILID " + emails[1])[0] == b"* SEARCH 2"
+    assert client.lines(b"SEARCH OR EMAILID %b EMAILID %b" % (emails[0], emails[2]))[0] == b"* SEARCH 1 3"
+    other_date = emails[0][:-1] + (b"1" if emails[0][-1:] != b"1" else b"2")
+    for nobody in (b"E", b"x-y_z", other_date, emails[0][1:]):
+        assert client.lines(b"SEARCH EMAILID " + nobody)[0] == b"* SEARCH"
+    assert b"an object id" in client.lines(b"SEARCH EMAILID (x)")[-1]
