@@ -62,11 +62,15 @@ def fuzz(target: str, seconds: int, corpus: Path) -> bool:
         "-verbosity=0",
     ]  # fmt: skip
     command = [sys.executable, __file__, *options, str(corpus / target)]
+    before = set(findings.iterdir())
     code = subprocess.run(command, env={**os.environ, CHILD: target}, check=False).returncode
-    if not any(findings.iterdir()):
+    new = sorted(set(findings.iterdir()) - before)
+    if not before and not new:
         findings.rmdir()
-    print(f"{target}: {'nothing found' if code == 0 else f'FOUND, see {findings}'} in {seconds} s", flush=True)
-    return code == 0
+    if code and not new:
+        sys.exit(f"{target}: the fuzzer could not run, see above")
+    print(f"{target}: {f'FOUND {new[0]}' if new else 'nothing found'} in {seconds} s", flush=True)
+    return not new
 
 
 def child(target: str) -> None:
