@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 
 from mailstack.errors import BadSyntax, FramingLost, Refused
 from mailstack.imap.features import TABLE
-from mailstack.imap.search import matches
+from mailstack.imap.search_content import verdict
 from mailstack.imap.wire import encode, framing
 from mailstack.imap.wire.cursor import Cursor
 from mailstack.imap.wire.search_grammar import BadCharset
@@ -197,7 +197,7 @@ def message(data: bytes) -> None:
             _balanced(encode.body(data, part, extended=extended, utf8=utf8))
             _balanced(encode.envelope_of(block(data, 0, body_start(data, 0, len(data))), utf8=utf8))
     for key in _KEYS.keys:
-        matches(key, data)
+        verdict(key, data)
     content_id(data)
     thread_id(data)
 
