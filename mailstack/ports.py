@@ -97,6 +97,10 @@ class Connection(Protocol):
         connections their turn. Call it every 64 KiB or so of bulk output.
         Raises: ConnectionClosed, when the peer is gone or does not read for `timeout` seconds."""
 
+    @property
+    def has_input(self) -> bool:
+        """Whether the peer has said something that `receive` would give at once."""
+
     async def receive(self, *, in_flight: bool = False) -> bytes:
         """The next octets from the peer, or b"" if `wake` was called meanwhile.
 

@@ -6,12 +6,16 @@ is right for a message that needs SMTPUTF8 (RFC 6532 §3.2) and does not happen 
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from mailstack.mail.address import Address
 
+MAX_COMMENT = 200
+"""Characters of what a mark says."""
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -67,6 +71,17 @@ def received(hop: Hop, recipient: Address | None = None) -> bytes:
         f"Received: from {source}{secured}\r\n\tby {hop.by} with {hop.protocol} id {hop.id}{only};"
         f"\r\n\t{date_time(hop.when)}\r\n"
     ).encode()
+
+
+def marks(found: Sequence[tuple[str, str]]) -> bytes:
+    """What checks noticed of a message that was taken all the same: words, and what they say of each."""
+    said = ";\r\n\t".join(f"{word} ({_comment(detail)})" if detail else word for word, detail in found)
+    return f"Mailstack-Marks: {said}\r\n".encode()
+
+
+def _comment(text: str) -> str:
+    # ccontent = ctext / quoted-pair ; RFC 5322 §3.2.2
+    return re.sub(r"([()\\])", r"\\\1", re.sub(r"[^ -~]", "?", text))[:MAX_COMMENT]
 
 
 def return_path(sender: Address | None) -> bytes:

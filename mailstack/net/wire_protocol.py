@@ -143,6 +143,10 @@ class WireProtocol(protocol.Protocol):
         handle = self.transport.getHandle()
         return TlsInfo(handle.get_protocol_version_name() or "", handle.get_cipher_name() or "")
 
+    @property
+    def has_input(self) -> bool:
+        return bool(self._input)
+
     def write(self, data: bytes) -> None:
         self._output.append(data)
 

@@ -106,6 +106,10 @@ async def _route(session: SmtpSession, address: Address) -> Local | Remote | Pro
 
 async def data(session: SmtpSession, _: Nothing) -> Reply:
     """DATA (RFC 5321 §4.1.1.4): the message, and the end of the transaction."""
+    refusal = await session.opinion(Stage.DATA)
+    if refusal is not None:
+        session.drop_transaction()
+        return refusal
     session.current.begin_message(session.resources.spool)
     session.say(replies.GO_AHEAD)
     session.framer.begin_data()

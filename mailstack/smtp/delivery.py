@@ -145,6 +145,9 @@ def _trace(transaction: Transaction, facts: Facts, tls: TlsInfo | None, now: flo
     hop = trace.Hop(facts.helo, facts.peer.host, settings.hostname, word, transaction.id, now, secured)
     only = transaction.recipients[0].address if len(transaction.recipients) == 1 else None
     above = trace.received(hop, only)
+    marks = (*facts.connection_marks, *facts.message_marks)
+    if marks:
+        above += trace.marks([(mark.word, mark.detail) for mark in marks])
     if settings.role is Role.SUBMISSION:
         if not transaction.tap.count(b"date"):
             above += trace.date(now)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mailstack.errors import Problem
 from mailstack.mail.address import Address
 from mailstack.ports import AccountName, Local, Peer, Remote
 from mailstack.smtp.settings import SmtpSettings
+
+if TYPE_CHECKING:
+    from mailstack.smtp.checks.frame import Mark
 
 
 @dataclass(slots=True)
@@ -39,10 +43,14 @@ class Facts:
     received_fields: int = 0
     bare_newline: bool = False
     # --- end of data
+    connection_marks: list[Mark] = field(default_factory=list)
+    message_marks: list[Mark] = field(default_factory=list)
+    """What checks noticed of the connection, and of this message."""
 
     def forget_message(self) -> None:
         """Before MAIL, and after a transaction."""
         self.sender = None
+        self.message_marks.clear()
         self.declared_size = 0
         self.smtputf8 = self.body_8bit = self.bare_newline = False
         self.recipient = self.route = None
@@ -51,6 +59,7 @@ class Facts:
     def forget_all(self) -> None:
         """After STARTTLS nothing counts that was said before (RFC 3207 §4.2)."""
         self.forget_message()
+        self.connection_marks.clear()
         self.login = None
         self.helo = ""
         self.extended = False

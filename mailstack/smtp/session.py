@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from mailstack.errors import BadSyntax, ConnectionClosed, FramingLost, IdleTimeout, Refused, SessionEnded, ShuttingDown
 from mailstack.ports import Connection
 from mailstack.smtp import replies
-from mailstack.smtp.checks import asks
-from mailstack.smtp.checks.frame import Ask, Opinion, Stage
+from mailstack.smtp.checks import by_stage
+from mailstack.smtp.checks.frame import CONNECTION_STAGES, MAX_DELAY, Check, Delay, Mark, Stage
 from mailstack.smtp.core import COMMANDS, sender_text
 from mailstack.smtp.delivery import deliver
 from mailstack.smtp.ext import EXTENSIONS
@@ -50,7 +50,7 @@ def _table() -> Table:
 
 
 TABLE = _table()
-CHECKS_BY_ROLE = {role: asks(role) for role in Role}
+CHECKS_BY_ROLE = {role: by_stage(role) for role in Role}
 
 
 class SmtpSession:
@@ -84,7 +84,7 @@ class SmtpSession:
         self.facts = Facts(settings, connection.peer, connection.tls is not None)
         self.transaction: Transaction | None = None
         self.login_failures = 0
-        self._checks: dict[Stage, tuple[Ask, ...]] = CHECKS_BY_ROLE[settings.role]
+        self._checks: dict[Stage, tuple[Check, ...]] = CHECKS_BY_ROLE[settings.role]
         self._transactions = 0
         self._mistakes = 0
         self._unsent = 0
@@ -211,13 +211,26 @@ class SmtpSession:
         """What the reply to EHLO offers now."""
         return [line for extension in EXTENSIONS if (line := extension.keyword(self.facts))]
 
-    async def opinion(self, stage: Stage) -> Opinion:
-        """What the checks of this stage say."""
-        for ask in self._checks[stage]:
-            refusal = await ask(self.facts, self.resources)
-            if refusal is not None:
-                return refusal
-        return None
+    async def opinion(self, stage: Stage) -> Reply | None:
+        """What the checks of this stage say: the first refusal, or None. The client has waited already
+        if it has to, and what they noticed is in the facts."""
+        delay = 0.0
+        refusal: Reply | None = None
+        for check in self._checks[stage]:
+            opinion = await check.ask(self.facts, self.resources)
+            if isinstance(opinion, Reply):
+                self.resources.counters.count("smtp_refusals", check.name)
+                refusal = opinion
+                break
+            if isinstance(opinion, Delay):
+                delay += opinion.seconds
+            elif isinstance(opinion, Mark):
+                marks = self.facts.connection_marks if stage in CONNECTION_STAGES else self.facts.message_marks
+                if opinion not in marks:
+                    marks.append(opinion)
+        if delay:
+            await self.resources.clock.sleep(min(delay, MAX_DELAY))
+        return refusal
 
     # --- transactions
 

@@ -42,6 +42,10 @@ class MemoryConnection:
     def tls(self) -> TlsInfo | None:
         return self._tls
 
+    @property
+    def has_input(self) -> bool:
+        return bool(self._input)
+
     def write(self, data: bytes) -> None:
         self._queued.append(data)
 

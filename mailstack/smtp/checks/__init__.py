@@ -12,7 +12,7 @@ from mailstack.smtp.checks import (
     sender_belongs,
     size,
 )
-from mailstack.smtp.checks.frame import Ask, Check, Stage
+from mailstack.smtp.checks.frame import Check, Stage
 from mailstack.smtp.settings import Role
 
 CHECKS: tuple[Check, ...] = (
@@ -28,8 +28,6 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def asks(role: Role) -> dict[Stage, tuple[Ask, ...]]:
+def by_stage(role: Role) -> dict[Stage, tuple[Check, ...]]:
     """The checks of one role by stage."""
-    return {
-        stage: tuple(check.ask for check in CHECKS if check.stage is stage and role in check.roles) for stage in Stage
-    }
+    return {stage: tuple(check for check in CHECKS if check.stage is stage and role in check.roles) for stage in Stage}

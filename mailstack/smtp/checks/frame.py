@@ -18,10 +18,35 @@ class Stage(Enum):
     HELO = "helo"
     MAIL = "mail"
     RCPT = "rcpt"
+    DATA = "data"
+    """DATA or the first BDAT, before the message is sent: no opinion of a single recipient helps any more."""
     END_OF_DATA = "end of data"
 
 
-Opinion = Reply | None
+CONNECTION_STAGES = frozenset({Stage.CONNECT, Stage.HELO})
+"""What is noticed there holds for all messages of the connection."""
+MAX_DELAY = 30.0
+"""Seconds that a client waits at most for one reply, whatever the checks say; RFC 5321 §4.5.3.2 lets it wait
+five minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """The client has to wait so many seconds for its reply."""
+
+    seconds: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The message is taken, and what was noticed is written above it: a word of the check's, and more."""
+
+    word: str
+    detail: str = ""
+
+
+Opinion = Reply | Delay | Mark | None
 """None accepts; a Reply (4xx or 5xx) refuses with these words."""
 
 Ask = Callable[[Facts, SmtpResources], Awaitable[Opinion]]

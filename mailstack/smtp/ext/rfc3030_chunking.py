@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mailstack.errors import BadSyntax, FramingLost
 from mailstack.smtp import replies
+from mailstack.smtp.checks.frame import Stage
 from mailstack.smtp.registry import ALWAYS, Extension, State, command
 from mailstack.smtp.replies import Reply
 from mailstack.smtp.wire import grammar
@@ -28,9 +29,14 @@ async def bdat(session: SmtpSession, args: Bdat) -> Reply:
     A chunk that is refused ends the transaction; those that follow it get 503."""
     expected = session.state in (State.RCPT, State.BDAT)
     first = session.state is not State.BDAT
-    session.framer.begin_bdat(args.size, first=first, last=args.last or not expected)
+    refusal = await session.opinion(Stage.DATA) if expected and first else None
+    session.framer.begin_bdat(args.size, first=first, last=args.last or not expected or refusal is not None)
     if not expected:
         return await _swallow(session)
+    if refusal is not None:
+        await session.read_message()
+        session.drop_transaction()
+        return refusal
     transaction = session.current
     if first:
         transaction.begin_message(session.resources.spool)
