@@ -16,6 +16,7 @@ NOT_OF_SESSIONS = frozenset({"domains", "failures"})
 USUAL: dict[str, dict[str, Any]] = {
     "smtp": {"hostname": "mx.example.org"},
     "submission": {"hostname": "mx.example.org", "allow_plaintext_auth": True, "role": "submission"},
+    "lmtp": {"hostname": "mx.example.org", "role": "lmtp"},
     "imap": {"hostname": "mx.example.org", "allow_plaintext_auth": True},
     "pop3": {"hostname": "mx.example.org", "allow_plaintext_auth": True},
 }

@@ -37,7 +37,7 @@ from mailstack.testing.outbound import MemoryOutbound
 from mailstack.testing.store import MemorySpool, MemoryStore
 
 SCRIPTS = Path(__file__).parent / "scripts"
-PROTOCOLS = ("smtp", "submission", "imap", "pop3")
+PROTOCOLS = ("smtp", "submission", "lmtp", "imap", "pop3")
 
 _LINE = re.compile(r"(?P<side>[CS])(?P<number>\d*)(?P<mark>[:-])(?: (?P<text>.*))?$")
 _DIRECTIVE = re.compile(r"(?P<word>[a-z-]+): *(?P<text>.*)$")

@@ -6,11 +6,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 
@@ -22,13 +24,18 @@ class CannotListen(Exception):
     """A socket cannot be had; the message says which, why, and what to do."""
 
 
+UNIX_MODE = 0o666
+"""Of a unix socket: who may use it is said by the directory that it is in."""
+
+
 @dataclass(frozen=True, slots=True)
 class Where:
-    """An address to listen at. Port 0 lets the kernel choose; "::" is IPv4 as well."""
+    """An address to listen at, or with `unix` a path. Port 0 lets the kernel choose; "::" is IPv4 as well."""
 
     service: str
     address: str
     port: int
+    unix: str = ""
 
 
 class PassedSockets:
@@ -58,6 +65,8 @@ class PassedSockets:
 
 def open_socket(where: Where) -> socket.socket:
     """Bind and listen. Raises: CannotListen."""
+    if where.unix:
+        return open_unix_socket(where)
     family = socket.AF_INET6 if ":" in where.address else socket.AF_INET
     if where.address == "::" and not socket.has_dualstack_ipv6():
         family, where = socket.AF_INET, Where(where.service, "0.0.0.0", where.port)
@@ -75,6 +84,34 @@ def open_socket(where: Where) -> socket.socket:
         opened.close()
         raise CannotListen(_explain(where, error)) from error
     return opened
+
+
+def open_unix_socket(where: Where) -> socket.socket:
+    """Bind and listen at a path. A socket that nobody listens at any more, left by a process that was killed,
+    is replaced. Raises: CannotListen."""
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if _is_left_over(where.unix):
+            os.unlink(where.unix)
+        opened.bind(where.unix)
+        os.chmod(where.unix, UNIX_MODE)
+        opened.listen(BACKLOG)
+    except OSError as error:
+        opened.close()
+        in_use = "is in use by another program (is mailstack running already?)"
+        why = in_use if error.errno == errno.EADDRINUSE else str(error.strerror or error)
+        raise CannotListen(f"{where.service}: {where.unix}: {why}") from error
+    return opened
+
+
+def _is_left_over(path: str) -> bool:
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return False
+    except FileNotFoundError:
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        return asking.connect_ex(path) == errno.ECONNREFUSED
 
 
 def passed_socket(descriptor: int) -> socket.socket:
@@ -99,8 +136,10 @@ def serve(reactor: Any, opened: socket.socket, factory: Factory) -> IListeningPo
 
 
 def address_of(port: IListeningPort) -> tuple[str, int]:
-    """Host and port that a client on this machine may use."""
+    """Host and port that a client on this machine may use; of a unix socket its path and 0."""
     host: Any = port.getHost()
+    if isinstance(host, UNIXAddress):
+        return os.fsdecode(host.name or b""), 0
     reachable = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(host.host, host.host)
     return reachable, host.port
 

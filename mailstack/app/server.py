@@ -82,8 +82,9 @@ def open_sockets(config: Config, passed: PassedSockets) -> Sockets:
     opened: Sockets = []
     try:
         for section in config.listeners:
-            where = Where(section.service.value, section.address, section.port)
-            opened.append((section, passed.take(where, section.socket) or [open_socket(where)]))
+            where = Where(section.service.value, section.address, section.port, section.unix)
+            passed_for_it = [] if section.unix else passed.take(where, section.socket)
+            opened.append((section, passed_for_it or [open_socket(where)]))
     except BaseException:
         close_sockets(opened)
         passed.close_rest()

@@ -20,7 +20,12 @@ SMTP_BUSY = b"421 4.3.2 %s, try again later\r\n"
 IMAP_BUSY = b"* BYE [UNAVAILABLE] %s\r\n"
 POP3_BUSY = b"-ERR [SYS/TEMP] %s\r\n"
 
-_SMTP = {ServiceName.SMTP, ServiceName.SUBMISSION, ServiceName.SUBMISSIONS}
+_SMTP = {
+    ServiceName.SMTP: Role.RECEIVE,
+    ServiceName.SUBMISSION: Role.SUBMISSION,
+    ServiceName.SUBMISSIONS: Role.SUBMISSION,
+    ServiceName.LMTP: Role.LMTP,
+}
 _IMAP = {ServiceName.IMAP, ServiceName.IMAPS}
 
 
@@ -59,6 +64,7 @@ def service(config: Config, listener: Listener, resources: Resources, manners: M
         busy=busy,
         implicit_tls=listener.tls is TlsMode.IMPLICIT,
         proxy_trusted=listener.proxy_trusted,
+        allowed=listener.allowed,
     )
 
 
@@ -66,14 +72,14 @@ MakeSession = Callable[[WireProtocol], Session]
 
 
 def _smtp(config: Config, listener: Listener, resources: Resources, manners: Manners) -> MakeSession:
-    role = Role.RECEIVE if listener.service is ServiceName.SMTP else Role.SUBMISSION
+    role = _SMTP[listener.service]
     settings = SmtpSettings(
         hostname=config.hostname,
         role=role,
         tls_available=listener.tls is TlsMode.STARTTLS,
         auth_required=not manners.anybody,
         allow_plaintext_auth=manners.anybody or not config.auth.require_tls,
-        accept_any=manners.anybody,
+        accept_any=manners.anybody and role is not Role.LMTP,
         bare_newline="reject" if config.smtp.bare_newline is BareNewline.REJECT else "fix",
         max_size=config.limits.max_message_size,
         max_recipients=config.limits.max_recipients,

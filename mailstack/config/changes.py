@@ -42,7 +42,7 @@ def _changed(listener: Listener, wanted: tuple[Listener, ...]) -> Listener:
 
 
 def _place(listener: Listener) -> tuple[object, ...]:
-    return (listener.service, listener.address, listener.port, listener.socket)
+    return (listener.service, listener.address, listener.port, listener.socket, listener.unix)
 
 
 def _differences(one: Any, other: Any, prefix: str = "") -> Iterator[str]:

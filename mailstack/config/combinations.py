@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from mailstack.config.sections import IMPLICIT_TLS_SERVICES, Config, Listener, ServiceName, TlsMode
+from mailstack.config.sections import IMPLICIT_TLS_SERVICES, USUAL_PORTS, Config, Listener, ServiceName, TlsMode
 
 MAX_PORT = 65535
 _LABEL = r"(?!-)(?:[A-Za-z0-9_-]|[^\x00-\x7f]){1,63}(?<!-)"
@@ -78,14 +78,29 @@ def _listeners(config: Config) -> Iterator[Mistake]:
             yield Mistake(
                 f"{place}, address", f'expected an IP address as "::" or "127.0.0.1", not "{listener.address}"'
             )
+        yield from _lmtp(listener, place)
         implicit = listener.service in IMPLICIT_TLS_SERVICES
         if implicit and listener.tls is not TlsMode.IMPLICIT:
             yield Mistake(f"{place}, tls", f'{listener.service.value} is "implicit" by its very name')
         if not implicit and listener.tls is TlsMode.IMPLICIT:
             better = "submissions" if listener.service is ServiceName.SUBMISSION else f"{listener.service.value}s"
             known = better in {service.value for service in ServiceName}
-            hint = f'use service "{better}"' if known else "SMTP on port 25 has STARTTLS only"
+            hint = f'use service "{better}"' if known else "SMTP on port 25 and LMTP have STARTTLS only"
             yield Mistake(f"{place}, tls", f"{listener.service.value} cannot begin with TLS; {hint}")
+
+
+def _lmtp(listener: Listener, place: str) -> Iterator[Mistake]:
+    """Who hands over by LMTP is believed: no stranger may."""
+    if listener.service is not ServiceName.LMTP:
+        if listener.unix:
+            yield Mistake(f"{place}, unix", f"only lmtp listens at a unix socket, not {listener.service.value}")
+        return
+    if listener.unix and not listener.unix.startswith("/"):
+        yield Mistake(f"{place}, unix", f'expected an absolute path as "/run/mailstack/lmtp", not "{listener.unix}"')
+    if listener.port == USUAL_PORTS[ServiceName.SMTP] and not listener.unix:
+        yield Mistake(f"{place}, port", "25 is SMTP's, and LMTP must not be there (RFC 2033 §5)")
+    if not (listener.unix or listener.allowed or _is_loopback(listener)):
+        yield Mistake(f"{place}, allowed", "lmtp outside of loopback needs the networks of those who may use it")
 
 
 def _duplicate_ports(config: Config) -> Iterator[Mistake]:
@@ -100,7 +115,7 @@ def _duplicate_ports(config: Config) -> Iterator[Mistake]:
                 )
             sockets.setdefault(listener.socket, number)
         address = _address(listener.address)
-        if listener.port == 0 or address is None:
+        if listener.port == 0 or address is None or listener.unix:
             continue
         for (port, other), first in seen.items():
             if port == listener.port and _overlap(address, other):
@@ -123,7 +138,7 @@ def _certificates(config: Config) -> Iterator[Mistake]:
 def _logins(config: Config) -> Iterator[Mistake]:
     for number, listener in enumerate(config.listeners, 1):
         place = f"[[listeners]] number {number}, tls"
-        if listener.service is ServiceName.SMTP:
+        if listener.service in (ServiceName.SMTP, ServiceName.LMTP):
             continue
         if config.auth.require_tls and listener.tls is TlsMode.NONE:
             yield Mistake(place, "nobody could log in: [auth] require_tls is true and this listener has no TLS")

@@ -32,6 +32,7 @@ class ServiceName(Enum):
     SMTP = "smtp"
     SUBMISSION = "submission"
     SUBMISSIONS = "submissions"
+    LMTP = "lmtp"
     IMAP = "imap"
     IMAPS = "imaps"
     POP3 = "pop3"
@@ -81,12 +82,13 @@ USUAL_PORTS: dict[ServiceName, int] = {
     ServiceName.SMTP: 25,
     ServiceName.SUBMISSION: 587,
     ServiceName.SUBMISSIONS: 465,
+    ServiceName.LMTP: 24,
     ServiceName.IMAP: 143,
     ServiceName.IMAPS: 993,
     ServiceName.POP3: 110,
     ServiceName.POP3S: 995,
 }
-"""The IANA registry's, and RFC 8314 §3.3 for submissions."""
+"""The IANA registry's, RFC 8314 §3.3 for submissions; 24, of private mail systems, is where LMTP usually is."""
 
 IMPLICIT_TLS_SERVICES = frozenset({ServiceName.SUBMISSIONS, ServiceName.IMAPS, ServiceName.POP3S})
 """Services whose very name says that TLS begins with the first octet."""
@@ -94,6 +96,8 @@ IMPLICIT_TLS_SERVICES = frozenset({ServiceName.SUBMISSIONS, ServiceName.IMAPS, S
 
 def usual_tls(service: ServiceName) -> TlsMode:
     """What a listener does that says nothing of `tls`."""
+    if service is ServiceName.LMTP:
+        return TlsMode.NONE
     return TlsMode.IMPLICIT if service in IMPLICIT_TLS_SERVICES else TlsMode.STARTTLS
 
 
@@ -125,11 +129,16 @@ class Listener:
     port: int
     """By default the service's usual one; 0 lets the kernel choose."""
     tls: TlsMode
-    """By default "implicit" for submissions, imaps and pop3s, "starttls" for the others."""
+    """By default "implicit" for submissions, imaps and pop3s, "none" for lmtp, "starttls" for the others."""
     address: str = "::"
     """An IP address of this machine; "::" is all of them, IPv4 and IPv6, "0.0.0.0" all of IPv4."""
     proxy_trusted: tuple[Network, ...] = ()
     """Balancers that begin each connection with a PROXY header; others' connections are direct."""
+    allowed: tuple[Network, ...] = ()
+    """Only clients from these networks are served; none: everybody is. lmtp outside of loopback needs some."""
+    unix: str = ""
+    """For lmtp: the path of a unix socket to listen at, instead of an address and port. Who may use it is said
+    by the permissions of its directory."""
     socket: str = ""
     """Sockets that systemd passes are taken by `address` and `port`; with this, those of this
     FileDescriptorName are taken, whatever their port. When there is none, it is bound here."""

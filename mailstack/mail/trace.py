@@ -52,11 +52,12 @@ def date_time(when: float) -> str:
     return _date_time(int(when))
 
 
-def with_protocol(*, extended: bool, tls: bool, login: bool, smtputf8: bool) -> str:
-    """The word after "with": RFC 3848 for ESMTP, RFC 6531 §4.3 for UTF8SMTP."""
+def with_protocol(*, extended: bool, tls: bool, login: bool, smtputf8: bool, lmtp: bool = False) -> str:
+    """The word after "with": RFC 3848 for ESMTP and LMTP, RFC 6531 §4.3 for UTF8SMTP and UTF8LMTP."""
     if not extended:
         return "SMTP"
-    return ("UTF8SMTP" if smtputf8 else "ESMTP") + ("S" if tls else "") + ("A" if login else "")
+    word = "LMTP" if lmtp else "SMTP" if smtputf8 else "ESMTP"
+    return ("UTF8" if smtputf8 else "") + word + ("S" if tls else "") + ("A" if login else "")
 
 
 def received(hop: Hop, recipient: Address | None = None) -> bytes:

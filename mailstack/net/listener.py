@@ -39,7 +39,7 @@ class Admission:
         """Why `host` may not connect now, or ""."""
         if self.total >= self.limit:
             return "too many connections"
-        if self.by_address[host] >= self.limit_per_address:
+        if host and self.by_address[host] >= self.limit_per_address:  # not of a unix socket
             return "too many connections from your address"
         return ""
 
@@ -64,6 +64,8 @@ class Service:
     busy: bytes
     implicit_tls: bool = False
     proxy_trusted: tuple[Network, ...] = ()
+    allowed: tuple[Network, ...] = ()
+    """Whose clients are served; none: everybody's. Clients of a unix socket always are."""
 
 
 class Listener(Factory):
@@ -100,6 +102,8 @@ class Listener(Factory):
     def protocol_for(self, peer: Peer) -> Protocol:
         """The protocol for a peer whose real address is known."""
         reason = self._admission.refusal(peer.host)
+        if self.service.allowed and peer.host and not _within(peer.host, self.service.allowed):
+            reason = "not for your address"
         if reason:
             self._counters.count("connections_refused", reason)
             self.log.event("connection refused", peer=peer.host, reason=reason)

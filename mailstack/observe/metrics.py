@@ -28,7 +28,7 @@ COUNTERS = (
     Counter("connections", "service", "Connections accepted"),
     Counter(
         "connections_refused", "reason", "Connections refused before a session began",
-        ("too many connections", "too many connections from your address"),
+        ("too many connections", "too many connections from your address", "not for your address"),
     ),
     Counter("smtp_messages", "outcome", "Messages at the end of mail data", ("accepted", "refused", "failed")),
     Counter("smtp_recipients", "outcome", "RCPT commands", ("accepted", "refused")),

@@ -11,6 +11,7 @@ from mailstack.smtp import replies
 from mailstack.smtp.checks.frame import Stage
 from mailstack.smtp.registry import ALWAYS, GREETED, Command, State, command
 from mailstack.smtp.replies import Reply
+from mailstack.smtp.settings import ANY_ROLE, Role
 from mailstack.smtp.transaction import Recipient
 from mailstack.smtp.wire import grammar
 from mailstack.smtp.wire.values import Helo, Mail, Nothing, Rcpt
@@ -18,12 +19,13 @@ from mailstack.smtp.wire.values import Helo, Mail, Nothing, Rcpt
 if TYPE_CHECKING:
     from mailstack.smtp.session import SmtpSession
 
+SMTP_ROLES = ANY_ROLE - {Role.LMTP}
 LASTING = frozenset({Problem.NO_SUCH_RECIPIENT, Problem.RELAY_DENIED, Problem.OVER_QUOTA, Problem.NOT_PERMITTED})
 """What the directory may say of a recipient; other problems are the directory's own."""
 
 
 async def ehlo(session: SmtpSession, args: Helo) -> Reply:
-    """EHLO (RFC 5321 §4.1.1.1): who the client is, and what we offer."""
+    """EHLO (RFC 5321 §4.1.1.1), in LMTP LHLO (RFC 2033 §4.1): who the client is, and what we offer."""
     return await _greeted(session, args, extended=True)
 
 
@@ -156,8 +158,9 @@ def sender_text(sender: Address | None) -> str:
 
 
 COMMANDS: tuple[Command, ...] = (
-    command("EHLO", ALWAYS, grammar.helo, ehlo),
-    command("HELO", ALWAYS, grammar.helo, helo),
+    command("EHLO", ALWAYS, grammar.helo, ehlo, SMTP_ROLES),
+    command("HELO", ALWAYS, grammar.helo, helo, SMTP_ROLES),
+    command("LHLO", ALWAYS, grammar.helo, ehlo, frozenset({Role.LMTP})),
     command("MAIL", frozenset({State.READY}), grammar.mail_from, mail),
     command("RCPT", frozenset({State.MAIL, State.RCPT}), grammar.rcpt_to, rcpt),
     command("DATA", frozenset({State.RCPT}), grammar.no_argument, data),

@@ -47,11 +47,7 @@ async def _deliver_local(
     copies = _copies(transaction)
     if not copies:
         return accepted(transaction.id)
-    path = trace.return_path(facts.sender)
-    deliveries = [
-        Delivery(account, mailbox, b"".join((path, trace.delivered_to(address), above)))
-        for (account, mailbox), address in copies.items()
-    ]
+    deliveries = _deliveries(copies, facts, above)
     answers = await resources.store.deliver(blob, deliveries)
     if Problem.OVER_QUOTA in answers and (sent or None in answers):
         answers = await _deliver_over_quota(blob, deliveries, answers, resources)
@@ -63,6 +59,61 @@ async def _deliver_local(
             return _refusal(failed[0], facts)
         await _deliver_later(transaction, facts, above, blob, resources, copies, answers)
     return accepted(transaction.id)
+
+
+async def deliver_each(
+    transaction: Transaction, facts: Facts, tls: TlsInfo | None, resources: SmtpResources
+) -> list[Reply]:
+    """Put the message into the mailboxes; a reply for each recipient (RFC 2033 §4.2), in their order. There is
+    no queue behind it: who handed it over keeps what a mailbox cannot take now. Only of an alias of many that
+    have it in part the rest is queued. Raises: Refused."""
+    assert transaction.sink is not None, "a message that was not kept cannot be delivered"
+    above = _trace(transaction, facts, tls, resources.clock.now())
+    blob = await transaction.sink.finish()
+    transaction.sink = None
+    try:
+        copies = _copies(transaction)
+        answers = await resources.store.deliver(blob, _deliveries(copies, facts, above))
+        failed = len(answers) - answers.count(None)
+        resources.counters.count("deliveries", "delivered", len(answers) - failed)
+        if failed:
+            resources.counters.count("deliveries", "failed", failed)
+        found = dict(zip(copies, answers, strict=True))
+        replies: list[Reply] = []
+        for recipient in transaction.recipients:
+            route = recipient.route
+            assert isinstance(route, Local), "checks refuse others"
+            problems = {account: problem for account in route.accounts if (problem := found[account, route.mailbox])}
+            if not problems:
+                replies.append(accepted(transaction.id))
+            elif len(problems) == len(route.accounts):
+                replies.append(_refusal(next(iter(problems.values())), facts))
+            else:
+                replies.append(await _rest_of_alias(transaction, facts, above, blob, resources, list(problems)))
+        return replies
+    finally:
+        blob.discard()
+
+
+async def _rest_of_alias(
+    transaction: Transaction, facts: Facts, above: bytes, blob: Blob, resources: SmtpResources,
+    accounts: Sequence[AccountName],
+) -> Reply:  # fmt: skip
+    """Some of the alias have the message, and would have it again if it were refused for these."""
+    try:
+        await _enqueue([_address_of(account) for account in accounts], facts, above, blob, resources)
+    except Refused as refused:
+        resources.log.warning("delivery refused", id=transaction.id, accounts=len(accounts), reason=str(refused))
+        return for_problem(refused.problem)
+    return accepted(transaction.id)
+
+
+def _deliveries(copies: Copies, facts: Facts, above: bytes) -> list[Delivery]:
+    path = trace.return_path(facts.sender)
+    return [
+        Delivery(account, mailbox, b"".join((path, trace.delivered_to(address), above)))
+        for (account, mailbox), address in copies.items()
+    ]
 
 
 async def _deliver_over_quota(
@@ -139,8 +190,9 @@ def _trace(transaction: Transaction, facts: Facts, tls: TlsInfo | None, now: flo
     """The Received field, and what a submission lacks (RFC 6409 §8)."""
     settings = facts.settings
     word = trace.with_protocol(
-        extended=facts.extended, tls=tls is not None, login=facts.login is not None, smtputf8=facts.smtputf8
-    )
+        extended=facts.extended, tls=tls is not None, login=facts.login is not None, smtputf8=facts.smtputf8,
+        lmtp=settings.role is Role.LMTP,
+    )  # fmt: skip
     secured = f"{tls.version} {tls.cipher}" if tls is not None else ""
     hop = trace.Hop(facts.helo, facts.peer.host, settings.hostname, word, transaction.id, now, secured)
     only = transaction.recipients[0].address if len(transaction.recipients) == 1 else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mailstack.smtp.facts import Facts
 from mailstack.smtp.replies import Reply
+from mailstack.smtp.settings import ANY_ROLE, Role
 
 if TYPE_CHECKING:
     from mailstack.smtp.session import SmtpSession
@@ -40,12 +41,13 @@ GREETED = ALWAYS - {State.CONNECTED}
 @dataclass(frozen=True, slots=True)
 class Command:
     """One command: `parse` makes a value of what follows the verb, `run` acts in a legal state.
-    `run` returns the reply, or None when it has said everything itself."""
+    `run` returns the reply, or None when it has said everything itself. On ports of other `roles` it is unknown."""
 
     verb: str
     states: frozenset[State]
     parse: Callable[[bytes], Any]
     run: Callable[[SmtpSession, Any], Awaitable[Reply | None]]
+    roles: frozenset[Role] = ANY_ROLE
 
 
 def command(
@@ -53,9 +55,10 @@ def command(
     states: frozenset[State],
     parse: Callable[[bytes], A],
     run: Callable[[SmtpSession, A], Awaitable[Reply | None]],
+    roles: frozenset[Role] = ANY_ROLE,
 ) -> Command:
     """A row whose parse and run fit together."""
-    return Command(verb, states, parse, run)
+    return Command(verb, states, parse, run, roles)
 
 
 ParameterRule = Callable[[Facts, str | None], None]

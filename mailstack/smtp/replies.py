@@ -64,6 +64,7 @@ NOT_SMTP = Reply(500, "5.5.1", "This is a mail server; closing connection")
 
 NOT_IMPLEMENTED = Reply(502, "5.5.1", "Command not implemented")
 SAY_EHLO = Reply(503, "5.5.1", "Send EHLO first")
+SAY_LHLO = Reply(503, "5.5.1", "Send LHLO first")
 NEED_MAIL = Reply(503, "5.5.1", "Need MAIL first")
 NEED_RCPT = Reply(503, "5.5.1", "Need RCPT first")
 NO_VALID_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")
@@ -113,9 +114,9 @@ def framing_lost(why: str) -> Reply:
     return Reply(500, "5.5.2", f"Cannot tell where the next command begins: {why}; closing connection")
 
 
-def greeting(hostname: str) -> Reply:
+def greeting(hostname: str, *, lmtp: bool = False) -> Reply:
     """The first words of the server (RFC 5321 §4.2)."""
-    return Reply(220, "", f"{hostname} ESMTP mailstack")
+    return Reply(220, "", f"{hostname} {'LMTP' if lmtp else 'ESMTP'} mailstack")
 
 
 def mailbox_full(*, for_good: bool) -> Reply:

@@ -10,7 +10,7 @@ from mailstack.smtp import replies
 from mailstack.smtp.checks import by_stage
 from mailstack.smtp.checks.frame import CONNECTION_STAGES, MAX_DELAY, Check, Delay, Mark, Stage
 from mailstack.smtp.core import COMMANDS, sender_text
-from mailstack.smtp.delivery import deliver
+from mailstack.smtp.delivery import deliver, deliver_each
 from mailstack.smtp.ext import EXTENSIONS
 from mailstack.smtp.facts import Facts
 from mailstack.smtp.registry import Command, ParameterRule, State
@@ -40,16 +40,16 @@ class Table:
     rcpt_parameters: dict[str, ParameterRule]
 
 
-def _table() -> Table:
+def _table(role: Role) -> Table:
     commands = [*COMMANDS, *(row for extension in EXTENSIONS for row in extension.commands)]
     return Table(
-        {row.verb.encode(): row for row in commands},
+        {row.verb.encode(): row for row in commands if role in row.roles},
         {name: rule for extension in EXTENSIONS for name, rule in extension.mail_parameters},
         {name: rule for extension in EXTENSIONS for name, rule in extension.rcpt_parameters},
     )
 
 
-TABLE = _table()
+TABLES = {role: _table(role) for role in Role}
 CHECKS_BY_ROLE = {role: by_stage(role) for role in Role}
 
 
@@ -78,7 +78,7 @@ class SmtpSession:
         self.resources = resources
         self.settings = settings
         self.log = resources.log.bind(conn=connection.id)
-        self.table = TABLE
+        self.table = TABLES[settings.role]
         self.framer = Framer()
         self.state = State.CONNECTED
         self.facts = Facts(settings, connection.peer, connection.tls is not None)
@@ -148,7 +148,7 @@ class SmtpSession:
         refusal = await self.opinion(Stage.CONNECT)
         if refusal is not None:
             self.state = State.ENDED
-        self.say(refusal or replies.greeting(self.settings.hostname))
+        self.say(refusal or replies.greeting(self.settings.hostname, lmtp=self.settings.role is Role.LMTP))
 
     async def _answer(self, line: bytes | TooLong) -> None:
         reply = replies.LINE_TOO_LONG if isinstance(line, TooLong) else await self._command(line)
@@ -188,8 +188,9 @@ class SmtpSession:
 
     def out_of_order(self, verb: str) -> Reply:
         """The reply to a command that this state has no place for (RFC 5321 §4.1.4)."""
+        lmtp = self.settings.role is Role.LMTP
         if self.state is State.CONNECTED:
-            return replies.SAY_EHLO
+            return replies.SAY_LHLO if lmtp else replies.SAY_EHLO
         if self.state is State.READY:
             return replies.NEED_MAIL
         if self.state is State.BDAT:
@@ -198,7 +199,8 @@ class SmtpSession:
             return replies.NESTED_MAIL
         if self.state is State.RCPT or verb not in ("DATA", "BDAT"):
             return replies.IN_TRANSACTION
-        return replies.NO_VALID_RECIPIENTS if self.current.refused else replies.NEED_RCPT
+        # RFC 2033 §4.2 wants 503 of LMTP.
+        return replies.NO_VALID_RECIPIENTS if self.current.refused and not lmtp else replies.NEED_RCPT
 
     def _mistaken(self) -> None:
         self._mistakes += 1
@@ -255,8 +257,10 @@ class SmtpSession:
             if self.state is not State.ENDED:
                 self.state = State.READY
 
-    async def end_of_data(self) -> Reply:
-        """The message is complete: deliver it, or say why not. The transaction is over.
+    async def end_of_data(self, *, whole: bool = True) -> Reply:
+        """The message is complete: deliver it, or say why not. The transaction is over. In LMTP the replies
+        of all recipients but the last one are said already, if the message is `whole`: to what is no end there
+        is one reply.
         Raises: Refused."""
         transaction, facts = self.current, self.facts
         transaction.tap.finish()
@@ -264,6 +268,8 @@ class SmtpSession:
         facts.bare_newline = self.framer.bare_newline
         try:
             reply = transaction.trouble or await self.opinion(Stage.END_OF_DATA)
+            if self.settings.role is Role.LMTP and whole:
+                return await self._for_each(transaction, reply)
             if reply is None:
                 reply = await deliver(transaction, facts, self.connection.tls, self.resources)
             self._log_message(transaction, reply)
@@ -273,6 +279,27 @@ class SmtpSession:
             raise
         finally:
             self.drop_transaction()
+
+    async def _for_each(self, transaction: Transaction, refusal: Reply | None) -> Reply:
+        """The replies for each recipient (RFC 2033 §4.2), of which the last is returned."""
+        replied = [refusal] * len(transaction.recipients) if refusal else await self._delivered(transaction)
+        for reply in replied[:-1]:
+            self.say(reply)
+        self._log_message(transaction, next((reply for reply in replied if reply.is_positive), replied[-1]))
+        return replied[-1]
+
+    async def _delivered(self, transaction: Transaction) -> list[Reply]:
+        """The client counts the replies, so there is one for each recipient whatever happens."""
+        try:
+            return await deliver_each(transaction, self.facts, self.connection.tls, self.resources)
+        except Refused as refused:
+            self.log.warning("refused", id=transaction.id, problem=refused.problem.value, detail=refused.detail)
+            reply = replies.for_problem(refused.problem)
+        except Exception:
+            self.log.failure("delivery failed", id=transaction.id)
+            self.resources.counters.count("internal_errors", "smtp")
+            reply = replies.SERVER_BUG
+        return [reply] * len(transaction.recipients)
 
     def _log_message(self, transaction: Transaction, reply: Reply) -> None:
         recipients = transaction.recipients

@@ -18,6 +18,11 @@ class Role(Enum):
     """Port 25: strangers bring mail for our users."""
     SUBMISSION = "submission"
     """Ports 587 and 465: our users send (RFC 6409, RFC 8314)."""
+    LMTP = "lmtp"
+    """Another mail server hands over what it has taken for our users (RFC 2033)."""
+
+
+ANY_ROLE = frozenset(Role)
 
 
 @dataclass(frozen=True, slots=True)

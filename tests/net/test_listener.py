@@ -6,7 +6,7 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -152,3 +152,18 @@ def test_the_admission_forgets_addresses() -> None:
     for host in ("a", "b", "a"):
         admission.leave(host)
     assert (admission.total, dict(admission.by_address)) == (0, {})
+
+
+def test_only_clients_of_the_allowed_networks_are_served() -> None:
+    rig = Rig()
+    rig.listener.offer(Service("lmtp", Greeting, b"421 %s\r\n", allowed=(ip_network("192.0.2.0/28"),)))
+    assert rig.connect("192.0.2.9").value().startswith(b"220 192.0.2.9")
+    assert rig.connect("192.0.2.99").value() == b"421 not for your address\r\n"
+    assert isinstance(rig.listener.buildProtocol(UNIXAddress("")), WireProtocol)
+
+
+def test_a_unix_socket_has_no_limit_per_address() -> None:
+    admission = Admission(10, 1)
+    admission.enter("")
+    admission.enter("")
+    assert not admission.refusal("")

@@ -8,7 +8,7 @@ from enum import Enum
 
 from mailstack.smtp.facts import Facts
 from mailstack.smtp.replies import Reply
-from mailstack.smtp.settings import Role, SmtpResources
+from mailstack.smtp.settings import ANY_ROLE, Role, SmtpResources
 
 
 class Stage(Enum):
@@ -51,8 +51,6 @@ Opinion = Reply | Delay | Mark | None
 
 Ask = Callable[[Facts, SmtpResources], Awaitable[Opinion]]
 
-BOTH = frozenset(Role)
-
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -61,4 +59,4 @@ class Check:
     name: str
     stage: Stage
     ask: Ask
-    roles: frozenset[Role] = BOTH
+    roles: frozenset[Role] = ANY_ROLE

@@ -9,6 +9,7 @@ from mailstack.smtp import replies
 from mailstack.smtp.checks.frame import Stage
 from mailstack.smtp.registry import ALWAYS, Extension, State, command
 from mailstack.smtp.replies import Reply
+from mailstack.smtp.settings import Role
 from mailstack.smtp.wire import grammar
 from mailstack.smtp.wire.values import Bdat
 
@@ -24,7 +25,7 @@ def arguments(argument: bytes) -> Bdat:
         raise FramingLost(f"expected {bad.expected}") from bad
 
 
-async def bdat(session: SmtpSession, args: Bdat) -> Reply:
+async def bdat(session: SmtpSession, args: Bdat) -> Reply | None:
     """BDAT (RFC 3030 §2). Its octets follow whatever we think of the command, so they are read first.
     A chunk that is refused ends the transaction; those that follow it get 503."""
     expected = session.state in (State.RCPT, State.BDAT)
@@ -32,7 +33,10 @@ async def bdat(session: SmtpSession, args: Bdat) -> Reply:
     refusal = await session.opinion(Stage.DATA) if expected and first else None
     session.framer.begin_bdat(args.size, first=first, last=args.last or not expected or refusal is not None)
     if not expected:
-        return await _swallow(session)
+        # The last chunk has a reply for each recipient, and here there is none (RFC 2033 §4.3).
+        silent = session.settings.role is Role.LMTP and session.state is State.MAIL and args.last
+        reply = await _swallow(session)
+        return None if silent else reply
     if refusal is not None:
         await session.read_message()
         session.drop_transaction()
@@ -45,7 +49,7 @@ async def bdat(session: SmtpSession, args: Bdat) -> Reply:
     if args.last:
         return await session.end_of_data()
     if transaction.sink is None:
-        return await session.end_of_data()  # it is lost already: say so now
+        return await session.end_of_data(whole=False)  # it is lost already: say so now
     return replies.CHUNK_OK
 
 
