@@ -39,8 +39,8 @@ def test_every_mistake_is_one_line(config: Path, verb: str) -> None:
     lines = result.stderr.removeprefix("Error: ").splitlines()
     assert all(line.startswith(f"{config}: ") for line in lines)
     assert sorted(line.removeprefix(f"{config}: ") for line in lines) == [
-        '[[listeners]] number 4, service: expected one of "smtp", "submission", "submissions", "imap", "imaps", '
-        '"pop3", "pop3s", not "imap4"',
+        '[[listeners]] number 4, service: expected one of "smtp", "submission", "submissions", "lmtp", "imap", '
+        '"imaps", "pop3", "pop3s", not "imap4"',
         "[limits] connections: expected a whole number, not true",
         "[limits] max_recipient: unknown key; did you mean max_recipients?",
         "smtpd: unknown key; did you mean smtp?",

@@ -16,6 +16,7 @@ from command_line import LIMIT, PROGRAM, environment, free_base, invoke, on_term
 from production import SERVICES
 from server_process import REPOSITORY, Server, send_message
 
+from mailstack.app.development import DEVELOPMENT_PORTS
 from mailstack.config.sections import USUAL_PORTS
 
 pytestmark = pytest.mark.processes
@@ -58,7 +59,7 @@ def test_a_base_is_added_to_the_usual_ports_and_what_is_ephemeral_is_gone(tmp_pa
     base = free_base()
     with Server(tmp_path, ("dev", "--ephemeral", "--ports", str(base))) as server:
         assert {service: server.port(service) - base for service in SERVICES} == {
-            service.value: port for service, port in USUAL_PORTS.items()
+            service.value: port for service, port in USUAL_PORTS.items() if service in DEVELOPMENT_PORTS
         }
         send_message(server, "a@b.test", b"Subject: gone\r\n\r\n")
         data = server.data
