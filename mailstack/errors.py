@@ -38,6 +38,7 @@ class Problem(Enum):
     TOO_MANY_FAILURES = "too many failed logins; try later"
     NOT_PERMITTED = "not permitted"
     LOGIN_UNAVAILABLE = "logins cannot be checked now"
+    NO_SUCH_ACCOUNT = "no such account"
     NO_SUCH_RECIPIENT = "no such recipient"
     RELAY_DENIED = "relaying denied"
     SENDER_NOT_OWNED = "sender address does not belong to the login"

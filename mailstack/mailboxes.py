@@ -53,7 +53,8 @@ class MailboxEntry:
 
 @dataclass(frozen=True, slots=True)
 class MailboxStatus:
-    """Everything STATUS may ask for (RFC 9051 §6.3.11). `size` is in octets."""
+    """Everything STATUS may ask for (RFC 9051 §6.3.11). `size` is in octets; `deleted_size` are those of
+    messages with \\Deleted (RFC 9208 §4.1.4)."""
 
     messages: int
     recent: int
@@ -63,6 +64,7 @@ class MailboxStatus:
     uid_next: int
     uid_validity: int
     mailbox_id: str
+    deleted_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

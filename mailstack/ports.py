@@ -36,7 +36,7 @@ from mailstack.mailboxes import (
     SeqNum,
     Uid,
 )
-from mailstack.quota import Quota
+from mailstack.quota import Quota, QuotaLimit
 
 __all__ = (
     "AccountName", "AccountStore", "Accounts", "Added", "Appended", "Blob",
@@ -373,7 +373,7 @@ class AccountStore(Protocol):
         Raises: Refused(NO_SUCH_MAILBOX | MAILBOX_EXISTS | BAD_MAILBOX_NAME)."""
 
     async def status(self, name: str, *, size: bool = True) -> MailboxStatus:
-        """`size` costs a look at every message that nobody measured yet; without it, `size` is 0.
+        """`size` costs a look at every message that nobody measured yet; without it, sizes are 0.
         Raises: Refused(NO_SUCH_MAILBOX)."""
 
     async def open(self, name: str, listener: MailboxListener) -> Mailbox:
@@ -392,6 +392,14 @@ class MailStore(Protocol):
 
     async def account(self, name: AccountName) -> AccountStore:
         """The account's mailboxes, made with the usual special-use folders at first sight."""
+
+    async def quota(self, account: AccountName) -> Quota:
+        """What the account may use, and what it uses if there is a limit.
+        Raises: Refused(NO_SUCH_ACCOUNT)."""
+
+    async def set_quota(self, account: AccountName, limit: QuotaLimit) -> Quota:
+        """Give the account a limit of its own; durable on return. Returns what `quota` says then.
+        Raises: Refused(NO_SUCH_ACCOUNT | CANNOT | STORE_UNAVAILABLE)."""
 
     async def has_room(self, account: AccountName, octets: int) -> bool:
         """Whether a message of so many octets may be delivered; 0 asks whether the account is not full."""

@@ -8,6 +8,7 @@ import pytest
 from transcript_sessions import factory
 from transcripts import Fakes, FakeSession, FakeWorld, ScriptError, matcher, parse, play, result, transcripts, unescape
 
+from mailstack.auth.anyone import AnyLimits
 from mailstack.errors import SessionEnded
 from mailstack.store.api import Store
 from mailstack.store.workers import InlineWorkers
@@ -29,6 +30,7 @@ def test_transcript_over_a_maildir(path: Path, tmp_path: Path) -> None:
     script = parse(path)
     world = FakeWorld(script, factory(script.protocol, script.settings))
     store = Store(tmp_path, InlineWorkers(), world.fakes.log)
+    store.quotas.use(AnyLimits())
     world.use_store(store, store.spool)
     try:
         play(script, world)

@@ -106,6 +106,8 @@ def _imap(config: Config, listener: Listener, resources: Resources, manners: Man
         allow_plaintext_auth=manners.anybody or not config.auth.require_tls,
         max_message_size=config.limits.max_message_size,
         timeout=config.imap.timeout,
+        administrators=frozenset(account.lower() for account in config.auth.administrators),
+        everybody_administers=manners.anybody,
     )
     parts = ImapResources(
         store=resources.store,

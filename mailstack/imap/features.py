@@ -15,6 +15,7 @@ from mailstack.imap.ext import (
     rfc5258_list,
     rfc6851_move,
     rfc8474_objectid,
+    rfc9208_quota,
 )  # fmt: skip
 from mailstack.imap.registry import Capability, Enable, Feature, FetchModifier, FetchWord, Row, StatusItem
 from mailstack.imap.wire.search_grammar import Vocabulary
@@ -38,6 +39,7 @@ FEATURES: tuple[Feature, ...] = (
     rfc5258_list.FEATURE,
     rfc6851_move.FEATURE,
     rfc8474_objectid.FEATURE,
+    rfc9208_quota.FEATURE,
 )
 TABLE: Mapping[bytes, Row] = {row.name: row for feature in FEATURES for row in feature.commands}
 CAPABILITIES: tuple[Capability, ...] = tuple(word for feature in FEATURES for word in feature.capabilities)

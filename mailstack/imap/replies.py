@@ -79,6 +79,8 @@ def refused(problem: Problem) -> Reply:
             return no("too many failed logins, try later", "UNAVAILABLE")
         case Problem.NOT_PERMITTED | Problem.SENDER_NOT_OWNED | Problem.RELAY_DENIED:
             return no("not permitted", "NOPERM")
+        case Problem.NO_SUCH_ACCOUNT:
+            return no("no such user", "NONEXISTENT")
         case Problem.NO_SUCH_RECIPIENT | Problem.TOO_MANY_RECIPIENTS | Problem.LIMIT:
             return no("a limit is reached", "LIMIT")
     assert_never(problem)

@@ -71,6 +71,11 @@ class ImapSession:
         return "IMAP4REV2" in self.enabled
 
     @property
+    def administers(self) -> bool:
+        """Whether the user may set what belongs to the server or to others."""
+        return self.settings.everybody_administers or self.account in self.settings.administrators
+
+    @property
     def may_log_in(self) -> bool:
         """Whether a password may come on this connection now."""
         return self.settings.allow_plaintext_auth or self.connection.tls is not None

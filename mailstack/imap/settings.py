@@ -21,6 +21,9 @@ class ImapSettings:
     """RFC 9051 §5.4: at least 30 minutes after login."""
     login_timeout: float = 180.0
     max_login_failures: int = 3
+    administrators: frozenset[str] = frozenset()
+    """Accounts that may set quotas and the server's annotations."""
+    everybody_administers: bool = False
     max_errors: int = 50
     """Commands answered with BAD in a row, before the connection is closed."""
 

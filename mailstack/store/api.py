@@ -14,6 +14,7 @@ from mailstack.ports import (
     AccountName,
     Appended,
     Blob,
+    Columns,
     Copied,
     Delivery,
     Flag,
@@ -25,7 +26,7 @@ from mailstack.ports import (
     NewMessage,
     Uid,
 )  # fmt: skip
-from mailstack.quota import Quota
+from mailstack.quota import Quota, QuotaLimit
 from mailstack.store.account_directory import directory_of
 from mailstack.store.hub import Hub
 from mailstack.store.index import AccountIndex, Indexes
@@ -91,6 +92,27 @@ class Store:
                 watched.noticed()
             self._count_when_due(delivery.account)
         return outcomes
+
+    async def quota(self, account: AccountName) -> Quota:
+        limits = self.quotas.limits
+        limits.refresh()
+        if not limits.knows(account):
+            raise Refused(Problem.NO_SUCH_ACCOUNT, account)
+        limit = limits.limit(account)
+        if not limit:
+            return Quota(0, 0, limit)  # nobody counts, and it would be shown nowhere
+        return await self._counted(account, recalculate=False)
+
+    async def set_quota(self, account: AccountName, limit: QuotaLimit) -> Quota:
+        self.quotas.limits.set_limit(account, limit)
+        return await self._counted(account, recalculate=True)  # nobody counted while there was no limit
+
+    async def _counted(self, account: AccountName, *, recalculate: bool) -> Quota:
+        ledger = self.quotas.ledger(account, self.path_of(account))
+        try:
+            return await self.workers.run(ledger.recalculate if recalculate else ledger.quota)
+        except OSError as error:
+            raise refusal(error) from error
 
     async def has_room(self, account: AccountName, octets: int) -> bool:
         if not self.quotas.limit(account):
@@ -268,6 +290,7 @@ class StoredAccount:
             uid_next=mailbox.uid_next,
             uid_validity=mailbox.uid_validity,
             mailbox_id=mailbox.mailbox_id,
+            deleted_size=_size_of(columns, deleted) if size else 0,
         )
 
     async def open(self, name: str, listener: MailboxListener) -> OpenMailbox:
@@ -345,6 +368,11 @@ class StoredAccount:
             return await self.store.workers.run_in_lane(self.name, fn)
         except OSError as error:
             raise refusal(error) from error
+
+
+def _size_of(columns: Columns, flag: int) -> int:
+    pairs = zip(columns.flags, columns.sizes, strict=True)
+    return sum(octets for value, octets in pairs if value & flag and octets > 0)
 
 
 def _incoming(message: NewMessage) -> change.Incoming:

@@ -317,6 +317,7 @@ class MemoryMailbox:
             uid_next=self.uid_next,
             uid_validity=self.uid_validity,
             mailbox_id=self.mailbox_id,
+            deleted_size=sum(len(message.octets) for message in messages if message.flags & Flag.DELETED),
         )
 
 
@@ -409,7 +410,7 @@ class MemoryAccountStore:
 
     async def status(self, name: str, *, size: bool = True) -> MailboxStatus:
         found = self.find(name).status()
-        return found if size else replace(found, size=0)
+        return found if size else replace(found, size=0, deleted_size=0)
 
     async def open(self, name: str, listener: MailboxListener) -> MemoryMailbox:
         box = self.find(name)
@@ -470,6 +471,17 @@ class MemoryStore:
 
     async def account(self, name: AccountName) -> MemoryAccountStore:
         return self.of(name)
+
+    async def quota(self, account: AccountName) -> Quota:
+        if account not in self.accounts:
+            raise Refused(Problem.NO_SUCH_ACCOUNT, account)
+        return await self.of(account).quota()
+
+    async def set_quota(self, account: AccountName, limit: QuotaLimit) -> Quota:
+        if account not in self.accounts:
+            raise Refused(Problem.NO_SUCH_ACCOUNT, account)
+        self.of(account).limit = limit
+        return await self.of(account).quota()
 
     async def has_room(self, account: AccountName, octets: int) -> bool:
         return self.of(account).has_room(max(octets, 1), 1)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 COLUMNS_AT_ONCE = 1000
 """Messages whose flags are looked at in one piece."""
+NEEDS_SIZES = frozenset({"SIZE", "DELETED-STORAGE"})
+"""STATUS items for which messages have to be measured."""
 SPECIAL_USES = {b"ALL", b"ARCHIVE", b"DRAFTS", b"FLAGGED", b"JUNK", b"SENT", b"TRASH", b"IMPORTANT"}
 DELIMITER = "/"
 
@@ -145,8 +147,13 @@ async def unsubscribe(session: ImapSession, name: str) -> Reply:
 
 async def status(session: ImapSession, asked: tuple[str, tuple[str, ...]]) -> Reply:
     name, items = asked
-    session.say(status_response(session, name, items, await session.store.status(name, size="SIZE" in items)))
+    session.say(status_response(session, name, items, await find_status(session, name, items)))
     return replies.ok("STATUS completed")
+
+
+async def find_status(session: ImapSession, name: str, items: tuple[str, ...]) -> MailboxStatus:
+    """What STATUS with these items has to know. Raises: Refused."""
+    return await session.store.status(name, size=not NEEDS_SIZES.isdisjoint(items))
 
 
 def status_response(session: ImapSession, name: str, items: tuple[str, ...], found: MailboxStatus) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mailstack.imap import replies
-from mailstack.imap.core.mailboxes import status_items, status_response
+from mailstack.imap.core.mailboxes import find_status, status_items, status_response
 from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.wire import encode
@@ -148,7 +148,7 @@ async def list_(session: ImapSession, asked: List) -> Reply:
             line = line[:-2] + b' ("CHILDINFO" ("SUBSCRIBED"))\r\n'
         await session.say_much(line)
         if asked.status and found.selectable:
-            status = await session.store.status(found.name, size="SIZE" in asked.status)
+            status = await find_status(session, found.name, asked.status)
             await session.say_much(status_response(session, found.name, asked.status, status))
     return replies.ok("LIST completed")
 
