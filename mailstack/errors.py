@@ -30,6 +30,7 @@ class Problem(Enum):
     NO_SUCH_MESSAGE = "no such message"
     READ_ONLY = "mailbox is read-only"
     TOO_MANY_KEYWORDS = "mailbox has no room for another keyword"
+    TOO_MANY_ANNOTATIONS = "no room for another annotation"
     OVER_QUOTA = "quota exceeded"
     DISK_FULL = "no space left in the store"
     TOO_BIG = "message is too large"

@@ -11,7 +11,7 @@ returns without suspending, so that asking costs no trip through the reactor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NewType, Protocol, TypeVar
 
@@ -39,7 +39,7 @@ from mailstack.mailboxes import (
 from mailstack.quota import Quota, QuotaLimit
 
 __all__ = (
-    "AccountName", "AccountStore", "Accounts", "Added", "Appended", "Blob",
+    "AccountName", "AccountStore", "Accounts", "Added", "Annotations", "Appended", "Blob",
     "Change", "Clock", "Columns", "Connection", "Copied", "Counters",
     "Delivery", "Directory", "Envelope", "Expunged", "FIRST_KEYWORD", "Flag",
     "FlagAction", "Flags", "FlagsChanged", "Local", "Log", "MAX_KEYWORDS",
@@ -347,9 +347,24 @@ class Mailbox(Protocol):
         """The session does not need it any more. Idempotent."""
 
 
+class Annotations(Protocol):
+    """Annotations (RFC 5464) of mailboxes, and with "" as the mailbox those of the server. Names of entries
+    are in lower case, as "/private/comment". "/private/specialuse" is the special use (RFC 6154 §4)."""
+
+    async def of(self, mailbox: str) -> Mapping[str, bytes]:
+        """All entries. Raises: Refused(NO_SUCH_MAILBOX)."""
+
+    async def change(self, mailbox: str, changes: Mapping[str, bytes | None]) -> None:
+        """Set these entries, take away those that are None; all or none, durable on return.
+        Raises: Refused(NO_SUCH_MAILBOX | TOO_MANY_ANNOTATIONS | CANNOT)."""
+
+
 class AccountStore(Protocol):
     """The mailboxes of one account. Names are Unicode, "/" is the hierarchy delimiter, INBOX is
     "INBOX" in any case."""
+
+    @property
+    def annotations(self) -> Annotations: ...
 
     async def mailboxes(self) -> Sequence[MailboxEntry]:
         """All of them, INBOX first, the others sorted by name."""

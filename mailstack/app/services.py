@@ -108,6 +108,7 @@ def _imap(config: Config, listener: Listener, resources: Resources, manners: Man
         timeout=config.imap.timeout,
         administrators=frozenset(account.lower() for account in config.auth.administrators),
         everybody_administers=manners.anybody,
+        admin_contact=f"mailto:{_administrator(config)}",
     )
     parts = ImapResources(
         store=resources.store,
@@ -118,6 +119,12 @@ def _imap(config: Config, listener: Listener, resources: Resources, manners: Man
         clock=resources.clock,
     )
     return lambda connection: ImapSession(connection, parts, settings)
+
+
+def _administrator(config: Config) -> str:
+    """Whom to write to: the first administrator, else the postmaster, who is always there."""
+    first = config.domains[0].name if config.domains else config.hostname
+    return (*config.auth.administrators, f"postmaster@{first}")[0]
 
 
 def _pop3(config: Config, listener: Listener, resources: Resources, manners: Manners) -> MakeSession:

@@ -13,9 +13,11 @@ from mailstack.imap.ext import (
     rfc4315_uidplus,
     rfc5161_enable,
     rfc5258_list,
+    rfc5464_metadata,
     rfc6851_move,
     rfc8474_objectid,
     rfc9208_quota,
+    rfc9590_list_metadata,
 )  # fmt: skip
 from mailstack.imap.registry import Capability, Enable, Feature, FetchModifier, FetchWord, Row, StatusItem
 from mailstack.imap.wire.search_grammar import Vocabulary
@@ -37,9 +39,11 @@ FEATURES: tuple[Feature, ...] = (
     rfc4315_uidplus.FEATURE,
     rfc5161_enable.FEATURE,
     rfc5258_list.FEATURE,
+    rfc5464_metadata.FEATURE,
     rfc6851_move.FEATURE,
     rfc8474_objectid.FEATURE,
     rfc9208_quota.FEATURE,
+    rfc9590_list_metadata.FEATURE,
 )
 TABLE: Mapping[bytes, Row] = {row.name: row for feature in FEATURES for row in feature.commands}
 CAPABILITIES: tuple[Capability, ...] = tuple(word for feature in FEATURES for word in feature.capabilities)

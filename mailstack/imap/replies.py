@@ -65,6 +65,8 @@ def refused(problem: Problem) -> Reply:
             return no("the mailbox is read-only", "READ-ONLY")
         case Problem.TOO_MANY_KEYWORDS:
             return no("the mailbox has no room for another keyword", "LIMIT")
+        case Problem.TOO_MANY_ANNOTATIONS:
+            return no("there is no room for another annotation", "METADATA TOOMANY")
         case Problem.OVER_QUOTA:
             return no("quota exceeded", "OVERQUOTA")
         case Problem.DISK_FULL:

@@ -24,6 +24,8 @@ class ImapSettings:
     administrators: frozenset[str] = frozenset()
     """Accounts that may set quotas and the server's annotations."""
     everybody_administers: bool = False
+    admin_contact: str = "mailto:postmaster@localhost"
+    """The server's annotation /shared/admin: a URI (RFC 5464 §3.2.1.1)."""
     max_errors: int = 50
     """Commands answered with BAD in a row, before the connection is closed."""
 

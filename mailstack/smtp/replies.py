@@ -157,7 +157,8 @@ def for_problem(problem: Problem) -> Reply:
         case Problem.NOT_PERMITTED:
             return _NOT_PERMITTED
         case (
-            Problem.MAILBOX_EXISTS
+            Problem.TOO_MANY_ANNOTATIONS
+            | Problem.MAILBOX_EXISTS
             | Problem.MAILBOX_HAS_CHILDREN
             | Problem.BAD_MAILBOX_NAME
             | Problem.CANNOT

@@ -28,11 +28,13 @@ from mailstack.ports import (
 )  # fmt: skip
 from mailstack.quota import Quota, QuotaLimit
 from mailstack.store.account_directory import directory_of
+from mailstack.store.annotations import StoredAnnotations
 from mailstack.store.hub import Hub
 from mailstack.store.index import AccountIndex, Indexes
 from mailstack.store.mailbox import OpenMailbox
 from mailstack.store.maildir import account as account_files
 from mailstack.store.maildir import change, counted, layout
+from mailstack.store.maildir.attributes import AttributeFile
 from mailstack.store.maildir.deliver import Directories, deliver
 from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.layout import DELIMITER, INBOX, Folder
@@ -58,6 +60,8 @@ class Store:
         self.log = log
         self.mail_path = data / "mail"
         self.spool_path = data / "spool"
+        self.attributes = AttributeFile(data / "server-attributes")
+        """What is annotated to the server for all users."""
         self.hub = Hub(self._dropped)
         self.indexes = Indexes(log)
         self.quotas = Quotas(log)
@@ -212,6 +216,7 @@ class StoredAccount:
         self.name = name
         self.path = path
         self.ledger = store.quotas.ledger(name, path)
+        self.annotations = StoredAnnotations(self)
 
     async def quota(self) -> Quota:
         self.store.quotas.limits.refresh()
@@ -257,10 +262,15 @@ class StoredAccount:
         return (await self._mailbox(place.name)).mailbox_id
 
     async def delete(self, name: str) -> None:
-        path = layout.folder(self.path, name).path
-        remove = partial(account_files.delete, self.path, name)
-        normal = await self.in_lane(partial(self.ledger.removing, path, remove))
-        self._renamed_away(normal)
+        self._renamed_away(await self.in_lane(partial(self._delete, name)))
+
+    def _delete(self, name: str) -> str:
+        place = layout.folder(self.path, name)
+        mailbox_id = self.annotations.peek(name) if place.exists else ""
+        normal = self.ledger.removing(place.path, partial(account_files.delete, self.path, name))
+        if mailbox_id:
+            self.annotations.dropped(mailbox_id)
+        return normal
 
     async def rename(self, old: str, new: str) -> None:
         if layout.normalise(old) == INBOX:
@@ -272,6 +282,7 @@ class StoredAccount:
     async def _move_out_of_inbox(self, new: str) -> None:
         # RFC 9051 §6.3.6: the messages move, INBOX stays, its inferiors too.
         await self.create(new)
+        await self.annotations.copy_from_inbox(new)
         inbox = await self._mailbox(INBOX)
         await inbox.move(inbox.uids, new, None)
 
@@ -292,6 +303,10 @@ class StoredAccount:
             mailbox_id=mailbox.mailbox_id,
             deleted_size=_size_of(columns, deleted) if size else 0,
         )
+
+    async def mailbox_id(self, name: str) -> str:
+        """RFC 8474. Raises: Refused(NO_SUCH_MAILBOX)."""
+        return (await self._mailbox(layout.normalise(name))).mailbox_id
 
     async def open(self, name: str, listener: MailboxListener) -> OpenMailbox:
         mailbox = await self._mailbox(layout.normalise(name))

@@ -34,7 +34,14 @@ from mailstack.ports import (
     Uid,
 )
 from mailstack.quota import Quota, QuotaLimit
+from mailstack.testing.annotations import MemoryAnnotations
 from mailstack.testing.mailbox_names import canonical, checked
+from mailstack.testing.spool import MemoryBlob, MemorySink, MemorySpool, octets_of
+
+__all__ = (
+    "MemoryAccountStore", "MemoryBlob", "MemoryMailbox", "MemoryMessage", "MemorySink", "MemorySpool", "MemoryStore",
+    "octets_of",
+)  # fmt: skip
 
 T = TypeVar("T")
 
@@ -42,74 +49,6 @@ SPECIAL_USE = {"Drafts": "\\Drafts", "Junk": "\\Junk", "Sent": "\\Sent", "Trash"
 """What a new account has besides INBOX."""
 DEFAULT_DATE = 1_700_000_000.0
 """The internal date of messages that are given none, so that tests can name it."""
-
-
-class MemoryBlob:
-    """Implements `ports.Blob`."""
-
-    def __init__(self, octets: bytes) -> None:
-        self.octets = octets
-        self.size = len(octets)
-        self.discarded = False
-
-    def discard(self) -> None:
-        self.discarded = True
-        self.octets = b""
-
-
-def octets_of(blob: Blob) -> bytes:
-    """What a blob holds: a MemoryBlob that was not discarded, or a small one of the real spool."""
-    if isinstance(blob, MemoryBlob):
-        assert not blob.discarded, "the blob is discarded already"
-        return blob.octets
-    octets = b"".join(getattr(blob, "chunks", ()))
-    assert len(octets) == blob.size, f"not in memory: {blob!r}"
-    return octets
-
-
-class MemorySink:
-    """Implements `ports.Sink`. `largest` is the biggest piece it was given."""
-
-    def __init__(self, spool: MemorySpool) -> None:
-        self.size = 0
-        self.largest = 0
-        self._spool = spool
-        self._pieces: list[bytes] = []
-
-    async def write(self, data: bytes) -> None:
-        if self._spool.problem is not None:
-            raise Refused(self._spool.problem)
-        self.size += len(data)
-        self.largest = max(self.largest, len(data))
-        self._pieces.append(data)
-
-    async def finish(self) -> MemoryBlob:
-        blob = MemoryBlob(b"".join(self._pieces))
-        self._spool.open_sinks.discard(self)
-        self._spool.blobs.append(blob)
-        return blob
-
-    def discard(self) -> None:
-        self._pieces.clear()
-        self._spool.open_sinks.discard(self)
-
-
-class MemorySpool:
-    """Implements `ports.Spool`. `leaks` says what somebody forgot to discard."""
-
-    def __init__(self) -> None:
-        self.blobs: list[MemoryBlob] = []
-        self.open_sinks: set[MemorySink] = set()
-        self.problem: Problem | None = None
-
-    def sink(self) -> MemorySink:
-        sink = MemorySink(self)
-        self.open_sinks.add(sink)
-        return sink
-
-    @property
-    def leaks(self) -> int:
-        return len(self.open_sinks) + sum(not blob.discarded for blob in self.blobs)
 
 
 @dataclass(slots=True)
@@ -324,7 +263,8 @@ class MemoryMailbox:
 class MemoryAccountStore:
     """Implements `ports.AccountStore`. `problem`, when set, refuses APPEND; `limit` is the quota's."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: dict[str, bytes] | None = None) -> None:
+        self.annotations = MemoryAnnotations(self, {} if server is None else server)
         self.boxes: dict[str, MemoryMailbox] = {}
         self.problem: Problem | None = None
         self.limit = QuotaLimit()
@@ -398,7 +338,7 @@ class MemoryAccountStore:
             raise Refused(Problem.BAD_MAILBOX_NAME, new)
         self._make_superiors(new)
         if old == "INBOX":
-            self._make(new)
+            self.annotations.copy(box.mailbox_id, self._make(new).mailbox_id)
             await box.move(box.uids, new, None)
             return
         for name in [name for name in self.boxes if name == old or name.startswith(old + "/")]:
@@ -453,10 +393,12 @@ class MemoryStore:
         self.accounts: dict[str, MemoryAccountStore] = {}
         self.problems: dict[str, Problem] = {}
         self.deliveries: list[Delivery] = []
+        self.annotations: dict[str, bytes] = {}
+        """The server's, that all accounts share."""
 
     def of(self, name: str) -> MemoryAccountStore:
         """The account's mailboxes, without awaiting."""
-        return self.accounts.setdefault(name, MemoryAccountStore())
+        return self.accounts.setdefault(name, MemoryAccountStore(self.annotations))
 
     def box(self, account: str, mailbox: str = "INBOX") -> MemoryMailbox:
         """One mailbox. Raises: Refused(NO_SUCH_MAILBOX)."""

@@ -13,6 +13,7 @@ from mailstack.imap.replies import Reply
 from mailstack.imap.view import View, all_flags
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.cursor import Cursor, atom, mailbox, sp
+from mailstack.mail.special_use import SPECIAL_USES
 from mailstack.ports import Flag, MailboxStatus
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ COLUMNS_AT_ONCE = 1000
 """Messages whose flags are looked at in one piece."""
 NEEDS_SIZES = frozenset({"SIZE", "DELETED-STORAGE"})
 """STATUS items for which messages have to be measured."""
-SPECIAL_USES = {b"ALL", b"ARCHIVE", b"DRAFTS", b"FLAGGED", b"JUNK", b"SENT", b"TRASH", b"IMPORTANT"}
 DELIMITER = "/"
 
 

@@ -103,6 +103,16 @@ def write_special_uses(account: Path, uses: Mapping[str, str]) -> None:
     replace_file(account / SPECIAL_USE, "".join(lines).encode())
 
 
+def set_special_use(account: Path, name: str, special_use: str) -> None:
+    """Give a mailbox a special use, which no other has then; "" takes it away. Raises: OSError."""
+    before = special_uses(account)
+    after = {other: use for other, use in before.items() if other != name and use != special_use}
+    if special_use:
+        after[name] = special_use
+    if after != before:
+        write_special_uses(account, after)
+
+
 def create(account: Path, name: str, special_use: str) -> Folder:
     """Make a mailbox and its superiors. Raises: Refused, OSError."""
     place = layout.new_folder(account, name)
