@@ -278,7 +278,7 @@ def test_search_programs(octets: bytes, value: SearchProgram) -> None:
         (create_arguments, b"x (USE (\\Nothing))", 8, "a special-use attribute"),
         (status_arguments, b"x (MESSAGES NONSENSE)", 12, "a status item: " + ", ".join(STATUS_ITEMS)),
         (status_arguments, b"x", 1, "a space"),
-        (list_arguments, b'"" % RETURN (NONSENSE)', 13, "a LIST option: CHILDREN, SPECIAL-USE, STATUS, SUBSCRIBED"),
+        (list_arguments, b'"" % RETURN (NONSENSE)', 13, "a LIST option: CHILDREN, METADATA, SPECIAL-USE, STATUS, SUBSCRIBED"),
         (append_opts, b'" 1-Foo-1996 00:00:00 +0000" ', 0, "a date and time that exist"),
         (authenticate_arguments, b"(", 0, "an atom"),
         (id_arguments, b"x", 0, "'('"),
