@@ -26,6 +26,7 @@ class Problem(Enum):
     MAILBOX_HAS_CHILDREN = "mailbox has children"
     MAILBOX_IN_USE = "mailbox is in use"
     BAD_MAILBOX_NAME = "not a valid mailbox name"
+    BAD_IDENTIFIER = "not an identifier that access can be given to"
     CANNOT = "this can never be done"
     NO_SUCH_MESSAGE = "no such message"
     READ_ONLY = "mailbox is read-only"

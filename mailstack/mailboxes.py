@@ -9,6 +9,8 @@ from typing import NewType
 
 Uid = NewType("Uid", int)
 SeqNum = NewType("SeqNum", int)
+AccountName = NewType("AccountName", str)
+"""A user of the system: its primary address in lower case, or a bare name in development."""
 
 
 class Flag(IntFlag):

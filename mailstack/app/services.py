@@ -34,6 +34,8 @@ class Resources:
     """Everything that sessions ask, made once a process."""
 
     store: MailStore
+    shared: MailStore
+    """The same, with what users share with each other."""
     spool: Spool
     accounts: Accounts
     directory: Directory
@@ -111,7 +113,7 @@ def _imap(config: Config, listener: Listener, resources: Resources, manners: Man
         admin_contact=f"mailto:{_administrator(config)}",
     )
     parts = ImapResources(
-        store=resources.store,
+        store=resources.shared,
         spool=resources.spool,
         accounts=resources.accounts,
         log=resources.log,

@@ -57,6 +57,8 @@ def refused(problem: Problem) -> Reply:
             return no("the mailbox is in use", "INUSE")
         case Problem.BAD_MAILBOX_NAME:
             return no("a mailbox cannot have this name", "CANNOT")
+        case Problem.BAD_IDENTIFIER:
+            return bad("this can be nobody's identifier")
         case Problem.CANNOT:
             return no("this cannot be done", "CANNOT")
         case Problem.NO_SUCH_MESSAGE:

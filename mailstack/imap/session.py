@@ -18,7 +18,7 @@ from mailstack.imap import replies
 from mailstack.imap.registry import Row, State
 from mailstack.imap.replies import Reply, bye
 from mailstack.imap.settings import ImapResources, ImapSettings
-from mailstack.imap.view import View
+from mailstack.imap.view import View, permanent_flags
 from mailstack.imap.wire.cursor import Cursor, sp, tag
 from mailstack.imap.wire.framing import Command, Event, Framer, LiteralAnnounced, Oversized
 from mailstack.imap.wire.search_grammar import BadCharset
@@ -289,6 +289,8 @@ class ImapSession:
             self.say(replies.ok("the mailbox was deleted, renamed or replaced", "CLOSED").line(b"*"))
             self.deselect()
         else:
+            if view.new_rights():  # RFC 4314 §5.1.1
+                self.say(replies.ok("flags that can be set now", permanent_flags(view)).line(b"*"))
             self.flush(allow_expunge=allow_expunge)
 
     def _bad(self, error: BadSyntax) -> None:

@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress, count
 
+from mailstack.acl import ALL_RIGHTS, Rights
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.values import STAR, SequenceSet
 from mailstack.ports import Added, Change, Expunged, FlagsChanged, Mailbox, MailboxGone
@@ -38,6 +39,7 @@ class View:
         self._lists = encode.FlagLists(())
         self._listed_keywords = 0
         self._told_keywords = 0
+        self._told_rights: Rights = ALL_RIGHTS
 
     @property
     def mailbox(self) -> Mailbox:
@@ -54,6 +56,7 @@ class View:
         self._changed.clear()
         self._told_keywords = self._listed_keywords = len(mailbox.keywords)
         self._lists = encode.FlagLists(mailbox.keywords)
+        self._told_rights = mailbox.rights
         if not self.read_only:
             self.recent.update(mailbox.claim_recent())
 
@@ -154,6 +157,14 @@ class View:
         self._told_keywords = len(self.mailbox.keywords)
         return b"* FLAGS %s\r\n" % all_flags(self.mailbox)
 
+    def new_rights(self) -> bool:
+        """Whether the user has other rights than the client was told; it is told now. What was selected
+        READ-ONLY stays so."""
+        if self._mailbox is None or self.read_only or self._mailbox.rights == self._told_rights:
+            return False
+        self._told_rights = self._mailbox.rights
+        return True
+
     @property
     def idle(self) -> bool:
         """Whether a flush has nothing to say."""
@@ -206,3 +217,13 @@ def all_flags(mailbox: Mailbox) -> bytes:
     """Every flag that messages of the mailbox may have."""
     keywords = "".join(f" {name}" for name in mailbox.keywords if name)
     return b"(\\Answered \\Flagged \\Deleted \\Seen \\Draft%s)" % keywords.encode()
+
+
+def permanent_flags(view: View) -> str:
+    """The PERMANENTFLAGS response code: the flags that the user may change (RFC 4314 §5.1.1)."""
+    rights = frozenset[str]() if view.read_only else view.mailbox.rights
+    needed = {"\\Answered": "w", "\\Flagged": "w", "\\Deleted": "t", "\\Seen": "s", "\\Draft": "w"}
+    flags = [flag for flag, right in needed.items() if right in rights]
+    if "w" in rights:
+        flags += [*filter(None, view.mailbox.keywords), "\\*"]
+    return f"PERMANENTFLAGS ({' '.join(flags)})"

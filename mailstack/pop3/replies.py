@@ -42,7 +42,7 @@ def refused(problem: Problem) -> bytes:
         case (
             Problem.TOO_MANY_KEYWORDS | Problem.TOO_BIG | Problem.NO_SUCH_RECIPIENT | Problem.RELAY_DENIED
             | Problem.TOO_MANY_RECIPIENTS | Problem.LIMIT | Problem.NO_SUCH_ACCOUNT
-            | Problem.TOO_MANY_ANNOTATIONS
+            | Problem.TOO_MANY_ANNOTATIONS | Problem.BAD_IDENTIFIER
         ):  # fmt: skip
             return err("refused", "SYS/PERM")
     assert_never(problem)

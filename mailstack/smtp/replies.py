@@ -162,6 +162,7 @@ def for_problem(problem: Problem) -> Reply:
             | Problem.MAILBOX_HAS_CHILDREN
             | Problem.BAD_MAILBOX_NAME
             | Problem.CANNOT
+            | Problem.BAD_IDENTIFIER
             | Problem.NO_SUCH_MESSAGE
             | Problem.READ_ONLY
             | Problem.TOO_MANY_KEYWORDS

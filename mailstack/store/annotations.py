@@ -69,6 +69,13 @@ class StoredAnnotations:
         else:
             self._own.change(partial(attributes.set_entries, mailbox_id=inbox_id, changes=private, prefix=SERVER))
 
+    async def of_another(self, mailbox_id: str) -> Mapping[str, bytes]:
+        return await self._account.in_lane(lambda: attributes.of_mailbox(self._own.read(), mailbox_id))
+
+    async def change_another(self, mailbox_id: str, changes: Mapping[str, bytes | None]) -> None:
+        change = partial(attributes.set_entries, mailbox_id=mailbox_id, changes=changes)
+        await self._account.in_lane(partial(self._own.change, change))
+
     async def copy_from_inbox(self, new: str) -> None:
         """INBOX was renamed: its annotations are the new mailbox's, too (RFC 5464 §4.1)."""
         entries = {name: value for name, value in (await self.of(INBOX)).items() if name != SPECIAL_USE}

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from mailstack.errors import Problem, Refused
 from mailstack.ports import (
+    ALL_FLAGS,
     AccountName,
     Appended,
     Blob,
@@ -37,9 +38,10 @@ from mailstack.store.maildir import change, counted, layout
 from mailstack.store.maildir.attributes import AttributeFile
 from mailstack.store.maildir.deliver import Directories, deliver
 from mailstack.store.maildir.folder import FolderFiles
-from mailstack.store.maildir.layout import DELIMITER, INBOX, Folder
+from mailstack.store.maildir.layout import DELIMITER, INBOX, OTHER_USERS, Folder
 from mailstack.store.maildir.names import UniqueNames
 from mailstack.store.quota import Ledger, Quotas
+from mailstack.store.sole_owner import SoleOwner
 from mailstack.store.spool import FileSpool, StoredBlob, refusal
 from mailstack.store.watch import Watch
 from mailstack.store.workers import Workers
@@ -217,6 +219,7 @@ class StoredAccount:
         self.path = path
         self.ledger = store.quotas.ledger(name, path)
         self.annotations = StoredAnnotations(self)
+        self.access = SoleOwner(name)
 
     async def quota(self) -> Quota:
         self.store.quotas.limits.refresh()
@@ -244,7 +247,7 @@ class StoredAccount:
         return await self.run(partial(account_files.subscriptions, self.path))
 
     async def subscribe(self, name: str) -> None:
-        normal = layout.normalise(name)
+        normal = name if name.startswith(OTHER_USERS + DELIMITER) else layout.normalise(name)
         await self.in_lane(partial(self._subscribe, normal, True))
 
     async def unsubscribe(self, name: str) -> None:
@@ -322,11 +325,13 @@ class StoredAccount:
         target.take(placed.found)
         return Appended(target.uid_validity, tuple(map(Uid, placed.uids)))
 
-    async def copy(self, source: OpenMailbox, uids: Sequence[int], destination: str, *, moving: bool = False) -> Copied:
-        """COPY's part of `ports.Mailbox`, and that of MOVE."""
+    async def take_copy(
+        self, source: OpenMailbox, uids: Sequence[int], destination: str, *, moving: bool = False, keep: int = ALL_FLAGS
+    ) -> Copied:
+        """Copies of messages, of this account or another one's, into a mailbox of this one."""
         target = await self._mailbox(layout.normalise(destination))
         self.store.quotas.limits.refresh()
-        copy = partial(counted.copy, source.files, uids, target.files, self.store.names, moving=moving)
+        copy = partial(counted.copy, source.files, uids, target.files, self.store.names, moving=moving, keep=keep)
         placed = await self.in_lane(copy)
         target.take(placed.found)
         return Copied(target.uid_validity, tuple(map(Uid, placed.sources)), tuple(map(Uid, placed.uids)))

@@ -50,6 +50,13 @@ class MemoryAnnotations:
                     other.special_use = ""
             box.special_use = use
 
+    async def of_another(self, mailbox_id: str) -> Mapping[str, bytes]:
+        return dict(self._mailboxes.get(mailbox_id, {}))
+
+    async def change_another(self, mailbox_id: str, changes: Mapping[str, bytes | None]) -> None:
+        for name, value in changes.items():
+            _set(self._mailboxes.setdefault(mailbox_id, {}), name, value)
+
     def copy(self, old_id: str, new_id: str) -> None:
         """INBOX was renamed: its annotations are the new mailbox's, too."""
         self._mailboxes[new_id] = dict(self._mailboxes.get(old_id, {}))

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import TypeVar
 
+from mailstack.acl import ALL_RIGHTS
 from mailstack.errors import Problem, Refused
 from mailstack.ports import (
+    ALL_FLAGS,
     FIRST_KEYWORD,
     MAX_KEYWORDS,
     MEMORY_LIMIT,
     AccountName,
+    AccountStore,
     Added,
     Appended,
     Blob,
@@ -34,6 +37,7 @@ from mailstack.ports import (
     Uid,
 )
 from mailstack.quota import Quota, QuotaLimit
+from mailstack.store.sole_owner import SoleOwner
 from mailstack.testing.annotations import MemoryAnnotations
 from mailstack.testing.mailbox_names import canonical, checked
 from mailstack.testing.spool import MemoryBlob, MemorySink, MemorySpool, octets_of
@@ -45,6 +49,7 @@ __all__ = (
 
 T = TypeVar("T")
 
+NOBODY = AccountName("")
 SPECIAL_USE = {"Drafts": "\\Drafts", "Junk": "\\Junk", "Sent": "\\Sent", "Trash": "\\Trash"}
 """What a new account has besides INBOX."""
 DEFAULT_DATE = 1_700_000_000.0
@@ -76,6 +81,7 @@ class MemoryMailbox:
         self.messages: dict[int, MemoryMessage] = {}
         self.listeners: list[MailboxListener] = []
         self.read_only = False
+        self.rights = ALL_RIGHTS
         self._account = account
         self._uids: tuple[int, ...] | None = ()  # None when it has to be made anew
         self._keywords: list[str] = []
@@ -162,23 +168,33 @@ class MemoryMailbox:
                 self.messages[uid].modseq = self.highest_modseq
             self.tell(FlagsChanged(tuple(changed), by))
 
-    async def copy(self, uids: Collection[int], destination: str) -> Copied:
+    async def copy(
+        self, uids: Collection[int], destination: str, *, into: AccountStore | None = None, keep: int = ALL_FLAGS
+    ) -> Copied:
+        account = self._account if into is None else into
+        assert isinstance(account, MemoryAccountStore), "an account of the same store"
         found = [self.messages[uid] for uid in uids if uid in self.messages]
-        self._account.admit(sum(len(message.octets) for message in found), len(found))
-        return self._copy(uids, destination)
+        account.admit(sum(len(message.octets) for message in found), len(found))
+        return self._copy(uids, destination, account, keep)
 
-    def _copy(self, uids: Collection[int], destination: str) -> Copied:
-        target = self._account.find(destination)
+    def _copy(self, uids: Collection[int], destination: str, account: MemoryAccountStore, keep: int) -> Copied:
+        target = account.find(destination)
         source = [uid for uid in sorted(uids) if uid in self.messages]
         found = [self.messages[uid] for uid in source]
-        bits = [target.bits(self.names(message.flags)) for message in found]  # may refuse: nothing is copied then
+        bits = [target.bits(self.names(message.flags, keep)) for message in found]  # may refuse: nothing is copied then
         made = [target.insert(m.octets, b, m.internal_date) for m, b in zip(found, bits, strict=True)]
         if made:
             target.tell(Added(tuple(made)))
         return Copied(target.uid_validity, tuple(Uid(uid) for uid in source), tuple(made))
 
-    async def move(self, uids: Collection[int], destination: str, by: MailboxListener | None) -> Copied:
-        copied = self._copy(uids, destination)
+    async def move(
+        self, uids: Collection[int], destination: str, by: MailboxListener | None, *, into: AccountStore | None = None,
+        keep: int = ALL_FLAGS,
+    ) -> Copied:  # fmt: skip
+        if into is None:
+            copied = self._copy(uids, destination, self._account, keep)
+        else:
+            copied = await self.copy(uids, destination, into=into, keep=keep)
         await self.expunge(copied.source, by)
         return copied
 
@@ -240,10 +256,11 @@ class MemoryMailbox:
         known = {keyword.lower() for keyword in self._keywords}
         return {keyword.lower(): keyword for keyword in keywords if keyword.lower() not in known}.values()
 
-    def names(self, bits: int) -> Flags:
-        """The flags that these bits mean here."""
-        names = (name for i, name in enumerate(self._keywords) if bits >> (FIRST_KEYWORD + i) & 1)
-        return Flags(Flag(bits & 0x1F), frozenset(names))
+    def names(self, bits: int, keep: int = ALL_FLAGS) -> Flags:
+        """The flags that these bits mean here, as far as they are in `keep`."""
+        keywords = bits if keep >> FIRST_KEYWORD & 1 else 0
+        names = (name for i, name in enumerate(self._keywords) if keywords >> (FIRST_KEYWORD + i) & 1)
+        return Flags(Flag(bits & keep & 0x1F), frozenset(names))
 
     def status(self) -> MailboxStatus:
         messages = self.messages.values()
@@ -263,7 +280,8 @@ class MemoryMailbox:
 class MemoryAccountStore:
     """Implements `ports.AccountStore`. `problem`, when set, refuses APPEND; `limit` is the quota's."""
 
-    def __init__(self, server: dict[str, bytes] | None = None) -> None:
+    def __init__(self, server: dict[str, bytes] | None = None, account: AccountName = NOBODY) -> None:
+        self.access = SoleOwner(account)
         self.annotations = MemoryAnnotations(self, {} if server is None else server)
         self.boxes: dict[str, MemoryMailbox] = {}
         self.problem: Problem | None = None
@@ -398,7 +416,7 @@ class MemoryStore:
 
     def of(self, name: str) -> MemoryAccountStore:
         """The account's mailboxes, without awaiting."""
-        return self.accounts.setdefault(name, MemoryAccountStore(self.annotations))
+        return self.accounts.setdefault(name, MemoryAccountStore(self.annotations, AccountName(name)))
 
     def box(self, account: str, mailbox: str = "INBOX") -> MemoryMailbox:
         """One mailbox. Raises: Refused(NO_SUCH_MAILBOX)."""

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mailstack.acl import WRITES
 from mailstack.errors import Problem, Refused
 from mailstack.imap import replies
 from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, StatusItem, command
 from mailstack.imap.replies import Reply
-from mailstack.imap.view import View, all_flags
+from mailstack.imap.view import View, all_flags, permanent_flags
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.cursor import Cursor, atom, mailbox, sp
 from mailstack.mail.special_use import SPECIAL_USES
@@ -77,32 +78,32 @@ def status_items(cur: Cursor) -> tuple[str, ...]:
 
 
 async def select(session: ImapSession, name: str, *, read_only: bool) -> Reply:
+    command_name = "EXAMINE" if read_only else "SELECT"
     was_selected = session.state.name == "SELECTED"
     session.deselect()
     if was_selected:
         session.say(replies.ok("the mailbox that was selected is closed", "CLOSED").line(b"*"))
     view = View(session.wake, read_only=read_only)
     opened = await session.store.open(name, view)
+    view.read_only = read_only = read_only or not opened.rights & WRITES
     view.begin(opened)
     session.select(view)
-    flags = all_flags(opened)
     session.say(b"* %d EXISTS\r\n" % len(view.uids))
     if not session.rev2:
         session.say(b"* %d RECENT\r\n" % len(view.recent))
         unseen = first_unseen(view)
         if unseen:
             session.say(replies.ok("first unseen message", f"UNSEEN {unseen}").line(b"*"))
-    session.say(b"* FLAGS %s\r\n" % flags)
-    permanent = "()" if read_only else flags.decode()[:-1] + " \\*)"
-    session.say(replies.ok("flags that can be set", f"PERMANENTFLAGS {permanent}").line(b"*"))
+    session.say(b"* FLAGS %s\r\n" % all_flags(opened))
+    session.say(replies.ok("flags that can be set", permanent_flags(view)).line(b"*"))
     session.say(replies.ok("UIDs are valid", f"UIDVALIDITY {opened.uid_validity}").line(b"*"))
     session.say(replies.ok("the next UID", f"UIDNEXT {opened.uid_next}").line(b"*"))
     session.say(replies.ok("the mailbox's id", f"MAILBOXID ({opened.mailbox_id})").line(b"*"))
     if session.rev2:
         session.say(b'* LIST () "/" %s\r\n' % encode.mailbox(opened.name, utf8=True))
     if read_only:
-        return replies.ok("EXAMINE completed", "READ-ONLY")
-    return replies.ok("SELECT completed", "READ-WRITE")
+        return replies.ok(f"{command_name} completed", "READ-ONLY")
+    return replies.ok(f"{command_name} completed", "READ-WRITE")
 
 
 def first_unseen(view: View) -> int:

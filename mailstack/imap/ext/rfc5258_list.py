@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mailstack.imap import replies
 from mailstack.imap.core.mailboxes import find_status, status_items, status_response
 from mailstack.imap.ext.rfc5464_metadata import entries
+from mailstack.imap.ext.rfc8440_list_myrights import tell_rights
 from mailstack.imap.ext.rfc9590_list_metadata import tell_metadata
 from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, command
 from mailstack.imap.replies import Reply
@@ -25,7 +26,7 @@ MAX_PATTERNS = 100
 """Patterns of one LIST."""
 _WORD = re.compile(rb"[A-Za-z-]+")
 SELECTIONS = frozenset({b"SUBSCRIBED", b"REMOTE", b"RECURSIVEMATCH", b"SPECIAL-USE"})
-RETURNS = frozenset({b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE", b"STATUS", b"METADATA"})
+RETURNS = frozenset({b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE", b"STATUS", b"METADATA", b"MYRIGHTS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,8 @@ async def list_(session: ImapSession, asked: List) -> Reply:
         if found.childinfo:
             line = line[:-2] + b' ("CHILDINFO" ("SUBSCRIBED"))\r\n'
         await session.say_much(line)
+        if b"MYRIGHTS" in asked.returns and found.selectable and not found.childinfo:
+            await tell_rights(session, found.name)
         if asked.metadata and found.selectable:
             await tell_metadata(session, found.name, asked.metadata)
         if asked.status and found.selectable:

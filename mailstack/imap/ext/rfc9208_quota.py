@@ -56,7 +56,7 @@ async def getquota(session: ImapSession, root: str) -> Reply:
 
 
 async def getquotaroot(session: ImapSession, name: str) -> Reply:
-    root = session.account
+    root = await session.store.access.owner(name)
     quota = await session.resources.store.quota(root)
     shown = encode.mailbox(name, utf8=session.rev2)
     session.say(b"* QUOTAROOT %s %s\r\n" % (shown, encode.astring(root.encode())))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 
+from mailstack.ports import ALL_FLAGS
 from mailstack.store.maildir import change
 from mailstack.store.maildir.change import Incoming, Placed
 from mailstack.store.maildir.differences import Differences
@@ -27,20 +28,21 @@ def append(target: FolderFiles, messages: Sequence[Incoming], unique: UniqueName
 
 
 def copy(
-    source: FolderFiles, uids: Sequence[int], target: FolderFiles, unique: UniqueNames, *, moving: bool = False
-) -> Placed:
+    source: FolderFiles, uids: Sequence[int], target: FolderFiles, unique: UniqueNames, *, moving: bool = False,
+    keep: int = ALL_FLAGS,
+) -> Placed:  # fmt: skip
     """As `change.copy`. Raises: Refused(OVER_QUOTA) too, unless the sources are to go."""
     ledger = _ledger(target)
     if ledger is None:
-        return change.copy(source, uids, target, unique)
+        return change.copy(source, uids, target, unique, keep)
     sizes = _sizes(source, uids)
     if moving:
-        placed = change.copy(source, uids, target, unique)
+        placed = change.copy(source, uids, target, unique, keep)
         ledger.add(*_total(sizes, placed.sources))
         return placed
     octets, count = _total(sizes, sizes)
     with ledger.booked(octets, count):
-        placed = change.copy(source, uids, target, unique)
+        placed = change.copy(source, uids, target, unique, keep)
     really, copied = _total(sizes, placed.sources)
     ledger.add(really - octets, copied - count)
     return placed
