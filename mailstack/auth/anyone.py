@@ -49,9 +49,11 @@ class AnyLimits:
         return self._limits.get(account, NO_LIMIT)
 
     def knows(self, account: AccountName) -> bool:
-        return True
+        return account_of(account) == account
 
     def set_limit(self, account: AccountName, limit: QuotaLimit) -> None:
+        if not self.knows(account):
+            raise Refused(Problem.NO_SUCH_ACCOUNT, account)
         self._limits[account] = limit
 
 

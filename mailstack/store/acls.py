@@ -7,7 +7,7 @@ all accounts for that: Dovecot's `acl_shared_dict = file:…`, in the form of `d
     shared/shared-boxes/anyone/<owner>
     shared/shared-boxes/group/<group>/<owner>
 
-It can be made again of the `dovecot-acl` files (`StoredAcls.gather`)."""
+It can be made again of the `dovecot-acl` files (`gather`)."""
 
 from __future__ import annotations
 
@@ -82,32 +82,18 @@ class StoredAcls:
                 raise Refused(Problem.LIMIT, f"more than {MAX_ENTRIES} entries in the list of {mailbox}")
             if after != before:
                 acl_file.write(folder, after, others)
-        self.gather(owner)
+        self._gather(owner)
 
     async def moved(self, owner: AccountName) -> None:
         account = await self._store.account(owner)
         if self._file.path.exists():
-            await account.in_lane(partial(self.gather, owner))
+            await account.in_lane(partial(self._gather, owner))
 
-    def gather(self, owner: AccountName) -> None:
-        """Bring what `owner` shares up to date. In the owner's lane. Raises: OSError, Refused."""
-        wanted = {_key(entry, owner) for _, acl in self._lists(owner) for entry in acl if _gives(entry, owner)}
-        (self._store.path_of(owner) / acl_file.LISTING).unlink(missing_ok=True)
-
-        def update(entries: Entries) -> None:
-            end = f"/{owner}".encode()
-            for key in [key for key in entries if key.endswith(end) and key not in wanted]:
-                del entries[key]
-            entries.update(dict.fromkeys(wanted, b"1"))
-
-        if wanted or any(key.endswith(f"/{owner}".encode()) for key in self._file.read()):
-            self._file.change(update)
+    def _gather(self, owner: AccountName) -> None:
+        gather(self._file, owner, self._store.path_of(owner))
 
     def _lists(self, owner: AccountName) -> list[tuple[str, Acl]]:
-        path = self._store.path_of(owner)
-        if not path.is_dir():
-            return []
-        return [(place.name, acl) for place in layout.folders(path) if (acl := acl_file.read(place.path)[0])]
+        return lists(self._store.path_of(owner))
 
     def _folder(self, owner: AccountName, mailbox: str) -> Path:
         place = layout.folder(self._store.path_of(owner), mailbox)
@@ -120,6 +106,28 @@ class StoredAcls:
             return await self._store.workers.run(fn)
         except OSError as error:
             raise refusal(error) from error
+
+
+def gather(file: AttributeFile, owner: AccountName, account: Path) -> None:
+    """Bring what `owner`, whose directory is `account`, shares up to date in the file. Raises: OSError, Refused."""
+    end = f"/{owner}".encode()
+    wanted = {_key(entry, owner) for _, acl in lists(account) for entry in acl if _gives(entry, owner)}
+    (account / acl_file.LISTING).unlink(missing_ok=True)
+
+    def update(entries: Entries) -> None:
+        for key in [key for key in entries if key.endswith(end) and key not in wanted]:
+            del entries[key]
+        entries.update(dict.fromkeys(wanted, b"1"))
+
+    if wanted or any(key.endswith(end) for key in file.read()):
+        file.change(update)
+
+
+def lists(account: Path) -> list[tuple[str, Acl]]:
+    """The mailboxes of an account's directory that have a list. Raises: OSError."""
+    if not account.is_dir():
+        return []
+    return [(place.name, acl) for place in layout.folders(account) if (acl := acl_file.read(place.path)[0])]
 
 
 def _gives(entry: Entry, owner: AccountName) -> bool:

@@ -54,15 +54,16 @@ def setacl_arguments(cur: Cursor) -> SetAcl:
 async def setacl(session: ImapSession, asked: SetAcl) -> Reply:
     await session.store.access.change(asked.mailbox, asked.identifier, asked.applied)
     session.log.event(
-        "access changed", mailbox=asked.mailbox, identifier=asked.identifier, rights=asked.sign + shown(asked.rights)
-    )
+        "access changed", by=session.account, mailbox=asked.mailbox, identifier=asked.identifier,
+        rights=asked.sign + shown(asked.rights),
+    )  # fmt: skip
     return replies.ok("SETACL completed")
 
 
 async def deleteacl(session: ImapSession, asked: tuple[str, str]) -> Reply:
     name, identifier = asked
     await session.store.access.change(name, identifier, lambda _: None)
-    session.log.event("access changed", mailbox=name, identifier=identifier, rights=None)
+    session.log.event("access changed", by=session.account, mailbox=name, identifier=identifier, rights=None)
     return replies.ok("DELETEACL completed")
 
 

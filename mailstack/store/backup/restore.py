@@ -22,7 +22,7 @@ from mailstack.errors import Refused
 from mailstack.store.backup.folder import Place, copy_open_file, messages
 from mailstack.store.backup.places import BackupError
 from mailstack.store.maildir import account as account_files
-from mailstack.store.maildir import attributes, keywords, layout, modseq, names
+from mailstack.store.maildir import acl_file, attributes, keywords, layout, modseq, names
 from mailstack.store.maildir.attributes import AttributeFile
 from mailstack.store.maildir.layout import Folder, replace_file, sync_directory
 from mailstack.store.maildir.locks import dotlock
@@ -227,6 +227,8 @@ class _Restoration:
         if saved.keywords:
             self._copy_beside(keywords.FILE)
         self._copy_beside(modseq.FILE)
+        if not self._other_account:
+            self._copy_beside(acl_file.FILE)
         uidlist.write([(uid, base) for uid, base in saved.records if base in saved.messages])
         for number, base in enumerate(saved.in_order()):
             (stage / str(number)).rename(path.joinpath(*saved.messages[base]))
