@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from mailstack.acl import Acl, Rights
-from mailstack.mailboxes import AccountName
+from mailstack.mailboxes import AccountEvent, AccountName
 
 
 class Annotations(Protocol):
@@ -34,6 +34,10 @@ class Access(Protocol):
     @property
     def other_users(self) -> str:
         """What the names of other users' mailboxes begin with (RFC 2342), as "Other Users/"; "" if there are none."""
+
+    def listen(self, heard: Callable[[AccountEvent], None]) -> Callable[[], None]:
+        """Hear what others do to mailboxes that the user may see, in this process. Called in the reactor's thread; what
+        it tells of another's mailbox is to be looked at with `rights` before it is told on. The result ends it."""
 
     async def owner(self, mailbox: str) -> AccountName:
         """Whose mailbox it is, or would be. Raises: Refused(NO_SUCH_MAILBOX | NOT_PERMITTED) if the user may not

@@ -114,6 +114,46 @@ class MailboxGone:
     """The mailbox was deleted or renamed away, or its UIDVALIDITY changed: end the selection."""
 
 
+@dataclass(frozen=True, slots=True)
+class NameMade:
+    """There is a mailbox of this name now; it had the name `old` if it was renamed, "" if it is new."""
+
+    name: str
+    old: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NameGone:
+    """The mailbox of this name was deleted."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RightsChanged:
+    """Somebody may do more or less with the mailbox than before."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionChanged:
+    """The mailbox was subscribed or unsubscribed."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Annotated:
+    """These entries of a mailbox, or with "" as its name of the server, have other values."""
+
+    name: str
+    entries: tuple[str, ...]
+
+
+AccountEvent = NameMade | NameGone | RightsChanged | SubscriptionChanged | Annotated
+"""What happens to mailboxes beside their messages."""
+
 Change = Added | FlagsChanged | Expunged | MailboxGone
 
 

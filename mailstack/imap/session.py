@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mailstack.errors import (
     BadSyntax,
@@ -24,8 +25,13 @@ from mailstack.imap.wire.framing import Command, Event, Framer, LiteralAnnounced
 from mailstack.imap.wire.search_grammar import BadCharset
 from mailstack.ports import AccountName, AccountStore, Connection
 
+if TYPE_CHECKING:
+    from mailstack.imap.notifier import Notifier
+
 MAX_SMALL_LITERAL = 64 * 1024
 """Octets of a literal that becomes part of its command: names, passwords, search texts."""
+ADDING = frozenset({b"APPEND", b"COPY", b"UID COPY", b"MOVE", b"UID MOVE"})
+"""Commands that add messages."""
 BULK = 64 * 1024
 """Octets of output after which the peer is let read them and others have their turn."""
 
@@ -43,6 +49,8 @@ class ImapSession:
         self.enabled: set[str] = set()
         self.login_failures = 0
         self.idling = False
+        self.notifier: Notifier | None = None
+        """Tells what the client asked to be told unasked, if it did."""
         self.framer = Framer()
         self._store: AccountStore | None = None
         self._view: View | None = None
@@ -92,6 +100,14 @@ class ImapSession:
             self._bulk = 0
             await self.connection.drain()
 
+    async def _next(self) -> Event:
+        """As `event`, between commands."""
+        while (event := self.framer.next_event()) is None:
+            if self.notifier is not None:
+                await self.notifier.tell(allow_expunge=not self.notifier.delayed)
+            self.framer.feed(await self.connection.receive())
+        return event
+
     async def event(self) -> Event:
         """The next thing that the client says. Raises: SessionEnded, FramingLost."""
         while (event := self.framer.next_event()) is None:
@@ -139,6 +155,8 @@ class ImapSession:
         """The client works on this mailbox now."""
         self._view = view
         self.state = State.SELECTED
+        if self.notifier is not None:
+            self.notifier.begin(view)
 
     def deselect(self) -> None:
         """The client works on no mailbox."""
@@ -153,9 +171,15 @@ class ImapSession:
             for response in self._view.flush(allow_expunge=allow_expunge, rev2=self.rev2):
                 self.connection.write(response)
 
+    def stop_notifying(self) -> None:
+        """Nothing is told any more that no command asks for."""
+        notifier, self.notifier = self.notifier, None
+        if notifier is not None:
+            notifier.close()
+
     def wake(self) -> None:
-        """Something happened in the selected mailbox; only IDLE listens."""
-        if self.idling:
+        """Something happened that the client is to be told, in IDLE or after NOTIFY also without a command."""
+        if self.idling or self.notifier is not None:
             self.connection.wake()
 
     # --- the loop
@@ -169,7 +193,7 @@ class ImapSession:
         self.say(replies.ok(greeting, f"CAPABILITY {capability_words(self)}").line(b"*"))
         try:
             while self.state is not State.LOGOUT:
-                await self._take(await self.event())
+                await self._take(await self._next())
         except ShuttingDown:
             self.say(bye("the server is stopping", "UNAVAILABLE"))
         except IdleTimeout:
@@ -179,6 +203,7 @@ class ImapSession:
         except ConnectionClosed:
             self.log.event("client gone")
         finally:
+            self.stop_notifying()
             self.deselect()
 
     async def _take(self, event: Event) -> None:
@@ -271,14 +296,21 @@ class ImapSession:
             self.log.failure("command failed", command=name.decode())
             self.resources.counters.count("internal_errors", "imap")
             reply = replies.BUG
-        await self._catch_up(allow_expunge=not keeps_numbers)
+        await self._catch_up(allow_expunge=not keeps_numbers, adding=name in ADDING)
         if reply is not replies.SAID:
             self.say(reply.line(self.tag))
 
-    async def _catch_up(self, *, allow_expunge: bool) -> None:
-        view = self._view
-        if view is None:
-            return
+    async def _catch_up(self, *, allow_expunge: bool, adding: bool) -> None:
+        """Tell what others did. `adding`: new messages may be the client's own."""
+        if self._view is not None:
+            await self._look(self._view)
+        if self.notifier is None:
+            self.flush(allow_expunge=allow_expunge)
+        else:
+            await self.notifier.tell(allow_expunge=allow_expunge, with_items=not adding)
+
+    async def _look(self, view: View) -> None:
+        """Take in what others did to the selected mailbox."""
         try:
             await view.mailbox.refresh()
         except Refused as refused:
@@ -286,12 +318,14 @@ class ImapSession:
                 raise
             view.gone = True
         if view.gone:
-            self.say(replies.ok("the mailbox was deleted, renamed or replaced", "CLOSED").line(b"*"))
-            self.deselect()
-        else:
-            if view.new_rights():  # RFC 4314 §5.1.1
-                self.say(replies.ok("flags that can be set now", permanent_flags(view)).line(b"*"))
-            self.flush(allow_expunge=allow_expunge)
+            self.leave()
+        elif view.new_rights():  # RFC 4314 §5.1.1
+            self.say(replies.ok("flags that can be set now", permanent_flags(view)).line(b"*"))
+
+    def leave(self) -> None:
+        """The selected mailbox is not there any more."""
+        self.say(replies.ok("the mailbox was deleted, renamed or replaced", "CLOSED").line(b"*"))
+        self.deselect()
 
     def _bad(self, error: BadSyntax) -> None:
         where = "" if error.column is None else f" at column {error.column + 1}"

@@ -29,6 +29,8 @@ class View:
         self.uids: array[int] = array("I")
         """What the client knows; `uids[n-1]` is message n."""
         self.recent: set[int] = set()
+        self.tells_flags = True
+        """Whether the client is to be told of flags that others change."""
         self.saved: tuple[int, ...] = ()
         """UIDs of the last SEARCH RETURN (SAVE) (RFC 5182)."""
         self._wake = wake
@@ -65,7 +67,7 @@ class View:
             case Added(uids):
                 self._added.extend(uids)
             case FlagsChanged(uids, by):
-                if by is not self:
+                if by is not self and self.tells_flags:
                     self._changed.update(uids)
             case Expunged(uids):
                 self._expunged.update(uids)
@@ -181,6 +183,10 @@ class View:
             yield from self._flush_added(rev2=rev2)
         if new := self.new_keywords():
             yield new
+        yield from self.flush_flags(rev2=rev2)
+
+    def flush_flags(self, *, rev2: bool) -> Iterator[bytes]:
+        """Of what is to be told, the flags alone."""
         if self._changed:
             changed, self._changed = self._changed, set()
             lists = self.lists

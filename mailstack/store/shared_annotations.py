@@ -38,6 +38,7 @@ class SharedAnnotations:
         place = await self._place(mailbox)
         if place.own:
             await place.account.annotations.change(place.name, changes)
+            self._account.annotated(place, changes, private=False)
             return
         shared = {name: value for name, value in changes.items() if name.startswith(SHARED)}
         private = {name: value for name, value in changes.items() if name not in shared}
@@ -45,9 +46,11 @@ class SharedAnnotations:
             raise Refused(Problem.CANNOT, "private and shared entries of another's mailbox in one command")
         if shared:
             await place.account.annotations.change(place.name, shared)
+            self._account.annotated(place, shared, private=False)
         else:
             mailbox_id = (await place.account.status(place.name, size=False)).mailbox_id
             await self._account.own.annotations.change_another(mailbox_id, private)
+            self._account.annotated(place, private, private=True)
 
     async def change_another(self, mailbox_id: str, changes: Mapping[str, bytes | None]) -> None:
         await self._account.own.annotations.change_another(mailbox_id, changes)

@@ -7,6 +7,7 @@ A user's own mailboxes are as they were: the owner has all rights, whatever a li
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from mailstack.acl import (
@@ -22,7 +23,15 @@ from mailstack.acl import (
     normal_identifier,
 )
 from mailstack.errors import Problem, Refused
-from mailstack.mailboxes import FIRST_KEYWORD
+from mailstack.mailboxes import (
+    FIRST_KEYWORD,
+    AccountEvent,
+    Annotated,
+    NameGone,
+    NameMade,
+    RightsChanged,
+    SubscriptionChanged,
+)
 from mailstack.ports import (
     AccountName,
     AccountStore,
@@ -39,7 +48,7 @@ from mailstack.ports import (
     NewMessage,
 )
 from mailstack.quota import Quota, QuotaLimit
-from mailstack.store.maildir.layout import DELIMITER, INBOX, OTHER_USERS
+from mailstack.store.maildir.layout import DELIMITER, INBOX, OTHER_USERS, normalise
 from mailstack.store.shared_annotations import SharedAnnotations
 from mailstack.store.shared_mailbox import Destination, SharedMailbox
 
@@ -73,6 +82,26 @@ class SharingStore:
         self.plain = store
         """The accounts without what others share with them."""
         self.acls = acls
+        self._listening: dict[SharingAccount, Callable[[AccountEvent], None]] = {}
+
+    def listen(self, account: SharingAccount, heard: Callable[[AccountEvent], None]) -> Callable[[], None]:
+        """Let a user hear what others do; the result ends it."""
+        self._listening[account] = heard
+
+        def end() -> None:
+            self._listening.pop(account, None)
+
+        return end
+
+    def tell(self, owner: AccountName, event: AccountEvent, by: SharingAccount) -> None:
+        """Something happened to a mailbox of `owner`, whose name in the event is the owner's."""
+        for account, heard in list(self._listening.items()):
+            if account is by:
+                continue
+            if account.user == owner or (isinstance(event, Annotated) and not event.name):
+                heard(event)
+            elif not isinstance(event, SubscriptionChanged):
+                heard(_seen_from_outside(owner, event))
 
     async def account(self, name: AccountName) -> SharingAccount:
         return SharingAccount(self, name, await self.plain.account(name))
@@ -118,6 +147,20 @@ class SharingAccount:
     @property
     def access(self) -> SharingAccount:
         return self
+
+    def listen(self, heard: Callable[[AccountEvent], None]) -> Callable[[], None]:
+        return self._store.listen(self, heard)
+
+    def annotated(self, place: Place, entries: Collection[str], *, private: bool) -> None:
+        """Entries of a mailbox were changed; private ones are the user's own."""
+        name = normalise(place.name) if place.name else ""
+        if not private or place.own:
+            self._tell(place.owner, Annotated(name, tuple(entries)))
+        else:
+            self._tell(self.user, Annotated(f"{PREFIX}{place.owner}{DELIMITER}{name}", tuple(entries)))
+
+    def _tell(self, owner: AccountName, event: AccountEvent) -> None:
+        self._store.tell(owner, event, self)
 
     # --- where a name leads
 
@@ -174,16 +217,20 @@ class SharingAccount:
 
     async def subscribe(self, name: str) -> None:
         await self.own.subscribe(name)
+        self._tell(self.user, SubscriptionChanged(name))
 
     async def unsubscribe(self, name: str) -> None:
         await self.own.unsubscribe(name)
+        self._tell(self.user, SubscriptionChanged(name))
 
     async def create(self, name: str, special_use: str = "") -> str:
         superior = await self.superior(name)
-        inner = name if superior.own else inner_name(name)
+        inner = normalise(name if superior.own else inner_name(name))
         made = _missing(inner, {entry.name for entry in await superior.account.mailboxes() if entry.selectable})
         mailbox_id = await superior.account.create(inner, special_use if superior.own else "")
         await self._inherit(superior.owner, made)
+        for each in made:
+            self._tell(superior.owner, NameMade(each))
         return mailbox_id
 
     async def _inherit(self, owner: AccountName, made: Sequence[str]) -> None:
@@ -199,13 +246,20 @@ class SharingAccount:
         place = await self.place(name, "x")
         await place.account.delete(place.name)
         await self._acls.moved(place.owner)
+        self._tell(place.owner, NameGone(normalise(place.name)))
 
     async def rename(self, old: str, new: str) -> None:
         source, target = await self.place(old, "x"), await self.superior(new)
         if source.owner != target.owner or (not source.own and source.name.upper() == INBOX):
             raise Refused(Problem.CANNOT, "a mailbox stays in its account")
-        await source.account.rename(source.name, new if target.own else inner_name(new))
+        inner = normalise(new if target.own else inner_name(new))
+        there = {entry.name for entry in await source.account.mailboxes() if entry.selectable}
+        await source.account.rename(source.name, inner)
         await self._acls.moved(source.owner)
+        for superior in _missing(inner, there)[:-1]:
+            self._tell(source.owner, NameMade(superior))
+        before = normalise(source.name)
+        self._tell(source.owner, NameMade(inner, "" if before == INBOX else before))
 
     async def status(self, name: str, *, size: bool = True) -> MailboxStatus:
         place = await self.place(name, "r")
@@ -276,6 +330,7 @@ class SharingAccount:
             return changed(acl, name, change(before[0] if before else NO_RIGHTS), negative=negative)
 
         await self._acls.change(place.owner, place.name, changing)
+        self._tell(place.owner, RightsChanged(normalise(place.name)))
 
 
 def check(name: str, rights: Rights, needed: str) -> None:
@@ -295,6 +350,17 @@ def inner_name(name: str) -> str:
 def kept_flags(flags: Flags, mask: int) -> Flags:
     """Those flags whose bits are in the mask."""
     return Flags(Flag(int(flags.system) & mask), flags.keywords if mask >> FIRST_KEYWORD & 1 else frozenset())
+
+
+def _seen_from_outside(owner: AccountName, event: AccountEvent) -> AccountEvent:
+    """The event with the name that the mailbox has for others."""
+    name = f"{PREFIX}{owner}{DELIMITER}{event.name}"
+    match event:
+        case NameMade(_, old):
+            return NameMade(name, f"{PREFIX}{owner}{DELIMITER}{old}" if old else "")
+        case Annotated(_, entries):
+            return Annotated(name, tuple(entry for entry in entries if entry.startswith("/shared/")))
+    return replace(event, name=name)
 
 
 def _missing(name: str, there: Collection[str]) -> list[str]:

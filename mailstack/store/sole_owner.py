@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from mailstack.acl import ALL_RIGHTS, NO_RIGHTS, Acl, Entry, Rights
 from mailstack.errors import Problem, Refused
+from mailstack.mailboxes import AccountEvent
 from mailstack.ports import AccountName
 
 
@@ -16,6 +17,9 @@ class SoleOwner:
 
     def __init__(self, account: AccountName) -> None:
         self._account = account
+
+    def listen(self, heard: Callable[[AccountEvent], None]) -> Callable[[], None]:
+        return lambda: None
 
     async def owner(self, mailbox: str) -> AccountName:
         return self._account

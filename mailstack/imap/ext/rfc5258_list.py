@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -186,6 +186,13 @@ def _choose(asked: List, entries: Iterable[MailboxEntry], subscribed: set[str], 
         found.childinfo = b"RECURSIVEMATCH" in asked.selections and name not in subscribed
         chosen.append(found)
     return chosen
+
+
+def attributes_of(entries: Iterable[MailboxEntry], subscribed: Collection[str], name: str) -> list[str]:
+    """The attributes of one name, which may be that of no mailbox."""
+    existing = {entry.name: entry for entry in entries}
+    found = _attributes(existing.get(name), name in _ancestors(existing))
+    return [*found, "\\Subscribed"] if name in subscribed else found
 
 
 def _attributes(entry: MailboxEntry | None, has_children: bool) -> list[str]:
