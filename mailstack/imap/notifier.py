@@ -62,10 +62,11 @@ class Overflow(Exception):
 @dataclass(frozen=True, slots=True)
 class Group:
     """An event group: the events that are told of some mailboxes, by names in upper case; `items` are what is told of
-    a new message."""
+    a new message.
+    Looking whether it covers a mailbox costs the same however many names it has."""
 
     filter: str
-    names: tuple[str, ...]
+    names: frozenset[str]
     events: frozenset[str]
     items: tuple[FetchItem, ...] = ()
 
@@ -77,13 +78,15 @@ class Group:
             case "SUBSCRIBED":
                 return name in subscribed
             case "SUBTREE":
-                return any(name == top or name.startswith(top + DELIMITER) for top in map(_normal, self.names))
+                levels = name.split(DELIMITER)
+                return any(DELIMITER.join(levels[:depth]) in self.names for depth in range(1, len(levels) + 1))
             case "MAILBOXES":
-                return name in map(_normal, self.names)
+                return name in self.names
         return False
 
 
-def _normal(name: str) -> str:
+def normal(name: str) -> str:
+    """A mailbox's name as it is listed: INBOX is so in any case of letters."""
     first, delimiter, rest = name.partition(DELIMITER)
     return "INBOX" + delimiter + rest if first.upper() == "INBOX" else name
 
@@ -120,7 +123,7 @@ class Notifier:
 
     def __init__(self, session: ImapSession, groups: Sequence[Group]) -> None:
         selected = [group for group in groups if group.filter.startswith("SELECTED")]
-        self._selected = selected[0] if selected else Group("SELECTED", (), frozenset())
+        self._selected = selected[0] if selected else Group("SELECTED", frozenset(), frozenset())
         self._others = [group for group in groups if group not in selected]
         self.delayed = self._selected.filter == "SELECTED-DELAYED"
         """Whether the client is told of expunged messages in commands alone that may tell of them."""

@@ -271,17 +271,27 @@ class SharingAccount:
         return SharedMailbox(self, opened, place, name if not place.own else opened.name)
 
     async def append(self, name: str, messages: Sequence[NewMessage]) -> Appended:
-        place = await self.place(name, "i")
+        place = await self._target(name)
         mask = flag_mask(place.rights)
         kept = [NewMessage(each.blob, kept_flags(each.flags, mask), each.internal_date) for each in messages]
         return await place.account.append(place.name, kept)
+
+    async def _target(self, name: str) -> Place:
+        """A mailbox that messages may be put into. Raises: Refused, with NO_SUCH_MAILBOX only if the user may make it
+        (RFC 9051 §6.3.12: TRYCREATE)."""
+        try:
+            return await self.place(name, "i")
+        except Refused as refused:
+            if refused.problem is Problem.NO_SUCH_MAILBOX:
+                await self.superior(name)
+            raise
 
     async def quota(self) -> Quota:
         return await self.own.quota()
 
     async def destination(self, name: str, source: AccountStore) -> Destination:
         """Where copies go, from a mailbox of `source`. Raises: Refused."""
-        place = await self.place(name, "i")
+        place = await self._target(name)
         into = None if place.account is source else place.account
         return Destination(place.name, into, flag_mask(place.rights))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mailstack.imap import replies
-from mailstack.imap.notifier import EVENTS, MESSAGE_EVENTS, Group, Notifier, Overflow
+from mailstack.imap.notifier import EVENTS, MESSAGE_EVENTS, Group, Notifier, Overflow, normal
 from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.wire.cursor import Cursor, mailbox, sp
@@ -81,7 +81,7 @@ def event_group(cur: Cursor, unknown: list[str]) -> Group:
         raise cur.expected("MessageNew with MessageExpunge", start)
     if which in SELECTED_FILTERS and not found <= MESSAGE_EVENTS:
         raise cur.expected("events of messages alone for the selected mailbox", start)
-    return Group(which, names, found, items)
+    return Group(which, frozenset(map(normal, names)), found, items)
 
 
 def one_or_more_mailbox(cur: Cursor) -> tuple[str, ...]:
