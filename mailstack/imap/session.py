@@ -231,13 +231,16 @@ class ImapSession:
         self.check_literal(announced, 2 * self.settings.max_message_size)
         began = self.framer.refuse(synchronising=announced.synchronising)
         if announced.synchronising:
-            self.say(
-                replies.bad(f"a literal here has at most {MAX_SMALL_LITERAL} octets", "LIMIT").line(_tag_of(began))
-            )
+            self._say_too_long(began, f"a literal here has at most {MAX_SMALL_LITERAL} octets")
 
     def _oversized(self, event: Oversized) -> None:
-        self.say(replies.bad("the command is too long", "LIMIT").line(_tag_of(event.octets)))
+        self._say_too_long(event.octets, "the command is too long")
         self._mistake()
+
+    def _say_too_long(self, began: bytes, text: str) -> None:
+        row = self._table.get(b"".join(began.upper().split(b" ", 2)[1:2]))
+        reply = row.too_long if row is not None and self.state in row.states else None
+        self.say((reply or replies.bad(text, "LIMIT")).line(_tag_of(began)))
 
     async def _command(self, octets: bytes) -> None:
         cur = Cursor(octets, utf8=self.rev2)

@@ -28,6 +28,7 @@ MAX_ENTRIES = 100
 """Entries of one command."""
 MAX_NAME = 250
 """Octets of an entry's name."""
+TOO_LONG = replies.no("a value is too long", f"METADATA MAXSIZE {MAX_VALUE}")
 ADMIN = "/shared/admin"
 SPECIAL_USE = "/private/specialuse"
 _VENDOR = ("/private/vendor", "/shared/vendor")
@@ -185,7 +186,7 @@ def _value(session: ImapSession, value: bytes | None) -> bytes:
 async def setmetadata(session: ImapSession, asked: Set) -> Reply:
     name, values = asked
     if any(value is not None and len(value) > MAX_VALUE for value in values.values()):
-        return replies.no("a value is too long", f"METADATA MAXSIZE {MAX_VALUE}")
+        return TOO_LONG
     if not name:
         if ADMIN in values:
             raise Refused(Problem.CANNOT, "that entry is the configuration's")
@@ -213,7 +214,7 @@ def special_use(value: bytes) -> bytes | None:
 FEATURE = Feature(
     commands=(
         command(b"GETMETADATA", AUTHENTICATED, getmetadata_arguments, getmetadata),
-        command(b"SETMETADATA", AUTHENTICATED, setmetadata_arguments, setmetadata),
+        command(b"SETMETADATA", AUTHENTICATED, setmetadata_arguments, setmetadata, too_long=TOO_LONG),
     ),
     capabilities=(Capability("METADATA", AUTHENTICATED),),
 )
