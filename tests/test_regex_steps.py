@@ -17,7 +17,7 @@ from mailstack.mail import addresses, header, lines, mime, transfer, words
 from mailstack.smtp.wire import framing as smtp_framing
 
 USES = [
-    (addresses, "_SIMPLE", "fullmatch"),
+    (addresses, "_SIMPLE", "match"),
     (addresses, "_TOKEN", "match"),
     (addresses, "_COMMENT", "finditer"),
     (header, "_FIELD", "finditer"),

@@ -235,7 +235,7 @@ def _is_column(item: FetchAtt | ColumnItem) -> bool:
     return isinstance(item, ColumnItem) or item in _COLUMNS
 
 
-DERIVED_VERSION = 1
+DERIVED_VERSION = 2
 """Part of the names under which content is kept: to be raised when its form changes."""
 _DERIVED = (FetchAtt.ENVELOPE, FetchAtt.BODY, FetchAtt.BODYSTRUCTURE)
 
