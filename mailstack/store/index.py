@@ -121,11 +121,11 @@ class AccountIndex:
         row = self._try(lambda database: self._read(database, guid, validity), None)
         if row is None or row[0] is None:
             return None
-        return _unpack(row[0], row[1], _seed(guid, validity, "", 0))
+        return _unpack(row[0], row[1], _seed(guid, validity, "", b"0"))
 
     def save(self, guid: str, validity: int, snapshot: Snapshot) -> None:
         """Keep a mailbox's columns."""
-        state, columns = _pack(snapshot, _seed(guid, validity, "", 0))
+        state, columns = _pack(snapshot, _seed(guid, validity, "", b"0"))
 
         def write(database: apsw.Connection) -> None:
             number = self._mailbox(database, guid, validity)
@@ -143,10 +143,13 @@ class AccountIndex:
                 found = database.execute(question + "BETWEEN ? AND ?", (number, item, uids[0], uids[-1]))
             else:
                 found = database.executemany(question + "= ?", ((number, item, uid) for uid in uids))
-            return {
-                uid: value[4:] for uid, value in found
-                if crc32(value[4:], _seed(guid, validity, item, uid)) == int.from_bytes(value[:4])
-            }  # fmt: skip
+            seed = _seed(guid, validity, item)
+            kept: dict[int, bytes] = {}
+            for uid, value in found:
+                octets = value[4:]
+                if crc32(octets, crc32(b"%d" % uid, seed)) == int.from_bytes(value[:4]):
+                    kept[uid] = octets
+            return kept
 
         return self._try(read, {}) if uids else {}
 
@@ -155,9 +158,9 @@ class AccountIndex:
 
         def write(database: apsw.Connection) -> None:
             number = self._mailbox(database, guid, validity)
+            seed = _seed(guid, validity, item)
             rows = [
-                (number, item, uid, crc32(value, _seed(guid, validity, item, uid)).to_bytes(4) + value)
-                for uid, value in values
+                (number, item, uid, crc32(value, crc32(b"%d" % uid, seed)).to_bytes(4) + value) for uid, value in values
             ]
             with database:
                 database.executemany("INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?)", rows)
@@ -289,9 +292,10 @@ def _prepare(database: apsw.Connection) -> None:
 # --- snapshots as octets ----------------------------------------------------------------------
 
 
-def _seed(guid: str, validity: int, item: str, uid: int) -> int:
-    """Where checksums begin: a value under another key is as wrong as one with other octets."""
-    return crc32(b"%s %d %s %d" % (guid.encode(), validity, item.encode(), uid))
+def _seed(guid: str, validity: int, item: str, digits: bytes = b"") -> int:
+    """Where checksums begin: a value under another key is as wrong as one with other octets. What is said of one
+    message goes on with the digits of its UID."""
+    return crc32(b"%s %d %s %s" % (guid.encode(), validity, item.encode(), digits))
 
 
 def _pack(snapshot: Snapshot, seed: int) -> tuple[bytes, bytes]:

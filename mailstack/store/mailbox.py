@@ -420,10 +420,11 @@ class OpenMailbox:
 
     def _octets(self, uid: int) -> Octets | None:
         large = self._large  # another one after UIDs have changed
-        with self._large_lock:
-            known = large.get(uid)
-        if known is not None:
-            return known
+        if large:
+            with self._large_lock:
+                known = large.get(uid)
+            if known is not None:
+                return known
         path = self.files.locate(uid)
         for _ in range(change.TRIES):  # it may be renamed between our look and our opening it
             if path is None:
@@ -455,8 +456,7 @@ class OpenMailbox:
                 large.popitem(last=False)
 
     def _open(self, path: str) -> Octets:
-        sizes = names.sizes(os.path.basename(path))
-        known_crlf = sizes.octets >= 0 and sizes.octets == sizes.with_crlf
+        known_crlf = names.has_crlf(path.rpartition("/")[2])
         return open_octets(path, known_crlf=known_crlf, spool=self._account.store.spool_path)
 
     async def _in_lane(self, fn: Callable[[], T]) -> T:

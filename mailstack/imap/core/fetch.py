@@ -92,8 +92,8 @@ async def respond(session: ImapSession, what: FetchPlan, uids: Sequence[int]) ->
     if what.needs_content:
         if what.sets_seen and not session.view.read_only and "s" in session.view.mailbox.rights:
             await set_seen(session, uids, told=FetchAtt.FLAGS in what.columns)
-        if kept := what.derivable():
-            return await derived(session, what, kept, uids)
+        if what.kept:
+            return await derived(session, what, uids)
         return await contents(session, what, uids)
     for start in range(0, len(uids), COLUMNS_AT_ONCE):
         await session.say_much(await columns(session, what, uids[start : start + COLUMNS_AT_ONCE]))
@@ -135,13 +135,13 @@ async def rendered(session: ImapSession, what: FetchPlan, found: Columns, conten
     )  # fmt: skip
 
 
-async def derived(session: ImapSession, what: FetchPlan, kept: Sequence[str], uids: Sequence[int]) -> Reply:
+async def derived(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> Reply:
     """Responses whose content is small and is kept once it is made."""
     mailbox = session.view.mailbox
     vanished = 0
     for start in range(0, len(uids), DERIVED_AT_ONCE):
         batch = uids[start : start + DERIVED_AT_ONCE]
-        made = [await mailbox.derive(batch, item, partial(what.derive, n)) for n, item in enumerate(kept)]
+        made = [await mailbox.derive(batch, name, make) for name, make in what.kept]
         whole = {
             uid: b" ".join(filter(None, values))
             for uid, *values in zip(batch, *made, strict=True)
