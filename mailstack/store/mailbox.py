@@ -58,7 +58,9 @@ SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, e
 MAX_DERIVED = 16 * 1024
 """Octets of what is made of a message that are worth keeping."""
 MANY = 1000
-"""Changes of one command that are many, if they are also those of half the mailbox."""
+"""Changes of one command that are many, if the mailbox is not too large for reading all of it afterwards."""
+READ_AS_QUICKLY = 10
+"""Messages of a directory that are read in the time in which a watch tells of one change."""
 OPEN_FILES = 4
 """Large messages that a mailbox keeps open, since they are read in many pieces."""
 
@@ -300,9 +302,16 @@ class OpenMailbox:
     async def store_flags(
         self, uids: Collection[int], action: FlagAction, flags: Flags, by: MailboxListener | None
     ) -> None:
-        with self._heedless(len(uids)):
+        with self.heedless(len(uids)):
             for piece in _pieces(uids):
                 self.take(await self._in_lane(partial(change.store_flags, self.files, piece, action, flags)), by)
+
+    def heedless(self, count: int) -> AbstractContextManager[object]:
+        """So much is to be changed that hearing of each file costs more than reading the directory."""
+        watch, watched, messages = self._account.store.watch, self._watched, len(self._columns)
+        if watch is None or watched is None or count < MANY or READ_AS_QUICKLY * count < messages:
+            return nullcontext()
+        return watch.paused(watched)
 
     async def copy(
         self, uids: Collection[int], destination: str, *, into: AccountStore | None = None, keep: int = ALL_FLAGS
@@ -321,7 +330,7 @@ class OpenMailbox:
 
     async def expunge(self, uids: Collection[int], by: MailboxListener | None) -> Sequence[int]:
         removed: list[int] = []
-        with self._heedless(len(uids)):
+        with self.heedless(len(uids)):
             for piece in _pieces(sorted(uids)):
                 done = await self._in_lane(partial(counted.expunge, self.files, piece))
                 removed += done.vanished
@@ -369,13 +378,6 @@ class OpenMailbox:
     def _target(self, into: AccountStore | None) -> StoredAccount:
         """The account that copies go to: one of this store, whose accounts all look alike."""
         return self._account if into is None else cast("StoredAccount", into)
-
-    def _heedless(self, count: int) -> AbstractContextManager[object]:
-        """So much is to be changed that hearing of each file costs more than reading the directory."""
-        watch, watched = self._account.store.watch, self._watched
-        if watch is None or watched is None or count < MANY or 2 * count < len(self._columns):
-            return nullcontext()
-        return watch.paused(watched)
 
     def take(self, found: Differences, by: MailboxListener | None = None) -> None:
         """Bring the columns up to date and tell the sessions.

@@ -108,7 +108,11 @@ class RowsMachine(RuleBasedStateMachine):
         if self.model:
             uid = sorted(self.model)[number % len(self.model)]
             before = self.model[uid]
-            name = self.rows.name_with(self.rows.row(uid), flags)
+            row = self.rows.row(uid)
+            known, name = self.rows.names_with(row, flags)
+            self.rows.reflag(row, flags)
+            self.model[uid] = name
+            assert known == before
             assert bits_of(name) == flags & ~(1 << 5), "bit 5 is no flag"
             assert name.partition(":")[0] == before.partition(":")[0]
             if ":2," in before:

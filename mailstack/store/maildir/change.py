@@ -118,7 +118,7 @@ def _change_one(files: FolderFiles, uid: int, action: FlagAction, operand: int) 
             value = operand
         if value == old:
             break
-        if files.rename(row, rows.name_with(row, value)):
+        if files.reflag(row, value):
             return value
         if not files.found_again(uid):
             break

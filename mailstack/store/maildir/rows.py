@@ -74,13 +74,15 @@ class Rows:
         odd = self._odd.get(self.uids[row]) if self._odd else None
         return odd if odd is not None else self.base(row) + names.suffix(self.flags[row])
 
-    def name_with(self, row: int, flags: int) -> str:
-        """The name that the file gets with other flags. Letters that are not flags of IMAP stay."""
+    def names_with(self, row: int, flags: int) -> tuple[str, str]:
+        """The name of the file, as last seen, and the one that it gets with other flags. Letters that are not
+        flags of IMAP stay."""
         odd = self._odd.get(self.uids[row]) if self._odd else None
         if odd is None:
-            return self.base(row) + names.suffix(flags)
+            base = self.base(row)
+            return base + names.suffix(self.flags[row]), base + names.suffix(flags)
         base, letters = names.split(odd)
-        return names.join(base, names.letters(flags, letters))
+        return odd, names.join(base, names.letters(flags, letters))
 
     def name_of(self, uid: int) -> str | None:
         """The name of a message's file in cur/, as last seen; None if there is no such message."""
@@ -154,6 +156,13 @@ class Rows:
             elif self._odd:
                 self._odd.pop(uid, None)
         return flags
+
+    def reflag(self, row: int, flags: int) -> None:
+        """The file has the name now that `names_with` said for these flags."""
+        if self._odd:
+            self.rename(row, self.names_with(row, flags)[1])
+        else:
+            self.flags[row] = names.info_bits(names.suffix(flags))
 
     def remove(self, uids: Iterable[int]) -> None:
         """Messages that are gone. Unknown UIDs are passed over."""
