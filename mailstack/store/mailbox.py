@@ -57,9 +57,11 @@ SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, e
 """Errors that will go away, and say nothing of the file."""
 MAX_DERIVED = 16 * 1024
 """Octets of what is made of a message that are worth keeping."""
+SEVERAL = 16
+"""Changes of one command that are told by the watch all at once, not as they come."""
 MANY = 1000
 """Changes of one command that are many, if the mailbox is not too large for reading all of it afterwards."""
-READ_AS_QUICKLY = 10
+READ_AS_QUICKLY = 4
 """Messages of a directory that are read in the time in which a watch tells of one change."""
 OPEN_FILES = 4
 """Large messages that a mailbox keeps open, since they are read in many pieces."""
@@ -305,13 +307,22 @@ class OpenMailbox:
         with self.heedless(len(uids)):
             for piece in _pieces(uids):
                 self.take(await self._in_lane(partial(change.store_flags, self.files, piece, action, flags)), by)
+                self._drain_between(len(uids))
 
     def heedless(self, count: int) -> AbstractContextManager[object]:
-        """So much is to be changed that hearing of each file costs more than reading the directory."""
+        """So much is to be changed that nobody should be woken for each file, or even that hearing of each costs
+        more than reading the directory afterwards."""
         watch, watched, messages = self._account.store.watch, self._watched, len(self._columns)
-        if watch is None or watched is None or count < MANY or READ_AS_QUICKLY * count < messages:
+        if watch is None or watched is None or count < SEVERAL:
             return nullcontext()
+        if count < MANY or READ_AS_QUICKLY * count < messages:
+            return watch.unhurried()
         return watch.paused(watched)
+
+    def _drain_between(self, count: int) -> None:
+        """The kernel does not keep any number of events."""
+        if count > AT_ONCE:
+            self._drain()
 
     async def copy(
         self, uids: Collection[int], destination: str, *, into: AccountStore | None = None, keep: int = ALL_FLAGS
@@ -335,6 +346,7 @@ class OpenMailbox:
                 done = await self._in_lane(partial(counted.expunge, self.files, piece))
                 removed += done.vanished
                 self.take(done, by)
+                self._drain_between(len(uids))
         return removed
 
     async def examine(self, uids: Sequence[int], fn: Callable[[Octets], T]) -> list[T | None]:

@@ -111,6 +111,8 @@ class Watch:
         self._sweep: Any = None
         self._again: Any = None
         self._complained = False
+        self._unhurried = 0
+        """How many are in `unhurried`."""
         try:
             self._inotify = Inotify()
             reactor.addReader(self)
@@ -179,6 +181,20 @@ class Watch:
             watched.tell_everything()
             watched.who.noticed()
 
+    @contextmanager
+    def unhurried(self) -> Iterator[None]:
+        """Let events wait in the kernel until `drain`, or the end: this process is about to make many, and to be
+        woken for each costs more than it is worth."""
+        self._unhurried += 1
+        if self._unhurried == 1 and self._inotify is not None:
+            self._reactor.removeReader(self)
+        try:
+            yield
+        finally:
+            self._unhurried -= 1
+            if not self._unhurried and self._inotify is not None:
+                self._reactor.addReader(self)
+
     def drain(self) -> None:
         """Read what the kernel has to tell, so that every change which was made before this call is known
         to its `Watched` after it."""
@@ -196,7 +212,8 @@ class Watch:
             if call is not None and call.active():
                 call.cancel()
         if self._inotify is not None:
-            self._reactor.removeReader(self)
+            if not self._unhurried:
+                self._reactor.removeReader(self)
             self._inotify.close()
             self._inotify = None
 

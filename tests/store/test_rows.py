@@ -126,6 +126,7 @@ class RowsMachine(RuleBasedStateMachine):
         assert len(rows) == len(uids)
         assert list(rows.flags) == [bits_of(self.model[uid]) for uid in uids]
         assert [rows.name(row) for row in range(len(rows))] == [self.model[uid] for uid in uids]
+        assert list(map(os.fsdecode, rows.all_names())) == [self.model[uid] for uid in uids]
         bases = [self.model[uid].partition(":")[0] for uid in uids]
         assert [rows.base(row) for row in range(len(rows))] == bases
         assert list(rows.items()) == list(zip(uids, bases, strict=True))

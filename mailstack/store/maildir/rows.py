@@ -10,10 +10,11 @@ import threading
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, compress
+from itertools import accumulate
 from typing import NamedTuple
 from zlib import crc32
 
+from mailstack.store.arrays import joined, kept_runs
 from mailstack.store.maildir import names
 
 _END = b"/"
@@ -176,12 +177,9 @@ class Rows:
             for row in reversed(rows):
                 del self.uids[row], self.flags[row], self._starts[row]
         else:
-            keep = bytearray(b"\1") * len(self.uids)
-            for row in rows:
-                keep[row] = 0
-            self.uids = array("I", compress(self.uids, keep))
-            self.flags = array("I", compress(self.flags, keep))
-            self._starts = array("I", compress(self._starts, keep))
+            runs = kept_runs(len(self.uids), rows)
+            self.uids, self.flags = joined(self.uids, runs), joined(self.flags, runs)
+            self._starts = joined(self._starts, runs)
         if self._garbage > len(self._buffer) // 2:
             self._compact()
 
@@ -201,6 +199,17 @@ class Rows:
             return bytes(self._buffer).split(_END)[:-1]
         buffer, index = bytes(self._buffer), self._buffer.index
         return [buffer[start : index(_END, start)] for start in self._starts]
+
+    def all_names(self) -> Iterator[bytes]:
+        """The name of each message's file in cur/, as last seen, in the order of UIDs."""
+        ends = {flags: names.suffix(flags).encode() for flags in set(self.flags)}
+        whole = map(bytes.__add__, self.bases(), map(ends.__getitem__, self.flags))
+        if not self._odd:
+            return whole
+        return (
+            os.fsencode(self._odd[uid]) if uid in self._odd else name
+            for uid, name in zip(self.uids, whole, strict=True)
+        )
 
     def odd(self) -> dict[int, str]:
         """Names in cur/ that base and flags do not tell, by UID."""
