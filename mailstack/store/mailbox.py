@@ -307,7 +307,6 @@ class OpenMailbox:
         with self.heedless(len(uids)):
             for piece in _pieces(uids):
                 self.take(await self._in_lane(partial(change.store_flags, self.files, piece, action, flags)), by)
-                self._drain_between(len(uids))
 
     def heedless(self, count: int) -> AbstractContextManager[object]:
         """So much is to be changed that nobody should be woken for each file, or even that hearing of each costs
@@ -318,11 +317,6 @@ class OpenMailbox:
         if count < MANY or READ_AS_QUICKLY * count < messages:
             return watch.unhurried()
         return watch.paused(watched)
-
-    def _drain_between(self, count: int) -> None:
-        """The kernel does not keep any number of events."""
-        if count > AT_ONCE:
-            self._drain()
 
     async def copy(
         self, uids: Collection[int], destination: str, *, into: AccountStore | None = None, keep: int = ALL_FLAGS
@@ -346,7 +340,6 @@ class OpenMailbox:
                 done = await self._in_lane(partial(counted.expunge, self.files, piece))
                 removed += done.vanished
                 self.take(done, by)
-                self._drain_between(len(uids))
         return removed
 
     async def examine(self, uids: Sequence[int], fn: Callable[[Octets], T]) -> list[T | None]:

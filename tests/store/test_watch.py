@@ -343,11 +343,12 @@ def test_unhurried_events_wait_and_none_is_lost(reactor: FakeReactor, watch: Wat
             box.put("cur", "a:2,")
         assert reactor.readers == [], "the first of them is not over yet"
         assert not watched.hints
-        watch.drain()
-        assert hints(watched) == ({}, {"a:2,": True})
+        reactor.turn()
+        assert hints(watched) == ({}, {"a:2,": True}), "now and then they are read all the same"
         box.put("cur", "b:2,")
     assert reactor.readers == [watch]
-    watch.doRead()
+    assert not any(call.active() for call in reactor.calls)
+    reactor.turn()
     assert hints(watched) == ({}, {"b:2,": True})
 
 
@@ -355,6 +356,7 @@ def test_unhurried_when_the_watch_is_closed_meanwhile(reactor: FakeReactor, watc
     with watch.unhurried():
         watch.close()
     assert reactor.readers == []
+    assert not any(call.active() for call in reactor.calls)
 
 
 # --- without inotify
