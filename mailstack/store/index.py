@@ -121,11 +121,11 @@ class AccountIndex:
         row = self._try(lambda database: self._read(database, guid, validity), None)
         if row is None or row[0] is None:
             return None
-        return _unpack(row[0], row[1], _seed(guid, validity, "", b"0"))
+        return _unpack(row[0], row[1], _seed(guid, validity, "", 0))
 
     def save(self, guid: str, validity: int, snapshot: Snapshot) -> None:
         """Keep a mailbox's columns."""
-        state, columns = _pack(snapshot, _seed(guid, validity, "", b"0"))
+        state, columns = _pack(snapshot, _seed(guid, validity, "", 0))
 
         def write(database: apsw.Connection) -> None:
             number = self._mailbox(database, guid, validity)
@@ -147,7 +147,7 @@ class AccountIndex:
             kept: dict[int, bytes] = {}
             for uid, value in found:
                 octets = value[4:]
-                if crc32(octets, crc32(b"%d" % uid, seed)) == int.from_bytes(value[:4]):
+                if crc32(octets, seed) ^ uid == int.from_bytes(value[:4]):
                     kept[uid] = octets
             return kept
 
@@ -159,9 +159,7 @@ class AccountIndex:
         def write(database: apsw.Connection) -> None:
             number = self._mailbox(database, guid, validity)
             seed = _seed(guid, validity, item)
-            rows = [
-                (number, item, uid, crc32(value, crc32(b"%d" % uid, seed)).to_bytes(4) + value) for uid, value in values
-            ]
+            rows = [(number, item, uid, (crc32(value, seed) ^ uid).to_bytes(4) + value) for uid, value in values]
             with database:
                 database.executemany("INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?)", rows)
 
@@ -292,10 +290,10 @@ def _prepare(database: apsw.Connection) -> None:
 # --- snapshots as octets ----------------------------------------------------------------------
 
 
-def _seed(guid: str, validity: int, item: str, digits: bytes = b"") -> int:
-    """Where checksums begin: a value under another key is as wrong as one with other octets. What is said of one
-    message goes on with the digits of its UID."""
-    return crc32(b"%s %d %s %s" % (guid.encode(), validity, item.encode(), digits))
+def _seed(guid: str, validity: int, *more: str | int) -> int:
+    """Where checksums begin: a value under another key is as wrong as one with other octets. That of what is said
+    of one message has its UID besides."""
+    return crc32(" ".join([guid, str(validity), *map(str, more)]).encode())
 
 
 def _pack(snapshot: Snapshot, seed: int) -> tuple[bytes, bytes]:

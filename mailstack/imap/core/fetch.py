@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 COLUMNS_AT_ONCE = 1000
 """Messages whose responses are made in one piece."""
-DERIVED_AT_ONCE = 256
+DERIVED_AT_ONCE = 512
 """Messages whose envelopes or structures are made, or found in the index, in one visit to a worker."""
 CONTENTS_AT_ONCE = 32
 """Messages that are read in one visit to a worker."""
@@ -144,15 +144,17 @@ async def derived(session: ImapSession, what: FetchPlan, uids: Sequence[int]) ->
     for start in range(0, len(uids), DERIVED_AT_ONCE):
         batch = uids[start : start + DERIVED_AT_ONCE]
         made = [await mailbox.derive(batch, name, make) for name, make in what.kept]
-        whole = {
-            uid: b" ".join(filter(None, values))
-            for uid, *values in zip(batch, *made, strict=True)
-            if None not in values
-        }
+        contents = made[0] if len(made) == 1 else map(joined, *made)
+        whole = {uid: content for uid, content in zip(batch, contents, strict=True) if content is not None}
         vanished += len(batch) - await several(session, what, whole)
     if vanished:
         return incomplete(session, uids, vanished)
     return replies.ok("FETCH completed")
+
+
+def joined(*contents: bytes | None) -> bytes | None:
+    """The content items of one message; None if one is not to be had."""
+    return None if None in contents else b" ".join(contents)  # type: ignore[arg-type]  # there is no None
 
 
 async def several(session: ImapSession, what: FetchPlan, whole: Mapping[int, bytes]) -> int:
