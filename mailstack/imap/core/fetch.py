@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 COLUMNS_AT_ONCE = 1000
 """Messages whose responses are made in one piece."""
-DERIVED_AT_ONCE = 512
+DERIVED_AT_ONCE = 256
 """Messages whose envelopes or structures are made, or found in the index, in one visit to a worker."""
-CONTENTS_AT_ONCE = 32
+CONTENTS_AT_ONCE = 64
 """Messages that are read in one visit to a worker."""
 TOGETHER = 64 * 1024
 """Octets of messages that are put together before they are sent."""
