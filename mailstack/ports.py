@@ -48,7 +48,7 @@ __all__ = (
     "FlagAction", "Flags", "FlagsChanged", "Local", "Log", "MAX_KEYWORDS",
     "MEMORY_LIMIT", "MailStore", "Mailbox", "MailboxEntry", "MailboxGone", "MailboxListener",
     "MailboxStatus", "NewMessage", "Octets", "Outbound", "Peer", "Remote",
-    "SeqNum", "Sink", "Spool", "TlsInfo", "Uid",
+    "ScramKeys", "SeqNum", "Sink", "Spool", "TlsInfo", "TokenHint", "Uid",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -91,6 +91,15 @@ class Connection(Protocol):
     @property
     def tls(self) -> TlsInfo | None:
         """None in plain text."""
+
+    def channel_binding(self, name: str) -> bytes | None:
+        """The channel binding of this name (RFC 5056): "tls-exporter" (RFC 9266) or "tls-server-end-point"
+        (RFC 5929 §4). None where there is none: in plain text, and for other names."""
+
+    @property
+    def client_certificate(self) -> bytes | None:
+        """The certificate of the client, as DER, when it has shown one that an authority of the
+        configuration vouches for."""
 
     def write(self, data: bytes) -> None:
         """Queue octets. They leave together, when the session next waits."""
@@ -229,12 +238,53 @@ class Directory(Protocol):
         """Whether `sender` as reverse-path belongs to the login (RFC 6409 §6.1)."""
 
 
+@dataclass(frozen=True, slots=True)
+class ScramKeys:
+    """What a server keeps of a password for SCRAM (RFC 5802 §3): enough to verify a client, and to prove
+    itself to it, not to log in."""
+
+    salt: bytes
+    iterations: int
+    stored_key: bytes
+    server_key: bytes
+
+    def __repr__(self) -> str:
+        return "ScramKeys(...)"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenHint:
+    """What a client is told whose token was refused (RFC 7628 §3.2.2); "" where there is nothing to say."""
+
+    scope: str = ""
+    openid_configuration: str = ""
+
+
 class Accounts(Protocol):
-    """Who may log in."""
+    """Who may log in. Every method that says whether somebody may counts it, too; all raise
+    Refused(BAD_CREDENTIALS | TOO_MANY_FAILURES | LOGIN_UNAVAILABLE)."""
+
+    def mechanisms(self) -> Collection[str]:
+        """The SASL mechanisms that can be verified now, by their names."""
 
     async def log_in(self, user: str, password: str, peer: Peer) -> AccountName:
-        """Raises: Refused(BAD_CREDENTIALS | TOO_MANY_FAILURES | LOGIN_UNAVAILABLE). A wrong
-        user and a wrong password take the same time."""
+        """A wrong user and a wrong password take the same time."""
+
+    async def scram_keys(self, user: str, mechanism: str, peer: Peer) -> ScramKeys:
+        """The keys of the user for "SCRAM-SHA-1" or "SCRAM-SHA-256". Who has none, or is unknown, gets
+        keys that no password has, always the same. Raises no BAD_CREDENTIALS."""
+
+    async def log_in_by_proof(self, user: str, right: bool, peer: Peer) -> AccountName:
+        """The end of SCRAM: whether the client has proved to know the password."""
+
+    async def log_in_by_token(self, user: str, token: str, peer: Peer) -> AccountName:
+        """A bearer token; `user` is whom it should be of, or "". Raises NOT_PERMITTED, too: it lacks the scope."""
+
+    def token_hint(self) -> TokenHint:
+        """For who came with a token that was refused."""
+
+    async def log_in_by_certificate(self, certificate: bytes, user: str, peer: Peer) -> AccountName:
+        """A client certificate that was verified, as DER; `user` is whom it should be of, or ""."""
 
 
 # --- the store ------------------------------------------------------------------------------

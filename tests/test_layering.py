@@ -18,9 +18,10 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "wire",
         frozenset({"mailstack.ports", "mailstack.smtp.wire", "mailstack.imap.wire", "mailstack.pop3.wire",
-                   "mailstack.auth.sasl"}),
+                   "mailstack.auth.sasl", "mailstack.auth.saslprep", "mailstack.auth.scram", "mailstack.auth.bearer",
+                   "mailstack.auth.mechanisms"}),
     ),
-    ("sessions", frozenset({"mailstack.smtp", "mailstack.imap", "mailstack.pop3"})),
+    ("sessions", frozenset({"mailstack.smtp", "mailstack.imap", "mailstack.pop3", "mailstack.auth.login"})),
     (
         "resources",
         frozenset({"mailstack.store", "mailstack.queue", "mailstack.relay", "mailstack.auth", "mailstack.observe",
@@ -35,7 +36,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
 )  # fmt: skip
 
 NO_TWISTED = ("mailstack.mail", "mailstack.smtp", "mailstack.imap", "mailstack.pop3", "mailstack.errors",
-              "mailstack.ports", "mailstack.auth.sasl")  # fmt: skip
+              "mailstack.ports", "mailstack.auth.sasl", "mailstack.auth.scram", "mailstack.auth.bearer",
+              "mailstack.auth.mechanisms", "mailstack.auth.login")  # fmt: skip
 PURE = ("os", "socket", "threading", "pathlib", "time", "asyncio", "select", "subprocess", "tempfile", "random")
 """What wire code must not import: files, clocks, chance, threads."""
 

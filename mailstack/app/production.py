@@ -29,7 +29,9 @@ from mailstack.app.server import (
     use_data,
 )
 from mailstack.app.services import Manners
+from mailstack.app.ways import ways
 from mailstack.auth.accounts import StoredAccounts
+from mailstack.auth.bad_keys import BadKeys
 from mailstack.auth.database import AccountDatabase, AccountsError
 from mailstack.auth.directory import StoredDirectory
 from mailstack.auth.known import KnownAccounts
@@ -53,7 +55,7 @@ LEVELS = {
     LogLevel.WARNING: Level.WARNING,
     LogLevel.ERROR: Level.ERROR,
 }
-Problems = (ConfigError, CannotListen, CannotUseData, CannotDrop, BadCertificate, AccountsError, OSError)
+Problems = (ConfigError, CannotListen, CannotUseData, CannotDrop, BadCertificate, AccountsError, BadKeys, OSError)
 
 
 @dataclass(slots=True)
@@ -89,15 +91,19 @@ class Identities:
         return cls(database, KnownAccounts(database), limits, verified, hashing, log)
 
     def under(self, config: Config) -> tuple[Accounts, Directory]:
-        """Accounts and directory as this configuration wants them."""
+        """Accounts and directory as this configuration wants them. Raises: BadKeys, OSError, AccountsError."""
+        accounts = StoredAccounts(
+            self.database, self.limits, self.verified, self.hashing.run, self.log,
+            default_domain=config.domains[0].name.lower(), known=self.known,
+            ways=ways(config, self.hashing.reactor, self.log),
+        )  # fmt: skip
+        return accounts, StoredDirectory(self.known, config.domains)
+
+    def take_up(self, config: Config) -> None:
+        """Limits and memory as this configuration wants them."""
         auth = config.auth
         self.limits.set(auth.failures_per_address, auth.failures_per_account, auth.failure_window)
         self.verified.keep_for(auth.verified_password_memory)
-        accounts = StoredAccounts(
-            self.database, self.limits, self.verified, self.hashing.run, self.log,
-            default_domain=config.domains[0].name.lower(),
-        )  # fmt: skip
-        return accounts, StoredDirectory(self.known, config.domains)
 
     def quotas(self, config: Config) -> StoredQuotas:
         """Who may use how much under this configuration."""
@@ -119,8 +125,9 @@ class Production:
         log = self.server.running.log
         try:
             found = changes(self.config, load(self.path))
+            identities = self.identities.under(found.usable)
             stream = self._prepare(found.usable)
-        except (ConfigError, BadCertificate, OSError) as error:
+        except (ConfigError, BadCertificate, BadKeys, AccountsError, OSError) as error:
             log.warning("configuration not reloaded; the one in use stays", reason=str(error))
             return
         self.config = found.usable
@@ -128,7 +135,8 @@ class Production:
         _close(before)
         self.target.form = FORMATS[self.config.log.format.value]
         self.target.level = LEVELS[self.config.log.level]
-        self.server.reconfigure(self.config, *self.identities.under(self.config))
+        self.identities.take_up(self.config)
+        self.server.reconfigure(self.config, *identities)
         self.server.store.quotas.use(self.identities.quotas(self.config))
         log.event("reloaded", changed=_listed(found.taken))
         if found.waiting:
@@ -139,7 +147,7 @@ class Production:
         stream = open_stream(config)
         try:
             if self.server.running.tls is not None and config.tls.certificates:
-                self.server.running.tls.use(certificate_files(config))
+                self.server.running.tls.use(certificate_files(config), config.tls.client_ca)
         except BadCertificate:
             _close(stream)
             raise

@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from mailstack.app.listening import PassedSockets, Where, address_of, open_socket, serve
 from mailstack.app.run import Running
 from mailstack.app.services import Manners, Resources, service
-from mailstack.config.sections import Config, Listener
+from mailstack.config.sections import Config, Listener, ServiceName
 from mailstack.net.listener import Admission, connection_ids
 from mailstack.net.listener import Listener as NetListener
 from mailstack.net.tls import CertificateFiles, ServerTls
@@ -116,7 +116,7 @@ def compose(reactor: Any, config: Config, log: Log, opened: Sockets, identify: I
     for section, sockets in opened:
         factory = NetListener(
             service(config, section, server.resources, manners),
-            reactor=reactor, log=log, counters=server.counts, tls=tls, admission=admission, ids=ids,
+            reactor=reactor, log=log, counters=server.counts, tls=_creator(tls, section), admission=admission, ids=ids,
         )  # fmt: skip
         ports = [serve(reactor, each, factory) for each in sockets]
         running.ports += ports
@@ -142,7 +142,12 @@ def use_data(path: Path) -> None:
 def _server_tls(config: Config, log: Log) -> ServerTls | None:
     if not config.tls.certificates:
         return None
-    return ServerTls(certificate_files(config), log)
+    return ServerTls(certificate_files(config), log, config.tls.client_ca)
+
+
+def _creator(tls: ServerTls | None, section: Listener) -> Any:
+    """What makes a listener's TLS: other servers, which bring mail, are not asked for a certificate."""
+    return tls if tls is None or section.service is ServiceName.SMTP else tls.asking
 
 
 def certificate_files(config: Config) -> list[CertificateFiles]:

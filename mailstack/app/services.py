@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mailstack.config.sections import BareNewline, Config, Listener, MailboxFull, ServiceName, TlsMode
+from mailstack.config.sections import BareNewline, Config, Listener, MailboxFull, MechanismName, ServiceName, TlsMode
+from mailstack.imap.hidden import Hidden
 from mailstack.imap.session import ImapSession
 from mailstack.imap.settings import ImapResources, ImapSettings
 from mailstack.net.listener import Service
@@ -70,6 +71,20 @@ def service(config: Config, listener: Listener, resources: Resources, manners: M
     )
 
 
+def _mechanisms(config: Config, without: tuple[MechanismName, ...]) -> frozenset[str]:
+    """The SASL mechanisms that a service may offer."""
+    return frozenset(mechanism.value for mechanism in config.auth.mechanisms if mechanism not in without)
+
+
+def _hidden(config: Config, listener: Listener) -> tuple[Hidden, ...]:
+    """What IMAP does not announce at this listener."""
+    everywhere = frozenset(name.upper() for name in (*config.imap.hide_capabilities, *listener.hide_capabilities))
+    rules = [Hidden(everywhere)] if everywhere else []
+    for rule in config.imap.hide:
+        rules.append(Hidden(frozenset(name.upper() for name in rule.capabilities), rule.account, rule.client))
+    return tuple(rules)
+
+
 MakeSession = Callable[[WireProtocol], Session]
 
 
@@ -81,6 +96,7 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
         tls_available=listener.tls is TlsMode.STARTTLS,
         auth_required=not manners.anybody,
         allow_plaintext_auth=manners.anybody or not config.auth.require_tls,
+        mechanisms=_mechanisms(config, config.smtp.without_mechanisms),
         accept_any=manners.anybody and role is not Role.LMTP,
         bare_newline="reject" if config.smtp.bare_newline is BareNewline.REJECT else "fix",
         max_size=config.limits.max_message_size,
@@ -106,6 +122,8 @@ def _imap(config: Config, listener: Listener, resources: Resources, manners: Man
         hostname=config.hostname,
         tls_available=listener.tls is TlsMode.STARTTLS,
         allow_plaintext_auth=manners.anybody or not config.auth.require_tls,
+        mechanisms=_mechanisms(config, config.imap.without_mechanisms),
+        hidden=_hidden(config, listener),
         max_message_size=config.limits.max_message_size,
         timeout=config.imap.timeout,
         administrators=frozenset(account.lower() for account in config.auth.administrators),
@@ -134,6 +152,7 @@ def _pop3(config: Config, listener: Listener, resources: Resources, manners: Man
         hostname=config.hostname,
         tls_available=listener.tls is TlsMode.STARTTLS,
         allow_plaintext_auth=manners.anybody or not config.auth.require_tls,
+        mechanisms=_mechanisms(config, config.pop3.without_mechanisms),
         timeout=config.pop3.timeout,
     )
     parts = Pop3Resources(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
+
+from mailstack.auth.scram import HASHES, derive
+from mailstack.auth.scram_store import ITERATIONS, SALT_OCTETS
 from mailstack.errors import Problem, Refused
 from mailstack.mail.address import Address
-from mailstack.ports import AccountName, Local, Peer, Remote
 from mailstack.quota import NO_LIMIT, QuotaLimit
+from mailstack.ports import AccountName, Local, Peer, Remote, ScramKeys, TokenHint
 
 DEFAULT_DOMAIN = "localhost"
 """Of a user name without one."""
@@ -24,12 +29,43 @@ def account_of(name: str) -> AccountName | None:
 
 
 class AnyAccounts:
-    """Implements `ports.Accounts`: any user, any password."""
+    """Implements `ports.Accounts`: any user, any password. With a `password`, it is that of all users, and
+    SCRAM can be verified, for which a server must know what the client proves."""
+
+    def __init__(self, password: str = "") -> None:
+        self._password = password
+        self._keys: dict[str, ScramKeys] = {}
+        if password:
+            self._keys = {name: derive(name, password, os.urandom(SALT_OCTETS), ITERATIONS) for name in HASHES}
+        self._offered = frozenset({"PLAIN", "LOGIN", *self._keys, *(f"{name}-PLUS" for name in self._keys)})
+
+    def mechanisms(self) -> Collection[str]:
+        return self._offered
 
     async def log_in(self, user: str, password: str, peer: Peer) -> AccountName:
+        return self._account(user, right=not self._password or password == self._password)
+
+    async def scram_keys(self, user: str, mechanism: str, peer: Peer) -> ScramKeys:
+        return self._keys[mechanism]
+
+    async def log_in_by_proof(self, user: str, right: bool, peer: Peer) -> AccountName:
+        return self._account(user, right=right)
+
+    async def log_in_by_token(self, user: str, token: str, peer: Peer) -> AccountName:
+        raise Refused(Problem.BAD_CREDENTIALS, "no tokens in development")
+
+    def token_hint(self) -> TokenHint:
+        return TokenHint()
+
+    async def log_in_by_certificate(self, certificate: bytes, user: str, peer: Peer) -> AccountName:
+        raise Refused(Problem.BAD_CREDENTIALS, "no client certificates in development")
+
+    def _account(self, user: str, *, right: bool) -> AccountName:
         account = account_of(user)
         if account is None:
             raise Refused(Problem.BAD_CREDENTIALS, "not a name that an account can have")
+        if not right:
+            raise Refused(Problem.BAD_CREDENTIALS, "not the password of this server")
         return account
 
 

@@ -4,6 +4,7 @@ Several processes may have the file open: the server reads while the command lin
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,12 @@ _MIGRATIONS = (
         "ALTER TABLE accounts ADD COLUMN quota_octets INTEGER",
         "ALTER TABLE accounts ADD COLUMN quota_messages INTEGER",
     ),
+    (
+        "ALTER TABLE accounts ADD COLUMN scram TEXT",
+        # The hash that the keys were made with: an older version may set a password, and knows no keys.
+        "ALTER TABLE accounts ADD COLUMN scram_of TEXT",
+        "CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    ),
 )
 """What brings a file of version i (PRAGMA user_version) to version i + 1. Columns are only added, with names in
 every statement, so that an older version of this program can go on with the file."""
@@ -36,11 +43,13 @@ class AccountsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredAccount:
-    """One account. `created` in seconds since the epoch."""
+    """One account. `created` in seconds since the epoch; `scram` are the keys of the password as
+    `scram_store.py` writes them, "" if there are none."""
 
     name: AccountName
     password_hash: str
     created: float
+    scram: str = ""
 
 
 class AccountDatabase:
@@ -77,34 +86,31 @@ class AccountDatabase:
     def close(self) -> None:
         self._connection.close()
 
-    def version(self) -> int:
-        """Another number after another connection has written; some microseconds."""
+    def version(self) -> tuple[int, int]:
+        """Another value after anybody has written; some microseconds."""
         with self._errors():
             row = self._connection.execute("PRAGMA data_version").fetchone()
-        return int(row[0])
+        return int(row[0]), self._connection.total_changes  # the former tells of other connections only
 
     def account(self, name: str) -> StoredAccount | None:
         """The account of this name, in any case of letters."""
         with self._errors():
-            row = self._connection.execute(
-                "SELECT name, password_hash, created FROM accounts WHERE name = ?", (name.lower(),)
-            ).fetchone()
-        return StoredAccount(AccountName(row[0]), row[1], row[2]) if row else None
+            row = self._connection.execute(f"{_SELECT} WHERE name = ?", (name.lower(),)).fetchone()
+        return _account(row) if row else None
 
     def accounts(self) -> Sequence[StoredAccount]:
         """All of them by name."""
         with self._errors():
-            rows = self._connection.execute("SELECT name, password_hash, created FROM accounts ORDER BY name")
-            return [StoredAccount(AccountName(name), digest, created) for name, digest, created in rows]
+            return [_account(row) for row in self._connection.execute(f"{_SELECT} ORDER BY name")]
 
-    def add_account(self, name: str, password_hash: str) -> None:
+    def add_account(self, name: str, password_hash: str, scram: str = "") -> None:
         """Raises: AccountsError if it exists."""
         if self.account(name) is not None:
             raise AccountsError(f"{name.lower()} exists already")
         with self._errors():
             self._connection.execute(
-                "INSERT INTO accounts (name, password_hash, created) VALUES (?, ?, ?)",
-                (name.lower(), password_hash, time.time()),
+                "INSERT INTO accounts (name, password_hash, created, scram, scram_of) VALUES (?, ?, ?, ?, ?)",
+                (name.lower(), password_hash, time.time(), scram or None, password_hash),
             )
 
     def add_accounts(self, names: Sequence[str], password_hash: str) -> None:
@@ -122,14 +128,42 @@ class AccountDatabase:
                 raise
             self._connection.execute("COMMIT")
 
-    def set_password(self, name: str, password_hash: str) -> None:
+    def set_password(self, name: str, password_hash: str, scram: str = "") -> None:
         """Raises: AccountsError if there is no such account."""
         with self._errors():
             done = self._connection.execute(
-                "UPDATE accounts SET password_hash = ? WHERE name = ?", (password_hash, name.lower())
+                "UPDATE accounts SET password_hash = ?, scram = ?, scram_of = ? WHERE name = ?",
+                (password_hash, scram or None, password_hash, name.lower()),
             )
         if not done.rowcount:
             raise AccountsError(f"there is no account {name.lower()}")
+
+    def replace_hash(self, name: str, before: str, password_hash: str, scram: str) -> bool:
+        """Another hash and other keys of the same password; False if it was changed meanwhile."""
+        with self._errors():
+            done = self._connection.execute(
+                "UPDATE accounts SET password_hash = ?, scram = ?, scram_of = ? WHERE name = ? AND password_hash = ?",
+                (password_hash, scram or None, password_hash, name.lower(), before),
+            )
+        return bool(done.rowcount)
+
+    def all_have_keys(self, mechanism: str) -> bool:
+        """Whether every account has the keys for this SCRAM mechanism."""
+        with self._errors():
+            row = self._connection.execute(
+                "SELECT 1 FROM accounts WHERE scram IS NULL OR scram_of <> password_hash OR scram NOT LIKE ? LIMIT 1",
+                (f"%{mechanism}$%",),
+            ).fetchone()
+        return row is None
+
+    def secret(self, name: str) -> str:
+        """A random text that all processes on this file share, made at first sight."""
+        with self._errors():
+            self._connection.execute(
+                "INSERT OR IGNORE INTO secrets (name, value) VALUES (?, ?)", (name, secrets.token_hex(32))
+            )
+            row = self._connection.execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()
+        return str(row[0])
 
     def quotas(self) -> dict[AccountName, QuotaLimit]:
         """The accounts that have a quota of their own."""
@@ -198,3 +232,10 @@ class AccountDatabase:
             yield
         except (sqlite3.Error, OSError) as error:
             raise AccountsError(f"accounts database {self.path}: {error}") from error
+
+
+_SELECT = "SELECT name, password_hash, created, CASE WHEN scram_of = password_hash THEN scram END FROM accounts"
+
+
+def _account(row: tuple[str, str, float, str | None]) -> StoredAccount:
+    return StoredAccount(AccountName(row[0]), row[1], row[2], row[3] or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mailstack.auth.database import AccountDatabase, AccountsError
+from mailstack.auth.scram import HASHES
 from mailstack.errors import Problem, Refused
 from mailstack.ports import AccountName
 from mailstack.quota import QuotaLimit
@@ -13,12 +14,14 @@ class KnownAccounts:
 
     def __init__(self, database: AccountDatabase) -> None:
         self._database = database
-        self._version = -1
+        self._version = (-1, 0)
         self.accounts: frozenset[AccountName] = frozenset()
         self.aliases: dict[str, list[str]] = {}
         """Address → where its mail goes."""
         self.quotas: dict[AccountName, QuotaLimit] = {}
         """Of those that have one of their own."""
+        self.have_keys: frozenset[str] = frozenset()
+        """SCRAM mechanisms that every account has keys for."""
 
     def set_quota(self, account: AccountName, limit: QuotaLimit) -> None:
         """Raises: Refused(NO_SUCH_ACCOUNT | STORE_UNAVAILABLE)."""
@@ -38,6 +41,7 @@ class KnownAccounts:
                 self.accounts = frozenset(account.name for account in self._database.accounts())
                 self.aliases = self._database.aliases()
                 self.quotas = self._database.quotas()
+                self.have_keys = frozenset(name for name in HASHES if self._database.all_have_keys(name))
                 self._version = version
         except AccountsError as error:
             raise Refused(Problem.STORE_UNAVAILABLE, str(error)) from error

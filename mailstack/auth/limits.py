@@ -29,19 +29,20 @@ class LoginLimits:
         self._window = window
 
     def check(self, host: str, account: str) -> None:
-        """Raises: Refused(TOO_MANY_FAILURES)."""
+        """`account` is "" while nobody knows which it is. Raises: Refused(TOO_MANY_FAILURES)."""
         network = network_of(host)
         if (network, account) in self._good:
             return
         if self._recent(f"a {network}") >= self._per_address:
             raise Refused(Problem.TOO_MANY_FAILURES, f"from {network}")
-        if self._recent(f"n {account}") >= self._per_account:
+        if account and self._recent(f"n {account}") >= self._per_account:
             raise Refused(Problem.TOO_MANY_FAILURES, f"for {account}")
 
     def failed(self, host: str, account: str) -> None:
-        """A wrong password. It takes away what the pair had earned after as many as an address may have."""
+        """A wrong password, or what else was to show who somebody is. It takes away what the pair had earned
+        after as many as an address may have."""
         network = network_of(host)
-        for key in (f"a {network}", f"n {account}"):
+        for key in (f"a {network}", f"n {account}") if account else (f"a {network}",):
             times = self._failures.setdefault(key, deque())
             times.append(self._clock())
             while len(times) > max(self._per_address, self._per_account):

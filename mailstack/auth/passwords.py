@@ -12,6 +12,10 @@ import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable
 
+from mailstack.auth.scram import HASHES, derive
+from mailstack.auth.scram_store import as_text, dovecot_keys
+from mailstack.ports import ScramKeys
+
 MAX_PASSWORD = 1024
 """Octets; a longer one is wrong."""
 TIME_COST, MEMORY_COST, PARALLELISM = 2, 19 * 1024, 1
@@ -22,6 +26,8 @@ MAX_REMEMBERED = 10_000
 
 def prepared(password: str) -> bytes:
     """The octets that are hashed: OpaqueString of RFC 8265 §4.2, without its prohibitions."""
+    if password.isascii():
+        return password.encode()
     spaced = "".join(" " if unicodedata.category(char) == "Zs" else char for char in password)
     return unicodedata.normalize("NFC", spaced).encode("utf-8", "surrogatepass")
 
@@ -39,7 +45,11 @@ def verify(stored: str, password: str) -> bool:
     octets = prepared(password)
     if len(octets) > MAX_PASSWORD:
         return False
-    bare = stored.split("}", 1)[1] if stored.startswith("{") and "}" in stored else stored
+    scheme, bare = _scheme(stored)
+    if scheme in HASHES:
+        keys = _scram(scheme, bare)
+        made = derive(scheme, password, keys.salt, keys.iterations)
+        return hmac.compare_digest(made.stored_key, keys.stored_key)
     if bare.startswith("$argon2"):
         from argon2 import PasswordHasher
         from argon2.exceptions import InvalidHashError, VerificationError
@@ -59,7 +69,10 @@ class UnknownHash(Exception):
 
 def check_hash(stored: str) -> None:
     """Raises: UnknownHash when no password can ever be right for it here."""
-    bare = stored.split("}", 1)[1] if stored.startswith("{") and "}" in stored else stored
+    scheme, bare = _scheme(stored)
+    if scheme in HASHES:
+        _scram(scheme, bare)
+        return
     if bare.startswith("$argon2"):
         from argon2 import extract_parameters
         from argon2.exceptions import InvalidHashError
@@ -70,6 +83,28 @@ def check_hash(stored: str) -> None:
             raise UnknownHash("a damaged argon2 hash") from error
         return
     _verify_imported(bare, b"")
+
+
+def scram_of(stored: str) -> str:
+    """The SCRAM keys that an imported hash is, in the form of `scram_store`; "" if it is none.
+    Raises: UnknownHash."""
+    scheme, bare = _scheme(stored)
+    return as_text(scheme, _scram(scheme, bare)) if scheme in HASHES else ""
+
+
+def _scheme(stored: str) -> tuple[str, str]:
+    """A hash as Dovecot writes it, "{SCHEME}hash"; "" where there is no scheme."""
+    if stored.startswith("{") and "}" in stored:
+        scheme, _, bare = stored[1:].partition("}")
+        return scheme.upper(), bare
+    return "", stored
+
+
+def _scram(scheme: str, bare: str) -> ScramKeys:
+    try:
+        return dovecot_keys(scheme, bare)
+    except ValueError as error:
+        raise UnknownHash(f"damaged {scheme} keys") from error
 
 
 def is_ours(stored: str) -> bool:

@@ -1,11 +1,10 @@
 """The server's side of SASL (RFC 4422): each mechanism a small state machine, without IO.
 
-SMTP, IMAP and POP3 share it. What is theirs: carrying the base64 lines, the "*" with which a client
-gives up, asking `ports.Accounts` about the credentials, and the words of the reply.
+SMTP, IMAP and POP3 share it; `mechanisms.py` has the table of them, `login.py` carries an exchange
+through a connection. What is the protocols' own: the lines around the base64, and the words of the reply.
 
-    exchange = start("PLAIN")                     None: no such mechanism
     step = exchange.respond(initial_or_None)      Challenge: send it as base64, decode the answer
-    step = exchange.respond(answer)               Credentials: ask Accounts
+    step = exchange.respond(answer)               Credentials or another claim: ask `ports.Accounts`
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mailstack.errors import BadSyntax
+from mailstack.ports import ScramKeys
 
 MAX_BASE64 = 12288
 """Octets of one base64 line without CRLF (RFC 4954 §4)."""
@@ -64,28 +64,57 @@ class Credentials:
     @property
     def acts_for_itself(self) -> bool:
         """False when the client asks to act as somebody else; refuse that, unless it is allowed."""
-        return not self.authzid or self.authzid == self.user
+        return acts_for_itself(self.user, self.authzid)
 
 
-Step = Challenge | Credentials
+@dataclass(frozen=True, slots=True)
+class KeysWanted:
+    """SCRAM goes on when `answer` is called with the keys of the user; `mechanism` is without -PLUS."""
+
+    user: str
+    mechanism: str
+    answer: Callable[[ScramKeys], Challenge]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The end of SCRAM: whether the client has proved to know the password of `user`. `verifier` is
+    what the server proves in turn; it must be sent, and answered with nothing, before the outcome
+    (RFC 5802 §3: additional data with success, which no protocol here can carry)."""
+
+    user: str
+    authzid: str
+    right: bool
+    verifier: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token, and the account that the client says it is for ("" if it does not). `http_status`:
+    a refusal is told as Google's XOAUTH2 does, not as RFC 7628 §3.2.2."""
+
+    user: str
+    token: Secret
+    http_status: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateHolder:
+    """The client refers to its certificate, and wants to act as `authzid` ("" for whom it names)."""
+
+    authzid: str
+
+
+Step = Challenge | Credentials | KeysWanted | Proof | Token | CertificateHolder
 
 
 class Exchange(Protocol):
     """One authentication under way."""
 
     def respond(self, response: bytes | None) -> Step:
-        """Take the client's answer, decoded; at first its initial response, or None without one.
-        After Credentials it must not be called again. Raises: BadSyntax."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mechanism:
-    """One mechanism: its name (RFC 4422 §3.1), whether what it sends must be hidden by TLS, and how
-    an exchange begins."""
-
-    name: str
-    plaintext: bool
-    begin: Callable[[], Exchange]
+        """Take the client's answer, decoded; at first its initial response, or None without one. After
+        a step that is neither Challenge nor KeysWanted it must not be called again.
+        Raises: BadSyntax, Refused(BAD_CREDENTIALS)."""
 
 
 class PlainExchange:
@@ -100,7 +129,7 @@ class PlainExchange:
         parts = response.split(b"\0")
         if len(parts) != 3:
             raise BadSyntax("PLAIN: [authzid] NUL user NUL password")
-        authzid, user, password = (_text(part) for part in parts)
+        authzid, user, password = (text_of(part) for part in parts)
         if not user or not password:
             raise BadSyntax("PLAIN: a user and a password")
         return Credentials(user, Secret(password), authzid)
@@ -121,7 +150,7 @@ class LoginExchange:
             self._asked = True
             return Challenge(b"Username:")
         self._asked = True
-        text = _text(response)
+        text = text_of(response)
         if not text or "\0" in text:
             raise BadSyntax("LOGIN: a user and a password without NUL")
         if self._user is None:
@@ -130,20 +159,23 @@ class LoginExchange:
         return Credentials(self._user, Secret(text))
 
 
-MECHANISMS: tuple[Mechanism, ...] = (
-    Mechanism("PLAIN", True, PlainExchange),
-    Mechanism("LOGIN", True, LoginExchange),
-)
-"""All mechanisms, the one to prefer first."""
+class ExternalExchange:
+    """EXTERNAL (RFC 4422 appendix A): who the client is, TLS has shown already."""
+
+    __slots__ = ()
+
+    def respond(self, response: bytes | None) -> Step:
+        if response is None:
+            return Challenge(b"")
+        authzid = text_of(response)
+        if "\0" in authzid:
+            raise BadSyntax("EXTERNAL: an authorization identity without NUL")
+        return CertificateHolder(authzid)
 
 
-def start(name: str) -> Exchange | None:
-    """Begin an exchange of the mechanism with this name (in any case); None if there is none."""
-    wanted = name.upper()
-    for mechanism in MECHANISMS:
-        if mechanism.name == wanted:
-            return mechanism.begin()
-    return None
+def acts_for_itself(user: str, authzid: str) -> bool:
+    """Whether nobody asks to act as somebody else."""
+    return not authzid or authzid == user
 
 
 def decode_base64(line: bytes) -> bytes:
@@ -168,7 +200,8 @@ def encode_base64(data: bytes) -> bytes:
     return binascii.b2a_base64(data, newline=False)
 
 
-def _text(octets: bytes) -> str:
+def text_of(octets: bytes) -> str:
+    """A field of a message. Raises: BadSyntax when it is too long or not UTF-8."""
     if len(octets) > MAX_FIELD:
         raise BadSyntax(f"at most {MAX_FIELD} octets of user name or password")
     try:

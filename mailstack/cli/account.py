@@ -67,7 +67,7 @@ Exit status: 0 added, 1 it exists or is of no domain of the configuration, 2 wro
     "--hash",
     "password_hash",
     metavar="HASH",
-    help="A hash from another server: argon2, bcrypt, SHA-256- or SHA-512-crypt.",
+    help="A hash from another server: argon2, bcrypt, SHA-256- or SHA-512-crypt, SCRAM keys of Dovecot.",
 )
 def add(config_path: Path, address: str, generate: bool, password_stdin: bool, password_hash: str | None) -> None:
     """Add the account ADDRESS. Without an option for it, the password is asked for."""
@@ -77,8 +77,8 @@ def add(config_path: Path, address: str, generate: bool, password_stdin: bool, p
     with accounts_of(config) as database:
         if database.account(address) is not None:  # said before a password is asked for
             raise click.ClickException(f"{address} exists already; `account password` gives it another password")
-        stored, shown = _password(generate, password_stdin, password_hash)
-        database.add_account(address, stored)
+        stored, scram, shown = _password(config, generate, password_stdin, password_hash)
+        database.add_account(address, stored, scram)
     click.echo(f"added {address}" + (f", password {shown}" if shown else ""))
 
 
@@ -92,7 +92,12 @@ Examples:
 """,
 )
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON, with the time when each was made.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="As JSON, with the time when each was made and whether it can log in by SCRAM.",
+)
 def list_(config_path: Path, as_json: bool) -> None:
     """List all accounts, one a line; those with a quota with what they use and may use."""
     config = read_config(config_path)
@@ -108,7 +113,7 @@ def list_(config_path: Path, as_json: bool) -> None:
 
 
 def _document(account: StoredAccount, quota: Quota | None) -> dict[str, object]:
-    document: dict[str, object] = {"name": account.name, "created": account.created}
+    document: dict[str, object] = {"name": account.name, "created": account.created, "scram": bool(account.scram)}
     if quota is not None:
         document |= {"octets": quota.octets, "messages": quota.messages}
         document |= {"max_octets": quota.limit.octets or None, "max_messages": quota.limit.messages or None}
@@ -158,11 +163,12 @@ def password(config_path: Path, address: str, generate: bool, password_stdin: bo
     """Set the password of ADDRESS. Without an option for it, the password is asked for."""
     _one_of(generate, password_stdin, False)
     name = address.lower()
-    with accounts_of(read_config(config_path)) as database:
+    config = read_config(config_path)
+    with accounts_of(config) as database:
         if database.account(name) is None:
             raise click.ClickException(f"there is no account {name}")
-        stored, shown = _password(generate, password_stdin, None)
-        database.set_password(name, stored)
+        stored, scram, shown = _password(config, generate, password_stdin, None)
+        database.set_password(name, stored, scram)
     click.echo(f"password of {name} set" + (f": {shown}" if shown else ""))
 
 
@@ -171,25 +177,27 @@ def _one_of(generate: bool, from_stdin: bool, as_hash: bool) -> None:
         raise click.UsageError("--generate, --password-stdin and --hash exclude each other")
 
 
-def _password(generate: bool, from_stdin: bool, password_hash: str | None) -> tuple[str, str]:
-    """The hash to store, and the password if it is to be shown. Raises: click.ClickException."""
-    from mailstack.auth.passwords import UnknownHash, check_hash, hash_password
+def _password(config: Config, generate: bool, from_stdin: bool, password_hash: str | None) -> tuple[str, str, str]:
+    """The hash to store, the keys for SCRAM, and the password if it is to be shown. Raises: click.ClickException."""
+    from mailstack.app.ways import scram_of
+    from mailstack.auth import passwords
+    from mailstack.auth.scram_store import scram_text
 
     if password_hash is not None:
         try:
-            check_hash(password_hash)
-        except UnknownHash as error:
+            passwords.check_hash(password_hash)
+            return password_hash, passwords.scram_of(password_hash) if scram_of(config) else "", ""
+        except passwords.UnknownHash as error:
             raise click.ClickException(
-                f"--hash: {error}; $argon2id$..., $2b$..., $5$... and $6$... can be used"
+                f"--hash: {error}; $argon2id$..., $2b$..., $5$..., $6$... and {{SCRAM-SHA-256}}... can be used"
             ) from error
-        return password_hash, ""
     if generate:
         made = generated_password()
-        return hash_password(made), made
+        return passwords.hash_password(made), scram_text(made, scram_of(config)), made
     given = standard_input_line() if from_stdin else ask_password("--password-stdin or --generate", confirm=True)
     if not given:
         raise click.ClickException("the password is empty")
-    return hash_password(given), ""
+    return passwords.hash_password(given), scram_text(given, scram_of(config)), ""
 
 
 account.add_command(quota)

@@ -160,6 +160,7 @@ def _set_up(plan: Plan, text: str) -> str:
     """Write everything; what to say of the account's password. Raises: OSError, click.ClickException."""
     from mailstack.auth.database import AccountDatabase, AccountsError
     from mailstack.auth.passwords import hash_password
+    from mailstack.auth.scram_store import scram_text
     from mailstack.net.certificates import usable, write_self_signed
 
     if not plan.directory.exists():
@@ -176,7 +177,7 @@ def _set_up(plan: Plan, text: str) -> str:
         if database.account(plan.account) is not None:
             return "which exists already and keeps its password"
         made = generated_password()
-        database.add_account(plan.account, hash_password(made))
+        database.add_account(plan.account, hash_password(made), scram_text(made))
         database.close()
     except AccountsError as error:
         raise click.ClickException(str(error)) from error

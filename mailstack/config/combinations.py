@@ -6,10 +6,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import urlsplit
 
 from mailstack.config.sections import IMPLICIT_TLS_SERVICES, USUAL_PORTS, Config, Listener, ServiceName, TlsMode
 
 MAX_PORT = 65535
+NEVER_HIDDEN = frozenset({"IMAP4REV1", "STARTTLS", "LOGINDISABLED", "AUTH"})
+"""What CAPABILITY must say (RFC 9051 §6.1.1, §7.2.2); mechanisms have keys of their own."""
+_SHA256 = re.compile(r"(?:[0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
 _LABEL = r"(?!-)(?:[A-Za-z0-9_-]|[^\x00-\x7f]){1,63}(?<!-)"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _LISTED = 5
@@ -36,6 +40,9 @@ def mistakes(config: Config) -> tuple[Mistake, ...]:
         *_duplicate_ports(config),
         *_certificates(config),
         *_logins(config),
+        *_client_certificates(config),
+        *_oauth(config),
+        *_hidden(config),
         *_ranges(config),
         *_quotas(config),
         *_retention(config),
@@ -149,6 +156,64 @@ def _logins(config: Config) -> Iterator[Mistake]:
                 f"false would send passwords in plain text over the network (listener number {number}, "
                 f"{listener.service.value}, {listener.address}); only listeners on loopback may",
             )
+
+
+def _client_certificates(config: Config) -> Iterator[Mistake]:
+    certificates = config.auth.certificates
+    if certificates and config.tls.client_ca is None:
+        yield Mistake("[[auth.certificates]]", "without effect: [tls] client_ca is not set")
+    for number, certificate in enumerate(certificates, 1):
+        place = f"[[auth.certificates]] number {number}"
+        if not _SHA256.fullmatch(certificate.sha256):
+            yield Mistake(f"{place}, sha256", f'expected 64 hexadecimal digits, not "{certificate.sha256}"')
+        if not all(certificate.account.rpartition("@")[::2]):
+            yield Mistake(
+                f"{place}, account", f'expected an account as "alice@example.org", not "{certificate.account}"'
+            )
+
+
+def _oauth(config: Config) -> Iterator[Mistake]:
+    oauth = config.oauth
+    if oauth.keys is not None and not oauth.audience:
+        yield Mistake("[oauth] audience", "needed with keys: else a token for another service would do here")
+    if oauth.introspection_url and not _is_private_url(oauth.introspection_url):
+        yield Mistake("[oauth] introspection_url", "expected https://..., or http://... on loopback: tokens go there")
+    if not oauth.account_claim:
+        yield Mistake("[oauth] account_claim", 'expected the name of a claim, as "email"')
+    if oauth.introspection_timeout <= 0:
+        yield Mistake("[oauth] introspection_timeout", f"expected more than 0, not {oauth.introspection_timeout}")
+    if oauth.leeway < 0:
+        yield Mistake("[oauth] leeway", f"expected 0 or more, not {oauth.leeway}")
+    if bool(oauth.introspection_client) is not (oauth.introspection_secret is not None):
+        yield Mistake("[oauth] introspection_secret", "introspection_client and introspection_secret go together")
+
+
+def _is_private_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        url.port  # noqa: B018  # raises ValueError for one that is none
+    except ValueError:
+        return False
+    if url.scheme == "https" and url.hostname:
+        return True
+    address = _address(url.hostname or "")
+    return url.scheme == "http" and (url.hostname == "localhost" or (address is not None and address.is_loopback))
+
+
+def _hidden(config: Config) -> Iterator[Mistake]:
+    places = [("[imap] hide_capabilities", config.imap.hide_capabilities)]
+    for number, listener in enumerate(config.listeners, 1):
+        places.append((f"[[listeners]] number {number}, hide_capabilities", listener.hide_capabilities))
+    for number, rule in enumerate(config.imap.hide, 1):
+        places.append((f"[[imap.hide]] number {number}, capabilities", rule.capabilities))
+        if not rule.account or not rule.client:
+            yield Mistake(
+                f"[[imap.hide]] number {number}", 'expected a name or a pattern as "*" for account and client'
+            )
+    for place, names in places:
+        for name in names:
+            if name.upper().partition("=")[0] in NEVER_HIDDEN:
+                yield Mistake(place, f"{name} cannot be hidden: clients could not know how to go on")
 
 
 def _ranges(config: Config) -> Iterator[Mistake]:

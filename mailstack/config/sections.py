@@ -78,6 +78,27 @@ class BareNewline(Enum):
     REJECT = "reject"
 
 
+class MechanismName(Enum):
+    """The SASL mechanisms there are."""
+
+    SCRAM_SHA_256_PLUS = "SCRAM-SHA-256-PLUS"
+    SCRAM_SHA_1_PLUS = "SCRAM-SHA-1-PLUS"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_1 = "SCRAM-SHA-1"
+    EXTERNAL = "EXTERNAL"
+    OAUTHBEARER = "OAUTHBEARER"
+    XOAUTH2 = "XOAUTH2"
+    PLAIN = "PLAIN"
+    LOGIN = "LOGIN"
+
+
+class ScramOffer(Enum):
+    """When SCRAM is offered: once every account has keys for it, or always."""
+
+    READY = "ready"
+    ALWAYS = "always"
+
+
 USUAL_PORTS: dict[ServiceName, int] = {
     ServiceName.SMTP: 25,
     ServiceName.SUBMISSION: 587,
@@ -142,6 +163,8 @@ class Listener:
     socket: str = ""
     """Sockets that systemd passes are taken by `address` and `port`; with this, those of this
     FileDescriptorName are taken, whatever their port. When there is none, it is bound here."""
+    hide_capabilities: tuple[str, ...] = ()
+    """IMAP capabilities that are not announced here, beside those of [imap]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +181,9 @@ class Tls:
     change are read again."""
 
     certificates: tuple[Certificate, ...] = ()
+    client_ca: Path | None = None
+    """PEM certificates of the authorities that vouch for clients. With it, clients of submission, IMAP and
+    POP3 are asked for a certificate, which they need not have, and may log in by EXTERNAL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +236,17 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """`[[auth.certificates]]`: the account of one client certificate; the others' are the mail addresses in their
+    subjectAltName."""
+
+    sha256: str
+    """The certificate's fingerprint, hexadecimal, with or without colons, as of `openssl x509 -fingerprint -sha256`."""
+    account: str
+    """As "alice@example.org"."""
+
+
+@dataclass(frozen=True, slots=True)
 class Auth:
     """`[auth]`: who may log in, and how often one may be wrong."""
 
@@ -227,6 +264,48 @@ class Auth:
     administrators: tuple[str, ...] = ()
     """Accounts that may look at others' quotas and set them over IMAP (RFC 9208), and set the server's own
     annotations (RFC 5464)."""
+    mechanisms: tuple[MechanismName, ...] = tuple(MechanismName)
+    """SASL mechanisms that may be offered. EXTERNAL is only with [tls] client_ca, OAUTHBEARER and XOAUTH2 only with
+    [oauth]; without PLAIN and LOGIN, a password cannot be sent as it is in any other way either."""
+    scram: ScramOffer = ScramOffer.READY
+    """When SCRAM is offered: "ready" is once every account has keys for it, which its next login with a password
+    makes; "always" keeps those out who have none and a client that prefers SCRAM."""
+    certificates: tuple[ClientCertificate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OAuth:
+    """`[oauth]`: bearer tokens of an authorization server, by OAUTHBEARER and XOAUTH2. They are verified here, with
+    `keys`, or there, at `introspection_url`; with both, those that are no JWT are verified there."""
+
+    keys: Path | None = None
+    """Keys that JWTs are signed with (RS256, ES256, HS256): a JSON Web Key Set, or one public key as PEM."""
+    issuer: str = ""
+    """What "iss" of a token must be. Empty: it is not looked at."""
+    audience: str = ""
+    """What must be in "aud" of a token. Needed with `keys`: a token for another service of the same issuer is none
+    for this one."""
+    account_claim: str = "email"
+    """The claim that names the account."""
+    scope: str = ""
+    """Words that must all be in the token's scope. Empty: it is not looked at."""
+    leeway: Seconds = 60.0
+    """Seconds by which clocks may differ: a token is good for so long before "nbf" and after "exp"."""
+    introspection_url: str = ""
+    """The introspection endpoint (RFC 7662), https:, or http: on loopback."""
+    introspection_client: str = ""
+    """How we log in there, by HTTP's Basic. Empty: not at all."""
+    introspection_secret: Path | None = None
+    """A file whose first line is the password for that."""
+    introspection_timeout: Seconds = 10.0
+    """Seconds for one question."""
+    discovery_url: str = ""
+    """The "openid-configuration" that a client with a bad token is told of (RFC 7628)."""
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether any token can be verified."""
+        return self.keys is not None or bool(self.introspection_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +316,21 @@ class Smtp:
     """A CR or LF alone in mail data becomes CRLF, or the message is refused."""
     timeout: Seconds = 300.0
     """Seconds of silence before the connection is closed (RFC 5321 §4.5.3.2.7)."""
+    without_mechanisms: tuple[MechanismName, ...] = ()
+    """Of [auth] mechanisms, those that submission does not offer."""
+
+
+@dataclass(frozen=True, slots=True)
+class HideCapabilities:
+    """`[[imap.hide]]`: capabilities that some are not told of, say because their client fails with them."""
+
+    capabilities: tuple[str, ...]
+    """Names as in CAPABILITY; of one with "=" the part before it hides all of that name."""
+    account: str = "*"
+    """An account as "alice@example.org", or some as "*@example.org"; in force after the login."""
+    client: str = "*"
+    """What the client calls itself by ID (RFC 2971), "name" and "version" with a space between; * is any characters,
+    case does not matter. In force after ID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +340,11 @@ class Imap:
     timeout: Seconds = 1800.0
     """Seconds of silence after login before the connection is closed; RFC 9051 §5.4 asks for 30
     minutes at least."""
+    without_mechanisms: tuple[MechanismName, ...] = ()
+    """Of [auth] mechanisms, those that IMAP does not offer."""
+    hide_capabilities: tuple[str, ...] = ()
+    """Capabilities that are announced to nobody, as "MOVE". The commands stay; who knows of them can use them."""
+    hide: tuple[HideCapabilities, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +353,8 @@ class Pop3:
 
     timeout: Seconds = 600.0
     """Seconds of silence before the connection is closed; RFC 1939 §3 asks for 10 minutes at least."""
+    without_mechanisms: tuple[MechanismName, ...] = ()
+    """Of [auth] mechanisms, those that POP3 does not offer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +398,7 @@ class Config:
     quota: Quota = field(default_factory=Quota)
     retention: tuple[Retention, ...] = ()
     auth: Auth = field(default_factory=Auth)
+    oauth: OAuth = field(default_factory=OAuth)
     smtp: Smtp = field(default_factory=Smtp)
     imap: Imap = field(default_factory=Imap)
     pop3: Pop3 = field(default_factory=Pop3)

@@ -47,6 +47,8 @@ class ImapSession:
         self.state = State.NOT_AUTHENTICATED
         self.account = AccountName("")
         self.enabled: set[str] = set()
+        self.client_name = ""
+        """What the client calls itself by ID."""
         self.login_failures = 0
         self.idling = False
         self.notifier: Notifier | None = None
@@ -150,6 +152,16 @@ class ImapSession:
         self.account = account
         self.state = State.AUTHENTICATED
         self.connection.timeout = self.settings.timeout
+
+    def logged_out(self) -> None:
+        """As after the greeting, but for TLS and the client's name (RFC 8437 §4.1): what an extension keeps for
+        the login must be reset here."""
+        self.deselect()
+        self._store = None
+        self.account = AccountName("")
+        self.enabled.clear()
+        self.state = State.NOT_AUTHENTICATED
+        self.connection.timeout = self.settings.login_timeout
 
     def select(self, view: View) -> None:
         """The client works on this mailbox now."""

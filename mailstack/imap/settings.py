@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mailstack.auth.mechanisms import NAMES
+from mailstack.imap.hidden import Hidden
 from mailstack.ports import Accounts, Clock, Counters, Log, MailStore, Spool
 
 
@@ -15,11 +17,15 @@ class ImapSettings:
     tls_available: bool = False
     """Whether STARTTLS may be offered."""
     allow_plaintext_auth: bool = False
-    """Whether a password may come without TLS."""
+    """Whether one may log in without TLS."""
+    mechanisms: frozenset[str] = NAMES
+    """SASL mechanisms that may be offered."""
     max_message_size: int = 50 * 1024 * 1024
     timeout: float = 1800.0
     """RFC 9051 §5.4: at least 30 minutes after login."""
     login_timeout: float = 180.0
+    hidden: tuple[Hidden, ...] = ()
+    """Capabilities that are not announced."""
     max_login_failures: int = 3
     administrators: frozenset[str] = frozenset()
     """Accounts that may set quotas and the server's annotations."""

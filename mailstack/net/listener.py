@@ -15,7 +15,6 @@ from twisted.internet.protocol import Factory, Protocol
 
 from mailstack.errors import FramingLost
 from mailstack.net.proxy_protocol import ProxyHeader
-from mailstack.net.tls import ServerTls
 from mailstack.net.wire_protocol import Session, WireProtocol
 from mailstack.ports import Counters, Log, Peer
 
@@ -74,7 +73,7 @@ class Listener(Factory):
     noisy = False
 
     def __init__(
-        self, service: Service, *, reactor: Any, log: Log, counters: Counters, tls: ServerTls | None,
+        self, service: Service, *, reactor: Any, log: Log, counters: Counters, tls: Any,
         admission: Admission, ids: Iterator[str],
     ) -> None:  # fmt: skip
         self.reactor = reactor

@@ -11,10 +11,12 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
+from OpenSSL.crypto import X509
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import CertificateOptions
 from zope.interface import implementer
 
+from mailstack.net.tls_channel import take_note
 from mailstack.ports import Log
 
 RELOAD_INTERVAL = 10.0
@@ -37,6 +39,8 @@ class CertificateFiles:
 class _Loaded:
     names: frozenset[str]
     context: SSL.Context
+    asking: SSL.Context
+    """The same, and it asks clients for their certificate."""
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -47,15 +51,21 @@ class ServerTls:
     Raises: BadCertificate, from the constructor only; a later broken renewal is logged and the
     certificate in use stays."""
 
-    def __init__(self, files: Sequence[CertificateFiles], log: Log) -> None:
+    def __init__(self, files: Sequence[CertificateFiles], log: Log, client_ca: Path | None = None) -> None:
         self._log = log
         self._files: tuple[CertificateFiles, ...] = ()
+        self._client_ca: Path | None = None
+        self.asking = AskingTls(self)
         self._stamps: tuple[tuple[int, int], ...] = ()
         self._loaded: list[_Loaded] = []
-        self.use(files)
+        self.use(files, client_ca)
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         return SSL.Connection(self._loaded[0].context, None)
+
+    def asking_connection(self) -> SSL.Connection:
+        """One that asks the client for its certificate, if an authority for them is configured."""
+        return SSL.Connection(self._loaded[0].asking, None)
 
     def reload_if_changed(self) -> bool:
         """Take renewed files into use for the connections to come; True if it did so."""
@@ -71,35 +81,50 @@ class ServerTls:
         self._log.event("certificates reloaded", files=len(self._files))
         return True
 
-    def use(self, files: Sequence[CertificateFiles]) -> None:
-        """Serve other files from now on. Raises: BadCertificate; then all stays as it is."""
-        before = self._files, self._stamps
+    def use(self, files: Sequence[CertificateFiles], client_ca: Path | None = None) -> None:
+        """Serve other files from now on; clients' certificates are verified by `client_ca`, of PEM
+        certificates. Raises: BadCertificate; then all stays as it is."""
+        before = self._files, self._stamps, self._client_ca
         if not files:
             raise BadCertificate("no certificate is configured")
-        self._files = tuple(files)
+        self._files, self._client_ca = tuple(files), client_ca
         self._stamps = self._stat()
         try:
             self._loaded = self._load()
         except BadCertificate:
-            self._files, self._stamps = before
+            self._files, self._stamps, self._client_ca = before
             raise
 
     def _stat(self) -> tuple[tuple[int, int], ...]:
-        return tuple(_stamp(path) for pair in self._files for path in (pair.certificate, pair.key))
+        paths = [path for pair in self._files for path in (pair.certificate, pair.key)]
+        return tuple(_stamp(path) for path in (*paths, *([self._client_ca] if self._client_ca else ())))
 
     def _load(self) -> list[_Loaded]:
-        loaded = [_read(pair) for pair in self._files]
-        loaded[0].context.set_tlsext_servername_callback(self._choose)
+        authorities = _chain(self._client_ca) if self._client_ca else ()
+        loaded = [_read(pair, authorities) for pair in self._files]
+        loaded[0].context.set_tlsext_servername_callback(lambda connection: self._choose(connection, asking=False))
+        loaded[0].asking.set_tlsext_servername_callback(lambda connection: self._choose(connection, asking=True))
         return loaded
 
-    def _choose(self, connection: SSL.Connection) -> None:
+    def _choose(self, connection: SSL.Connection, *, asking: bool) -> None:
         name = (connection.get_servername() or b"").decode("ascii", "replace").lower()
         if not name or _covers(self._loaded[0].names, name):
             return
         for candidate in self._loaded[1:]:
             if _covers(candidate.names, name):
-                connection.set_context(candidate.context)
+                connection.set_context(candidate.asking if asking else candidate.context)
                 return
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class AskingTls:
+    """As its `ServerTls`, for services where one logs in: clients may show a certificate."""
+
+    def __init__(self, tls: ServerTls) -> None:
+        self._tls = tls
+
+    def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        return self._tls.asking_connection()
 
 
 def _covers(names: frozenset[str], host: str) -> bool:
@@ -114,7 +139,7 @@ def _stamp(path: Path) -> tuple[int, int]:
     return (stat.st_mtime_ns, stat.st_ino)
 
 
-def _read(files: CertificateFiles) -> _Loaded:
+def _read(files: CertificateFiles, authorities: Sequence[x509.Certificate]) -> _Loaded:
     chain = _chain(files.certificate)
     try:
         key = load_pem_private_key(files.key.read_bytes(), password=None)
@@ -125,11 +150,31 @@ def _read(files: CertificateFiles) -> _Loaded:
     try:
         # Twisted's annotations still name pyOpenSSL's own types, which pyOpenSSL itself calls obsolete.
         options: Any = CertificateOptions
-        context = options(privateKey=key, certificate=chain[0], extraCertChain=chain[1:]).getContext()
-        context.check_privatekey()
+        contexts = [
+            options(privateKey=key, certificate=chain[0], extraCertChain=chain[1:]).getContext()
+            for _ in range(2 if authorities else 1)
+        ]
+        contexts[0].check_privatekey()
     except (SSL.Error, TypeError) as error:  # TypeError: a key that only encrypts
         raise BadCertificate(f"{files.key} is not the key of {files.certificate}") from error
-    return _Loaded(_names(chain[0]), context)
+    if authorities:
+        _ask(contexts[1], authorities)
+    return _Loaded(_names(chain[0]), contexts[0], contexts[-1])
+
+
+def _ask(context: SSL.Context, authorities: Sequence[x509.Certificate]) -> None:
+    """Ask clients for a certificate, which none has to have. What is wrong with one is noted with the connection."""
+    store = context.get_cert_store()
+    assert store is not None
+    for authority in authorities:
+        certificate = X509.from_cryptography(authority)
+        store.add_cert(certificate)
+        context.add_client_ca(certificate)
+    # A resumed session would bring the certificate along without a look at it.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_options(SSL.OP_NO_TICKET)
+    context.set_session_id(b"mailstack")
+    context.set_verify(SSL.VERIFY_PEER, take_note)
 
 
 def _chain(path: Path) -> list[x509.Certificate]:

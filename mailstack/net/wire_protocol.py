@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailstack.errors import ConnectionClosed, IdleTimeout, SessionEnded, ShuttingDown
+from mailstack.net import tls_channel
 from mailstack.ports import Log, Peer, TlsInfo
 
 if TYPE_CHECKING:
@@ -23,8 +24,13 @@ if TYPE_CHECKING:
 
 MAX_UNREAD = 64 * 1024
 """Octets that may wait for a busy session before the socket is not read any more."""
+HANDSHAKE_TIME = 60.0
+"""Seconds that a client has for TLS, where that comes before the greeting."""
 CLOSE_GRACE = 20.0
 """Seconds that the last octets may take to leave before the connection is cut."""
+
+
+HANDSHAKE_UNDER_WAY = TlsInfo("", "")
 
 
 class Session(Protocol):
@@ -49,7 +55,7 @@ class ConnectionHost(Protocol):
     def closed(self, connection: WireProtocol) -> None: ...
 
 
-@implementer(IPushProducer, IHalfCloseableProtocol)
+@implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
 class WireProtocol(protocol.Protocol):
     """Implements `ports.Connection`."""
 
@@ -75,6 +81,8 @@ class WireProtocol(protocol.Protocol):
         self._paused_writing = False
         self._producing = False
         self._secure = False
+        self._tls: TlsInfo | None = None
+        self._running = False
         self._deadline = 0.0
         self._timer: Any = None
         self._cut: Any = None
@@ -84,11 +92,22 @@ class WireProtocol(protocol.Protocol):
     def connectionMade(self) -> None:
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
-        if self._host.implicit_tls and not self._secure:
-            self._secure = True
-            self.transport.startTLS(self._host.server_tls)
         self._host.opened(self)
-        Deferred.fromCoroutine(self._run()).addErrback(self._crashed)
+        if self._host.implicit_tls:
+            # The greeting says how one may log in, which the handshake decides.
+            self._secure = True
+            self._cut = self._reactor.callLater(HANDSHAKE_TIME, self.abort)
+            self.transport.startTLS(self._host.server_tls)
+        else:
+            self._begin()
+
+    def handshakeCompleted(self) -> None:
+        handle = self.transport.getHandle()
+        self._tls = TlsInfo(handle.get_protocol_version_name() or "", handle.get_cipher_name() or "")
+        if not self._running:
+            self._cut.cancel()
+            self._cut = None
+            self._begin()
 
     def dataReceived(self, data: bytes) -> None:
         self._input.append(data)
@@ -138,10 +157,14 @@ class WireProtocol(protocol.Protocol):
 
     @property
     def tls(self) -> TlsInfo | None:
-        if not self._secure:
-            return None
-        handle = self.transport.getHandle()
-        return TlsInfo(handle.get_protocol_version_name() or "", handle.get_cipher_name() or "")
+        return (self._tls or HANDSHAKE_UNDER_WAY) if self._secure else None
+
+    def channel_binding(self, name: str) -> bytes | None:
+        return tls_channel.binding(self.transport.getHandle(), name) if self._tls else None
+
+    @property
+    def client_certificate(self) -> bytes | None:
+        return tls_channel.client_certificate(self.transport.getHandle()) if self._tls else None
 
     @property
     def has_input(self) -> bool:
@@ -202,7 +225,9 @@ class WireProtocol(protocol.Protocol):
 
     def shut_down(self) -> None:
         """Let the session hear that the server stops, if it has nothing in flight."""
-        if not self._in_flight:
+        if not self._running:
+            self.abort()
+        elif not self._in_flight:
             self._fire_waiter()
 
     def abort(self) -> None:
@@ -210,6 +235,10 @@ class WireProtocol(protocol.Protocol):
         self.transport.abortConnection()
 
     # --- inside
+
+    def _begin(self) -> None:
+        self._running = True
+        Deferred.fromCoroutine(self._run()).addErrback(self._crashed)
 
     async def _run(self) -> None:
         session = self._host.session(self)

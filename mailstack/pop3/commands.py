@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from mailstack.auth import sasl
+from mailstack.auth import login, mechanisms, sasl
+from mailstack.auth.login import Attempt, Cancelled
 from mailstack.errors import BadSyntax, Problem, Refused
 from mailstack.pop3 import replies
 from mailstack.pop3.session import Pop3Session, State
@@ -84,10 +85,18 @@ def mechanism_and_response(text: str) -> tuple[str, bytes | None]:
 async def capa(session: Pop3Session, _: None) -> None:
     lines = ["TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "EXPIRE NEVER", "IMPLEMENTATION mailstack"]
     if may_log_in(session) or session.state is State.TRANSACTION:
-        lines += ["USER", "SASL " + " ".join(mechanism.name for mechanism in sasl.MECHANISMS)]
+        lines += login_lines(session)
     if session.settings.tls_available and session.connection.tls is None and session.state is State.AUTHORIZATION:
         lines.append("STLS")
     session.say(replies.ok("capability list follows") + "".join(f"{line}\r\n" for line in lines).encode() + b".\r\n")
+
+
+def login_lines(session: Pop3Session) -> list[str]:
+    """How one may log in."""
+    enabled, accounts = session.settings.mechanisms, session.resources.accounts
+    lines = ["USER"] if mechanisms.takes_passwords(enabled, accounts) else []
+    names = [mechanism.name for mechanism in mechanisms.offered(enabled, accounts, session.connection)]
+    return [*lines, " ".join(["SASL", *names])] if names else lines
 
 
 def may_log_in(session: Pop3Session) -> bool:
@@ -103,9 +112,13 @@ def demand_tls(session: Pop3Session) -> bool:
 
 
 async def user(session: Pop3Session, name: str) -> None:
-    if not demand_tls(session):
-        session.user = name
-        session.say(replies.ok("send PASS"))
+    if demand_tls(session):
+        return
+    if not mechanisms.takes_passwords(session.settings.mechanisms, session.resources.accounts):
+        session.say(replies.err("USER is not offered here: see SASL in CAPA", "SYS/PERM"))
+        return
+    session.user = name
+    session.say(replies.ok("send PASS"))
 
 
 async def password(session: Pop3Session, text: str) -> None:
@@ -115,30 +128,35 @@ async def password(session: Pop3Session, text: str) -> None:
         session.say(replies.err("USER first"))
         return
     name, session.user = session.user, ""
-    await session.log_in(sasl.Credentials(name, sasl.Secret(text)), "USER")
+    attempt = Attempt("USER", session.connection.peer)
+    credentials = sasl.Credentials(name, sasl.Secret(text))
+    await session.log_in(login.password(credentials, session.resources.accounts, attempt), attempt)
 
 
 async def auth(session: Pop3Session, asked: tuple[str, bytes | None]) -> None:
     name, initial = asked
+    enabled, accounts, connection = session.settings.mechanisms, session.resources.accounts, session.connection
     if not name:
-        names = "".join(f"{mechanism.name}\r\n" for mechanism in sasl.MECHANISMS)
+        among = mechanisms.offered(enabled, accounts, connection) if may_log_in(session) else ()
+        names = "".join(f"{mechanism.name}\r\n" for mechanism in among)
         session.say(replies.ok("mechanisms follow") + names.encode() + b".\r\n")
         return
-    exchange = sasl.start(name)
+    if name in mechanisms.NAMES and demand_tls(session):
+        return
+    exchange = login.begin(name, enabled, accounts, connection)
     if exchange is None:
         session.say(replies.err(f"no mechanism {name[:20]!a}"))
         return
-    if demand_tls(session):
-        return
-    step = exchange.respond(None if initial is None else sasl.decode_initial_response(initial))
-    while isinstance(step, sasl.Challenge):
-        session.say(b"+ %s\r\n" % sasl.encode_base64(step.data))
-        line = await session.line()
-        if line == b"*":
-            session.say(replies.err("authentication cancelled"))
-            return
-        step = exchange.respond(sasl.decode_base64(line))
-    await session.log_in(step, name)
+
+    async def ask(challenge: bytes) -> bytes:
+        session.say(b"+ %s\r\n" % challenge)
+        return await session.line()
+
+    attempt = Attempt(name, connection.peer)
+    try:
+        await session.log_in(login.converse(exchange, initial, ask, accounts, connection, attempt), attempt)
+    except Cancelled:
+        session.say(replies.err("authentication cancelled"))
 
 
 async def stls(session: Pop3Session, _: None) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from enum import Enum
 
-from mailstack.auth.sasl import Credentials
+from mailstack.auth.login import Attempt
 from mailstack.errors import (
     BadSyntax,
     ConnectionClosed,
@@ -19,7 +19,7 @@ from mailstack.errors import (
 from mailstack.pop3 import replies
 from mailstack.pop3.settings import Pop3Resources, Pop3Settings
 from mailstack.pop3.wire.framing import Framer, command
-from mailstack.ports import Change, Connection, Mailbox
+from mailstack.ports import AccountName, Change, Connection, Mailbox
 
 
 class State(Enum):
@@ -124,16 +124,13 @@ class Pop3Session:
         self._framer.clear()
         self.user = ""
 
-    async def log_in(self, credentials: Credentials, mechanism: str) -> None:
-        """Check, open INBOX, and answer."""
-        user, peer = credentials.user, self.connection.peer
+    async def log_in(self, work: Awaitable[AccountName], attempt: Attempt) -> None:
+        """Await whose account it is, open INBOX, and answer."""
+        counters = self.resources.counters
         try:
-            if not credentials.acts_for_itself:
-                raise Refused(Problem.BAD_CREDENTIALS, "acting for another user")
-            account = await self.resources.accounts.log_in(user, credentials.password.reveal(), peer)
+            account = await work
         except Refused as refused:
-            self.resources.counters.count("logins", "failed")
-            self.log.event("login failed", user=user, peer=peer.host, mechanism=mechanism, reason=str(refused))
+            attempt.failed(refused, self.log, counters)
             self.say(replies.refused(refused.problem))
             self._failures += 1
             if self._failures >= self.settings.max_login_failures:
@@ -144,8 +141,7 @@ class Pop3Session:
         await self.maildrop.opened.measure(self.maildrop.uids, dates=False)
         self.state = State.TRANSACTION
         self.connection.timeout = self.settings.timeout
-        self.resources.counters.count("logins", "accepted")
-        self.log.event("login", user=user, peer=peer.host, mechanism=mechanism, tls=self.connection.tls is not None)
+        attempt.succeeded(account, self.log, counters, tls=self.connection.tls is not None)
         self.say(replies.ok(f"{len(self.maildrop.uids)} messages"))
 
     async def _answer(self, line: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mailstack.auth.mechanisms import NAMES
 from mailstack.ports import Accounts, Counters, Log, MailStore
 
 
@@ -15,7 +16,9 @@ class Pop3Settings:
     tls_available: bool = False
     """Whether STLS may be offered."""
     allow_plaintext_auth: bool = False
-    """Whether a password may come without TLS."""
+    """Whether one may log in without TLS."""
+    mechanisms: frozenset[str] = NAMES
+    """SASL mechanisms that may be offered."""
     timeout: float = 600.0
     """RFC 1939 §3: at least ten minutes."""
     login_timeout: float = 60.0

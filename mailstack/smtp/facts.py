@@ -22,6 +22,8 @@ class Facts:
     peer: Peer
     tls: bool = False
     login: AccountName | None = None
+    mechanisms: tuple[str, ...] = ()
+    """By which one might log in, as of the last EHLO."""
     # --- connect
     helo: str = ""
     extended: bool = False

@@ -84,6 +84,7 @@ ALREADY_LOGGED_IN = Reply(503, "5.5.1", "Already authenticated")
 UNKNOWN_MECHANISM = Reply(504, "5.5.4", "Authentication mechanism not supported")
 AUTH_CANCELLED = Reply(501, "5.0.0", "Authentication cancelled")
 AUTH_BAD_RESPONSE = Reply(501, "5.5.2", "Cannot decode the authentication response")
+AUTH_TOO_LONG = Reply(500, "5.5.6", "Authentication exchange line is too long")
 AUTH_FAILED = Reply(535, "5.7.8", "Authentication credentials invalid")
 AUTH_AS_ANOTHER = Reply(535, "5.7.8", "Acting as another user is not permitted")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mailstack.auth import mechanisms
 from mailstack.errors import BadSyntax, ConnectionClosed, FramingLost, IdleTimeout, Refused, SessionEnded, ShuttingDown
 from mailstack.ports import Connection
 from mailstack.smtp import replies
@@ -211,6 +212,9 @@ class SmtpSession:
 
     def keywords(self) -> list[str]:
         """What the reply to EHLO offers now."""
+        if self.settings.auth_offered:
+            among = mechanisms.offered(self.settings.mechanisms, self.resources.accounts, self.connection)
+            self.facts.mechanisms = tuple(mechanism.name for mechanism in among)
         return [line for extension in EXTENSIONS if (line := extension.keyword(self.facts))]
 
     async def opinion(self, stage: Stage) -> Reply | None:

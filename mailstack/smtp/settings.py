@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from mailstack.auth.mechanisms import NAMES
 from mailstack.ports import Accounts, Clock, Counters, Directory, Log, MailStore, Outbound, Spool
 
 KIB = 1024
@@ -39,6 +40,8 @@ class SmtpSettings:
     tls_available: bool = False
     auth_required: bool = True
     allow_plaintext_auth: bool = False
+    mechanisms: frozenset[str] = NAMES
+    """SASL mechanisms that may be offered."""
     accept_any: bool = False
     bare_newline: str = "fix"
     max_size: int = 50 * MIB

@@ -3,26 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
+from mailstack.auth.scram import derive
 from mailstack.errors import Problem, Refused
 from mailstack.mail.address import Address
-from mailstack.ports import AccountName, Local, Peer, Remote
+from mailstack.ports import AccountName, Local, Peer, Remote, ScramKeys, TokenHint
+
+SALT, ITERATIONS = b"sixteen octets..", 4096
 
 
 class MemoryAccounts:
     """Implements `ports.Accounts`. `users` maps a user name to its password; the account has the
-    name of the user in lower case. `problem`, when set, refuses every login."""
+    name of the user in lower case. `tokens` and `certificates` map what a client shows to a user's name.
+    `offers` are the mechanisms that can be verified. `problem`, when set, refuses every login."""
 
-    def __init__(self, users: Mapping[str, str]) -> None:
+    def __init__(self, users: Mapping[str, str], offers: Iterable[str] = ("PLAIN", "LOGIN")) -> None:
         self.users = {user.lower(): password for user, password in users.items()}
+        self.offers = frozenset(offers)
+        self.tokens: dict[str, str] = {}
+        self.certificates: dict[bytes, str] = {}
+        self.hint = TokenHint()
         self.problem: Problem | None = None
         self.attempts: list[tuple[str, Peer]] = []
 
+    def mechanisms(self) -> frozenset[str]:
+        return self.offers
+
     async def log_in(self, user: str, password: str, peer: Peer) -> AccountName:
+        return self._if(user, self.users.get(user.lower()) == password, peer)
+
+    async def scram_keys(self, user: str, mechanism: str, peer: Peer) -> ScramKeys:
+        if self.problem is not None:
+            raise Refused(self.problem)
+        known = self.users.get(user.lower())
+        keys = derive(mechanism, known or "", SALT, ITERATIONS)
+        return keys if known is not None else replace(keys, stored_key=bytes(len(keys.stored_key)))
+
+    async def log_in_by_proof(self, user: str, right: bool, peer: Peer) -> AccountName:
+        return self._if(user, right and user.lower() in self.users, peer)
+
+    async def log_in_by_token(self, user: str, token: str, peer: Peer) -> AccountName:
+        return self._of(self.tokens.get(token), user, peer)
+
+    def token_hint(self) -> TokenHint:
+        return self.hint
+
+    async def log_in_by_certificate(self, certificate: bytes, user: str, peer: Peer) -> AccountName:
+        return self._of(self.certificates.get(certificate), user, peer)
+
+    def _of(self, found: str | None, user: str, peer: Peer) -> AccountName:
+        return self._if(found or user, found is not None and user in ("", found), peer)
+
+    def _if(self, user: str, right: bool, peer: Peer) -> AccountName:
         self.attempts.append((user, peer))
         if self.problem is not None:
             raise Refused(self.problem)
-        if self.users.get(user.lower()) != password:
+        if not right:
             raise Refused(Problem.BAD_CREDENTIALS)
         return AccountName(user.lower())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from twisted.internet.defer import Deferred
 
 from mailstack.errors import ConnectionClosed, IdleTimeout, SessionEnded, ShuttingDown
@@ -18,6 +20,8 @@ class MemoryConnection:
         peer: Peer = Peer("127.0.0.1", 40000),  # noqa: B008
         *,
         tls: TlsInfo | None = None,
+        bindings: Mapping[str, bytes] | None = None,
+        certificate: bytes | None = None,
     ) -> None:
         self.id = connection_id
         self.peer = peer
@@ -27,6 +31,8 @@ class MemoryConnection:
         self.stalled: Deferred[None] | None = None
         """Set a Deferred here to make `drain` wait, as for a peer that does not read."""
         self._tls = tls
+        self._bindings = bindings or {}
+        self._certificate = certificate
         self._input: list[bytes] = []
         self._queued: list[bytes] = []
         self._output: list[bytes] = []
@@ -45,6 +51,13 @@ class MemoryConnection:
     @property
     def has_input(self) -> bool:
         return bool(self._input)
+
+    def channel_binding(self, name: str) -> bytes | None:
+        return self._bindings.get(name) if self._tls else None
+
+    @property
+    def client_certificate(self) -> bytes | None:
+        return self._certificate if self._tls else None
 
     def write(self, data: bytes) -> None:
         self._queued.append(data)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mailstack.auth import sasl
+from mailstack.auth import mechanisms
 from mailstack.imap import replies
+from mailstack.imap.hidden import shown
 from mailstack.imap.registry import ANY, NOT_AUTHENTICATED, Capability, Enable, Feature, State, command, nothing
 from mailstack.imap.replies import Reply
 
@@ -22,11 +23,19 @@ def capability_words(session: ImapSession) -> str:
     if session.state is State.NOT_AUTHENTICATED:
         if session.settings.tls_available and session.connection.tls is None:
             words.append("STARTTLS")
-        if session.may_log_in:
-            words += [f"AUTH={mechanism.name}" for mechanism in sasl.MECHANISMS]
-        else:
-            words.append("LOGINDISABLED")
+        words += login_words(session)
+    if session.settings.hidden:
+        words = shown(words, session.settings.hidden, session.account, session.client_name)
     return " ".join(words)
+
+
+def login_words(session: ImapSession) -> list[str]:
+    """How one may log in now."""
+    if not session.may_log_in:
+        return ["LOGINDISABLED"]
+    enabled, accounts = session.settings.mechanisms, session.resources.accounts
+    words = [f"AUTH={mechanism.name}" for mechanism in mechanisms.offered(enabled, accounts, session.connection)]
+    return words if mechanisms.takes_passwords(enabled, accounts) else [*words, "LOGINDISABLED"]
 
 
 async def capability(session: ImapSession, _: None) -> Reply:

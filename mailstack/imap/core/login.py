@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from mailstack.auth import sasl
+from mailstack.auth import login as logins
+from mailstack.auth import mechanisms
+from mailstack.auth.login import Attempt, Cancelled
 from mailstack.auth.sasl import Credentials, Secret
-from mailstack.errors import Problem, Refused
+from mailstack.errors import Refused
 from mailstack.imap import replies
 from mailstack.imap.core.any_state import capability_words
 from mailstack.imap.registry import NOT_AUTHENTICATED, Feature, State, command, nothing
 from mailstack.imap.replies import Reply
 from mailstack.imap.wire.cursor import Cursor, atom, sp, text
+from mailstack.ports import AccountName
 
 if TYPE_CHECKING:
     from mailstack.imap.session import ImapSession
@@ -48,44 +52,51 @@ async def starttls(session: ImapSession, _: None) -> Reply:
 async def login(session: ImapSession, credentials: Credentials) -> Reply:
     if not session.may_log_in:
         return NEEDS_TLS
-    return await check(session, credentials, "LOGIN")
+    accounts = session.resources.accounts
+    if not mechanisms.takes_passwords(session.settings.mechanisms, accounts):
+        return replies.no("LOGIN is not offered here: see AUTH= in CAPABILITY", "CANNOT")
+    attempt = Attempt("LOGIN", session.connection.peer)
+    return await finish(session, logins.password(credentials, accounts, attempt), attempt)
 
 
 async def authenticate(session: ImapSession, asked: tuple[str, bytes | None]) -> Reply:
     name, initial = asked
-    exchange = sasl.start(name)
-    if exchange is None:
-        return replies.no(f"no mechanism {name}", "CANNOT")
     if not session.may_log_in:
-        return NEEDS_TLS
-    step = exchange.respond(None if initial is None else sasl.decode_initial_response(initial))
-    while isinstance(step, sasl.Challenge):
-        session.say(b"+ %s\r\n" % sasl.encode_base64(step.data))
-        line = await session.text_line()
-        if line == b"*":
-            return replies.bad("authentication cancelled")
-        step = exchange.respond(sasl.decode_base64(line))
-    return await check(session, step, name)
+        return NEEDS_TLS if name in mechanisms.NAMES else no_mechanism(name)
+    accounts, connection = session.resources.accounts, session.connection
+    exchange = logins.begin(name, session.settings.mechanisms, accounts, connection)
+    if exchange is None:
+        return no_mechanism(name)
 
+    async def ask(challenge: bytes) -> bytes:
+        session.say(b"+ %s\r\n" % challenge)
+        return await session.text_line()
 
-async def check(session: ImapSession, credentials: Credentials, mechanism: str) -> Reply:
-    """Ask about the credentials, and count how often they are wrong."""
-    user, peer = credentials.user, session.connection.peer
+    attempt = Attempt(name, connection.peer)
     try:
-        if not credentials.acts_for_itself:
-            raise Refused(Problem.BAD_CREDENTIALS, "acting for another user")
-        account = await session.resources.accounts.log_in(user, credentials.password.reveal(), peer)
+        return await finish(session, logins.converse(exchange, initial, ask, accounts, connection, attempt), attempt)
+    except Cancelled:
+        return replies.bad("authentication cancelled")
+
+
+def no_mechanism(name: str) -> Reply:
+    return replies.no(f"no mechanism {name}", "CANNOT")
+
+
+async def finish(session: ImapSession, work: Awaitable[AccountName], attempt: Attempt) -> Reply:
+    """Await whose account it is, and count how often that is refused."""
+    log, counters = session.log, session.resources.counters
+    try:
+        account = await work
     except Refused as refused:
-        session.resources.counters.count("logins", "failed")
-        session.log.event("login failed", user=user, peer=peer.host, mechanism=mechanism, reason=str(refused))
+        attempt.failed(refused, log, counters)
         session.login_failures += 1
         if session.login_failures >= session.settings.max_login_failures:
             session.say(replies.bye("too many failed logins"))
             session.state = State.LOGOUT
         return replies.refused(refused.problem)
     await session.logged_in(account)
-    session.resources.counters.count("logins", "accepted")
-    session.log.event("login", user=user, peer=peer.host, mechanism=mechanism, tls=session.connection.tls is not None)
+    attempt.succeeded(account, log, counters, tls=session.connection.tls is not None)
     return replies.ok("logged in", f"CAPABILITY {capability_words(session)}")
 
 

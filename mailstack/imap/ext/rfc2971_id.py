@@ -36,6 +36,7 @@ def id_arguments(cur: Cursor) -> dict[str, str]:
 
 async def id_(session: ImapSession, fields: dict[str, str]) -> Reply:
     session.log.event("client", **{name: fields[name] for name in _LOGGED if name in fields})
+    session.client_name = " ".join(fields[name] for name in ("name", "version") if name in fields)
     session.say(b'* ID ("name" "mailstack")\r\n')
     return replies.ok("ID completed")
 

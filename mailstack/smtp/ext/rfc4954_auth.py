@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from mailstack.auth import sasl
+from mailstack.auth import login as logins
+from mailstack.auth import mechanisms
+from mailstack.auth.login import Attempt, Cancelled
 from mailstack.errors import BadSyntax, Problem, Refused
+from mailstack.ports import AccountName
 from mailstack.smtp import replies
 from mailstack.smtp.facts import Facts
 from mailstack.smtp.registry import Extension, State, command
@@ -18,63 +23,64 @@ if TYPE_CHECKING:
     from mailstack.smtp.session import SmtpSession
 
 
-def _hidden(facts: Facts) -> bool:
-    """Whether a password may be sent now."""
+def _private(facts: Facts) -> bool:
+    """Whether one may log in now."""
     return facts.tls or facts.settings.allow_plaintext_auth
 
 
 def keyword(facts: Facts) -> str:
     """The mechanisms; nothing while a password would travel in plain text (RFC 4954 §4)."""
-    if not facts.settings.auth_offered:
+    if not facts.mechanisms or not facts.settings.auth_offered or not _private(facts):
         return ""
-    names = [mechanism.name for mechanism in sasl.MECHANISMS if _hidden(facts) or not mechanism.plaintext]
-    return " ".join(["AUTH", *names]) if names else ""
+    return " ".join(["AUTH", *facts.mechanisms])
 
 
 async def auth(session: SmtpSession, args: Auth) -> Reply:
     """AUTH (RFC 4954 §4)."""
-    if not session.settings.auth_offered:
+    settings, connection, accounts = session.settings, session.connection, session.resources.accounts
+    if not settings.auth_offered:
         return replies.NO_AUTH
     if session.facts.login is not None:
         return replies.ALREADY_LOGGED_IN
-    mechanism = next((known for known in sasl.MECHANISMS if known.name == args.mechanism), None)
-    if mechanism is None:
-        return replies.UNKNOWN_MECHANISM
-    if mechanism.plaintext and not _hidden(session.facts):
+    if args.mechanism in mechanisms.NAMES and not _private(session.facts):
         return replies.AUTH_NEEDS_TLS
+    exchange = logins.begin(args.mechanism, settings.mechanisms, accounts, connection)
+    if exchange is None:
+        return replies.UNKNOWN_MECHANISM
+    attempt = Attempt(args.mechanism, connection.peer)
+    ask = partial(_ask, session)
     try:
-        credentials = await _converse(session, mechanism.begin(), args.initial_response)
+        return await _log_in(
+            session, logins.converse(exchange, args.initial_response, ask, accounts, connection, attempt), attempt
+        )
+    except _LineTooLong:
+        return replies.AUTH_TOO_LONG
     except BadSyntax:
         return replies.AUTH_BAD_RESPONSE
-    if credentials is None:
+    except Cancelled:
         return replies.AUTH_CANCELLED
-    return await _log_in(session, credentials)
 
 
-async def _converse(session: SmtpSession, exchange: sasl.Exchange, initial: bytes | None) -> sasl.Credentials | None:
-    """Carry challenges and responses; None if the client gives up. Raises: BadSyntax."""
-    step = exchange.respond(None if initial is None else sasl.decode_initial_response(initial))
-    while isinstance(step, sasl.Challenge):
-        session.say(Reply(334, "", sasl.encode_base64(step.data).decode("ascii")))
-        line = await session.line()
-        if isinstance(line, TooLong):
-            raise BadSyntax("a shorter response")
-        if line == b"*":
-            return None
-        step = exchange.respond(sasl.decode_base64(line))
-    return step
+class _LineTooLong(BadSyntax):
+    """A response of more octets than any mechanism has use for."""
 
 
-async def _log_in(session: SmtpSession, credentials: sasl.Credentials) -> Reply:
-    user, peer, resources = credentials.user, session.connection.peer, session.resources
+async def _ask(session: SmtpSession, challenge: bytes) -> bytes:
+    """Send a challenge; the client's line. Raises: BadSyntax."""
+    session.say(Reply(334, "", challenge.decode("ascii")))
+    line = await session.line()
+    if isinstance(line, TooLong):
+        raise _LineTooLong("a shorter response")
+    return line
+
+
+async def _log_in(session: SmtpSession, work: Awaitable[AccountName], attempt: Attempt) -> Reply:
+    counters = session.resources.counters
     try:
-        if not credentials.acts_for_itself:
-            raise Refused(Problem.BAD_CREDENTIALS, "asks to act as another user")
-        login = await resources.accounts.log_in(user, credentials.password.reveal(), peer)
+        login = await work
     except Refused as refused:
-        resources.counters.count("logins", "failed")
-        session.log.event("login failed", user=user, peer=peer.host, problem=refused.problem.value)
-        if refused.problem is not Problem.BAD_CREDENTIALS:
+        attempt.failed(refused, session.log, counters)
+        if refused.problem not in (Problem.BAD_CREDENTIALS, Problem.NOT_PERMITTED):
             return replies.for_problem(refused.problem)
         session.login_failures += 1
         if session.login_failures < session.settings.max_login_failures:
@@ -82,8 +88,7 @@ async def _log_in(session: SmtpSession, credentials: sasl.Credentials) -> Reply:
         session.state = State.ENDED
         return replies.TOO_MANY_FAILURES
     session.facts.login = login
-    resources.counters.count("logins", "accepted")
-    session.log.event("login", user=user, account=login, peer=peer.host)
+    attempt.succeeded(login, session.log, counters, tls=session.facts.tls)
     return replies.LOGGED_IN
 
 
