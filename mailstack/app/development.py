@@ -70,6 +70,8 @@ class DevelopmentOptions:
     announce: bool
     keep: int = DEFAULT_KEEP
     """The newest messages of each mailbox; 0: all."""
+    password: str = ""
+    """Of all users; "": any."""
 
 
 def run(options: DevelopmentOptions) -> int:
@@ -100,8 +102,9 @@ def _start(options: DevelopmentOptions, data: Path) -> tuple[Server, Config]:
     capture(log)
     domains = frozenset(domain.lower() for domain in options.domains)
     server = compose(
-        reactor, config, log, opened, lambda: (AnyAccounts(), AnyDirectory(domains)), Manners(anybody=True)
-    )
+        reactor, config, log, opened,
+        lambda: (AnyAccounts(options.password), AnyDirectory(domains)), Manners(anybody=True),
+    )  # fmt: skip
     server.store.quotas.use(AnyLimits())
     return server, config
 
@@ -115,7 +118,7 @@ def _serve(server: Server, config: Config, options: DevelopmentOptions) -> int:
         for path in files:
             ready.write(path)
         if options.announce:
-            _say(announcement(ready, options.ephemeral, options.keep))
+            _say(announcement(ready, options.ephemeral, options.keep, options.password))
 
     def reload() -> None:
         if on_terminal:  # it has been closed; nobody would stop us
@@ -158,16 +161,17 @@ def configuration(options: DevelopmentOptions, data: Path) -> Config:
     )
 
 
-def announcement(ready: Ready, ephemeral: bool, keep: int) -> str:
+def announcement(ready: Ready, ephemeral: bool, keep: int, password: str = "") -> str:
     """What a person is told at the start."""
     at = {name: f"{host}:{port}" for name, (host, port) in ready.services.items()}
     kept = "mail is gone when it stops" if ephemeral else f"mail is kept in {ready.data}"
+    passwords = "the password of --password" if password else "any password"
     newest = f"the newest {keep} messages of each mailbox (--keep)" if keep else "all messages"
     return "\n".join((
         f"mailstack is ready for development; {kept}",
         f"  send to     SMTP {at['smtp']}    submission {at['submission']}, with TLS {at['submissions']}",
         f"  read from   IMAP {at['imap']}, with TLS {at['imaps']}    POP3 {at['pop3']}, with TLS {at['pop3s']}",
-        "  log in as   any address, any password: its mailbox is made when mail or a login for it comes",
+        f"  log in as   any address, {passwords}: its mailbox is made when mail or a login for it comes",
         f"  keeps       {newest}",
         f"  trust       {ready.ca}",
     ))  # fmt: skip

@@ -68,6 +68,12 @@ Ctrl-C or SIGTERM stops it. Exit status: 0 stopped, 1 it cannot start (a busy po
     help="Keep the newest N messages of each mailbox, and those that are flagged; 0: all.",
 )
 @click.option(
+    "--password",
+    metavar="PASSWORD",
+    default="",
+    help="The password of all users, to try wrong ones, and SCRAM, which is then offered.  [default: any password]",
+)
+@click.option(
     "--log",
     "log_form",
     type=click.Choice(["text", "json", "none"]),
@@ -83,12 +89,14 @@ def dev(
     ready_file: Path | None,
     domains: tuple[str, ...],
     keep: int,
+    password: str,
     log_form: str,
     quiet: bool,
 ) -> None:
     """Start a mail server for development, on loopback only, without configuration.
 
-    Any recipient has a mailbox, any password logs in, and nothing ever leaves the machine."""
+    Any recipient has a mailbox, any password logs in (unless --password is given), and nothing ever leaves
+    the machine."""
     if data is not None and ephemeral:
         raise click.UsageError("--data keeps mail and --ephemeral does not: give one of them")
     from mailstack.app.development import DevelopmentOptions, run
@@ -102,5 +110,6 @@ def dev(
         log_form=log_form,
         announce=not quiet,
         keep=keep,
+        password=password,
     )
     sys.exit(run(options))
