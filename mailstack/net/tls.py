@@ -167,9 +167,8 @@ def _ask(context: SSL.Context, authorities: Sequence[x509.Certificate]) -> None:
     store = context.get_cert_store()
     assert store is not None
     for authority in authorities:
-        certificate = X509.from_cryptography(authority)
-        store.add_cert(certificate)
-        context.add_client_ca(certificate)
+        store.add_cert(X509.from_cryptography(authority))
+        context.add_client_ca(authority)
     # A resumed session would bring the certificate along without a look at it.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_options(SSL.OP_NO_TICKET)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from twisted.internet.testing import StringTransport
 
 from mailstack.errors import ConnectionClosed, IdleTimeout, ShuttingDown
 from mailstack.net.listener import Admission, Listener, Refusal, Service, connection_ids
-from mailstack.net.wire_protocol import CLOSE_GRACE, MAX_UNREAD, WireProtocol
+from mailstack.net.wire_protocol import CLOSE_GRACE, HANDSHAKE_TIME, MAX_UNREAD, WireProtocol
 from mailstack.observe.metrics import Counts
+from mailstack.ports import TlsInfo
 
 
 class Quiet:
@@ -60,6 +62,24 @@ class Rig:
         assert protocol is not None
         protocol.makeConnection(transport)
         return protocol, transport
+
+
+class Secured(StringTransport):
+    """Notes that TLS is to begin; the test says when the handshake is over."""
+
+    secured = False
+
+    def startTLS(self, tls: object) -> None:
+        self.secured = True
+
+    def getHandle(self) -> Secured:
+        return self
+
+    def get_protocol_version_name(self) -> str:
+        return "TLSv1.3"
+
+    def get_cipher_name(self) -> str:
+        return "TLS_AES_256_GCM_SHA384"
 
 
 async def echo(connection: WireProtocol) -> None:
@@ -303,3 +323,58 @@ def test_ids_differ(number: int) -> None:
     ids = connection_ids(number)
     taken = [next(ids) for _ in range(100)]
     assert len(set(taken)) == 100
+
+
+class TestTlsFromTheFirstOctet:
+    def connect(self, body: Callable[[WireProtocol], Awaitable[None]] = echo) -> tuple[Rig, Any, Secured]:
+        rig = Rig(body)
+        rig.listener.offer(replace(rig.listener.service, implicit_tls=True))
+        protocol, transport = rig.listener.buildProtocol(IPv4Address("TCP", "192.0.2.9", 4000)), Secured()
+        assert protocol is not None
+        protocol.makeConnection(transport)
+        assert transport.secured
+        return rig, protocol, transport
+
+    def test_the_session_begins_after_the_handshake(self) -> None:
+        seen: list[object] = []
+
+        async def body(connection: WireProtocol) -> None:
+            seen.append(connection.tls)
+
+        _, protocol, transport = self.connect(body)
+        assert seen == []
+        assert protocol.tls is not None
+        protocol.handshakeCompleted()
+        assert seen == [TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384")]
+        assert transport.disconnecting
+        protocol.connectionLost()
+
+    def test_who_does_not_finish_it_is_cut(self) -> None:
+        rig, protocol, transport = self.connect()
+        rig.clock.advance(HANDSHAKE_TIME - 1)
+        assert not transport.disconnected
+        rig.clock.advance(2)
+        assert transport.disconnected
+        protocol.connectionLost()
+
+    def test_who_finishes_it_has_all_the_time_of_the_session(self) -> None:
+        rig, protocol, transport = self.connect()
+        protocol.handshakeCompleted()
+        protocol.timeout = 10 * HANDSHAKE_TIME
+        protocol.dataReceived(b"x")
+        rig.clock.advance(2 * HANDSHAKE_TIME)
+        assert not transport.disconnected
+        protocol.connectionLost()
+        assert rig.clock.getDelayedCalls() == []
+
+    def test_nobody_waits_for_it_at_the_stop(self) -> None:
+        _, protocol, transport = self.connect()
+        protocol.shut_down()
+        assert transport.disconnected
+        protocol.connectionLost()
+
+    def test_a_peer_that_goes_during_it_leaves_nothing(self) -> None:
+        rig, protocol, _ = self.connect()
+        protocol.connectionLost()
+        assert rig.clock.getDelayedCalls() == []
+        assert rig.listener.service.name and not rig.listener._connections
