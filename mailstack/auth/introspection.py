@@ -118,21 +118,22 @@ class _Limited(Protocol):
     """Gathers a body up to MAX_ANSWER octets."""
 
     def __init__(self) -> None:
-        self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
+        self.done: Deferred[bytes] = Deferred(lambda _: self._end())
         self._pieces: list[bytes] = []
         self._size = 0
 
     def dataReceived(self, data: bytes) -> None:
         self._size += len(data)
-        self._pieces.append(data)
-        if self._size > MAX_ANSWER:
+        if self._size <= MAX_ANSWER:
+            self._pieces.append(data)
+        else:
             self._pieces.clear()
-            self._abort()
+            self._end()
 
-    def _abort(self) -> None:
+    def _end(self) -> None:
         transport: Any = self.transport
         if transport is not None:
-            transport.abortConnection()
+            transport.loseConnection()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         if self.done.called:
