@@ -14,17 +14,22 @@ from mailstack.net.certificates import write_self_signed
 ROOT = Path(__file__).parents[2]
 SECTIONS = (
     "Config", "Domain", "Listener", "Certificate", "Limits", "Quota", "Retention", "Auth", "Smtp", "Imap", "Pop3",
-    "Log", "Metrics",
+    "Log", "Metrics", "Tls", "ClientCertificate", "OAuth", "HideCapabilities",
 )  # fmt: skip
 KEYS = [(name, field.name) for name in SECTIONS for field in dataclasses.fields(getattr(sections, name))]
-TABLES = {"tls", "limits", "quota", "retention", "auth", "smtp", "imap", "pop3", "log", "metrics"}
+TABLES = {"tls", "limits", "quota", "retention", "auth", "oauth", "smtp", "imap", "pop3", "log", "metrics"}
+INNER = {("Tls", "certificates"), ("Auth", "certificates"), ("Imap", "hide")}
+"""Keys that are tables of their own within a section."""
 
 
 @pytest.mark.parametrize(("section", "key"), KEYS)
 def test_every_key_is_documented(section: str, key: str) -> None:
     reference = (ROOT / "docs/configuration.md").read_text()
     example = (ROOT / "etc/mailstack.toml").read_text()
-    if section == "Config" and key in TABLES | {"domains", "listeners"}:
+    if (section, key) in INNER:
+        assert f".{key}]]" in reference
+        assert f".{key}]]" in example
+    elif section == "Config" and key in TABLES | {"domains", "listeners"}:
         assert f"[{key}" in reference
         assert f"[{key}" in example
     else:
@@ -42,7 +47,16 @@ def test_the_example_loads_and_has_the_defaults(tmp_path: Path) -> None:
         for line in text.splitlines()
     ]
     kept = [line for line in lines if not line.startswith("A line that")]
-    full.write_text("\n".join(kept))
+    full.write_text(
+        "\n".join(kept).replace("# client_ca is not set", f'client_ca = "{cert}"')
+    )  # for [[auth.certificates]]
     shown, spelled = load(plain), load(full)
     assert spelled.retention == (sections.Retention("Trash", days=30),)
-    assert dataclasses.replace(spelled, metrics=shown.metrics, retention=()) == shown
+    assert spelled.imap.hide == (sections.HideCapabilities(("MOVE",)),)
+    (certificate,) = spelled.auth.certificates
+    assert certificate.account == "alice@example.org"
+    usual = dataclasses.replace(
+        spelled, metrics=shown.metrics, retention=(), tls=shown.tls,
+        auth=dataclasses.replace(spelled.auth, certificates=()), imap=dataclasses.replace(spelled.imap, hide=()),
+    )  # fmt: skip
+    assert usual == shown
