@@ -11,6 +11,7 @@ from transcript_sessions import factory
 from transcripts import Fakes, Transcript
 from twisted.internet.defer import Deferred
 
+from mailstack.auth.mechanisms import NAMES
 from mailstack.ports import TlsInfo
 from mailstack.testing.connection import MemoryConnection
 
@@ -40,8 +41,10 @@ def documented(section: str) -> list[str]:
 def answer(protocol: str, settings: dict[str, str], tls: TlsInfo | None, said: bytes) -> str:
     """What a session says first, and then to `said`."""
     script = Transcript(DOCUMENT, protocol, users={"alice@example.org": "secret"})
-    connection = MemoryConnection(tls=tls)
-    session: Any = factory(protocol, settings)(connection, Fakes(script))
+    connection = MemoryConnection(tls=tls, bindings={"tls-exporter": b"x"}, certificate=b"x")
+    fakes = Fakes(script)
+    fakes.accounts.offers = NAMES
+    session: Any = factory(protocol, settings)(connection, fakes)
     Deferred.fromCoroutine(session.run()).addErrback(lambda failure: None)
     connection.take()
     connection.feed(said)

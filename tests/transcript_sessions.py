@@ -29,6 +29,8 @@ def value_of(text: Any, kind: Any) -> Any:
         return text
     if kind is bool:
         return {"yes": True, "true": True, "no": False, "false": False}[text.lower()]
+    if typing.get_origin(kind) is frozenset:
+        return frozenset(text.split())
     if isinstance(kind, type) and issubclass(kind, Enum):
         return kind(text)
     if typing.get_origin(kind) is frozenset:

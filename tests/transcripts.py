@@ -44,7 +44,7 @@ _DIRECTIVE = re.compile(r"(?P<word>[a-z-]+): *(?P<text>.*)$")
 _OCTET = re.compile(r"\\x([0-9A-Fa-f]{2})")
 _HEREDOC = re.compile(r"(?P<before>.*?)\s*<<(?P<end>[A-Z]+)$")
 _WILDCARD = "<...>"
-DIRECTIVES = frozenset({"setting", "user", "alias", "mailbox", "message", "deliver", "peer", "tls", "wait"})
+DIRECTIVES = frozenset({"setting", "user", "offer", "token", "alias", "mailbox", "message", "deliver", "peer", "tls", "wait"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,8 @@ class Transcript:
     title: str = ""
     settings: dict[str, str] = field(default_factory=dict)
     users: dict[str, str] = field(default_factory=dict)
+    offers: tuple[str, ...] = ("PLAIN", "LOGIN")
+    tokens: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
     peer: str = "127.0.0.1"
     tls: bool = False
@@ -159,6 +161,11 @@ def _directive(script: Transcript, number: int, word: str, text: str, lines: Ite
         case "user":
             name, password = text.split()
             script.users[name] = password
+        case "offer":
+            script.offers = tuple(text.split())
+        case "token":
+            token, user = text.split()
+            script.tokens[token] = user
         case "alias":
             name, *accounts = text.split()
             script.aliases[name] = tuple(accounts)
@@ -407,7 +414,8 @@ class Fakes:
     directory: MemoryDirectory = field(init=False)
 
     def __post_init__(self) -> None:
-        self.accounts = MemoryAccounts(self.script.users)
+        self.accounts = MemoryAccounts(self.script.users, self.script.offers)
+        self.accounts.tokens.update(self.script.tokens)
         self.directory = MemoryDirectory(self.script.users, self.script.aliases, self._domains())
 
     def _domains(self) -> list[str]:
