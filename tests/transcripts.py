@@ -44,7 +44,9 @@ _DIRECTIVE = re.compile(r"(?P<word>[a-z-]+): *(?P<text>.*)$")
 _OCTET = re.compile(r"\\x([0-9A-Fa-f]{2})")
 _HEREDOC = re.compile(r"(?P<before>.*?)\s*<<(?P<end>[A-Z]+)$")
 _WILDCARD = "<...>"
-DIRECTIVES = frozenset({"setting", "user", "offer", "token", "alias", "mailbox", "message", "deliver", "peer", "tls", "wait"})
+DIRECTIVES = frozenset(
+    {"setting", "user", "offer", "token", "alias", "mailbox", "message", "deliver", "peer", "tls", "wait"}
+)
 
 
 @dataclass(frozen=True, slots=True)
