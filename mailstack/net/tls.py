@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import CertificateOptions
 from zope.interface import implementer
 
-from mailstack.net.tls_channel import take_note
+from mailstack.net.tls_channel import AskingConnection, take_note
 from mailstack.ports import Log
 
 RELOAD_INTERVAL = 10.0
@@ -65,7 +65,7 @@ class ServerTls:
 
     def asking_connection(self) -> SSL.Connection:
         """One that asks the client for its certificate, if an authority for them is configured."""
-        return SSL.Connection(self._loaded[0].asking, None)
+        return AskingConnection(self._loaded[0].asking, None)
 
     def reload_if_changed(self) -> bool:
         """Take renewed files into use for the connections to come; True if it did so."""

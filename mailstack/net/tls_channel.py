@@ -39,30 +39,25 @@ def end_point(certificate: x509.Certificate) -> bytes | None:
     return digest.finalize()
 
 
-class Verified:
-    """What OpenSSL thinks of a client's chain, kept with its connection. A client whose certificate nobody here
-    vouches for may still log in otherwise, so the handshake goes on."""
+class AskingConnection(SSL.Connection):
+    """The server's end where the client is asked for a certificate. A client whose certificate nobody here vouches
+    for may still log in otherwise, so the handshake goes on, and what OpenSSL thinks of the chain is kept here."""
 
-    __slots__ = ("right",)
-
-    def __init__(self) -> None:
-        self.right = True
+    looked_at = False
+    found_wrong = False
 
 
 def take_note(connection: SSL.Connection, certificate: object, error: int, depth: int, right: int) -> bool:
     """The callback for each certificate of a client's chain."""
-    verified = connection.get_app_data()
-    if verified is None:
-        verified = Verified()
-        connection.set_app_data(verified)
-    verified.right = verified.right and bool(right)
+    assert isinstance(connection, AskingConnection)
+    connection.looked_at = True
+    connection.found_wrong = connection.found_wrong or not right
     return True
 
 
 def client_certificate(connection: SSL.Connection) -> bytes | None:
     """The client's certificate as DER, if it has shown one and OpenSSL has found nothing wrong with its chain."""
-    verified = connection.get_app_data()
-    if not isinstance(verified, Verified) or not verified.right:
+    if not isinstance(connection, AskingConnection) or connection.found_wrong or not connection.looked_at:
         return None
     certificate = connection.get_peer_certificate(as_cryptography=True)
     return None if certificate is None else certificate.public_bytes(Encoding.DER)
