@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,8 @@ from mailstack.ports import AccountName, Log, Peer, ScramKeys, TokenHint
 RunBlocking = Callable[[Callable[[], bool]], Awaitable[bool]]
 """Runs a function in a thread for hashing; what it returns comes back."""
 PASSWORD_MECHANISMS = frozenset({"PLAIN", "LOGIN"})
+LOOK_AGAIN = 1.0
+"""Seconds for which it is not looked whether all accounts have keys."""
 FAKE_KEYS = "scram of nobody"
 """The secret of the database that what unknown users are answered is made with."""
 
@@ -51,6 +54,7 @@ class StoredAccounts:
     def __init__(
         self, database: AccountDatabase, limits: LoginLimits, verified: VerifiedPasswords, run: RunBlocking,
         log: Log, *, default_domain: str, known: KnownAccounts | None = None, ways: Ways = Ways(),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._database = database
         self._known = known or KnownAccounts(database)
@@ -69,21 +73,27 @@ class StoredAccounts:
         if ways.certificate is not None:
             fixed.add("EXTERNAL")
         self._fixed = frozenset(fixed)
-        self._ready: frozenset[str] | None = None
+        self._clock = clock
+        self._looked = -LOOK_AGAIN
         self._offered = self._fixed
 
     def mechanisms(self) -> Collection[str]:
-        if not self._ways.scram:
-            return self._fixed
+        now = self._clock()
+        if self._ways.scram and now - self._looked >= LOOK_AGAIN:
+            self._looked = now
+            ready = self._with_keys()
+            self._offered = self._fixed | ready | {f"{name}-PLUS" for name in ready}
+        return self._offered
+
+    def _with_keys(self) -> frozenset[str]:
+        """The SCRAM mechanisms to offer now."""
+        if self._ways.scram_always:
+            return self._ways.scram
         try:
             self._known.refresh()
         except Refused:
-            return self._fixed
-        ready = self._ways.scram if self._ways.scram_always else self._ways.scram & self._known.have_keys
-        if ready != self._ready:
-            self._ready = ready
-            self._offered = self._fixed | ready | {f"{name}-PLUS" for name in ready}
-        return self._offered
+            return frozenset()
+        return self._ways.scram & self._known.have_keys
 
     # --- passwords
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 
 from mailstack.errors import Problem, Refused
@@ -73,6 +74,7 @@ class LoginLimits:
         return len(times)
 
 
+@lru_cache(maxsize=4096)
 def network_of(host: str) -> str:
     """An IPv4 address, or the /64 of an IPv6 address: what one customer has."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from mailstack.auth.bearer import OAuthBearerExchange, XOAuth2Exchange
 from mailstack.auth.sasl import Exchange, ExternalExchange, LoginExchange, PlainExchange
@@ -54,12 +55,14 @@ PASSWORDS = frozenset({"PLAIN", "LOGIN"})
 def offered(enabled: Collection[str], accounts: Accounts, connection: Connection) -> Sequence[Mechanism]:
     """Those of `enabled` that the accounts can verify and the connection is fit for, the one to prefer
     first. Whether the connection is private enough, who asks must know."""
-    verifiable = accounts.mechanisms()
-    return [
-        mechanism
-        for mechanism in MECHANISMS
-        if mechanism.name in verifiable and mechanism.name in enabled and _fit(mechanism.needs, connection)
-    ]
+    among = _among(frozenset(enabled), frozenset(accounts.mechanisms()))
+    return [mechanism for mechanism in among if mechanism.needs is Needs.NOTHING or _fit(mechanism.needs, connection)]
+
+
+@lru_cache(maxsize=64)
+def _among(enabled: frozenset[str], verifiable: frozenset[str]) -> tuple[Mechanism, ...]:
+    both = enabled & verifiable
+    return tuple(mechanism for mechanism in MECHANISMS if mechanism.name in both)
 
 
 def takes_passwords(enabled: Collection[str], accounts: Accounts) -> bool:
@@ -79,8 +82,6 @@ def begin(name: str, among: Sequence[Mechanism], connection: Connection, nonce: 
 
 
 def _fit(needs: Needs, connection: Connection) -> bool:
-    if needs is Needs.NOTHING:
-        return True
     if needs is Needs.CERTIFICATE:
         return connection.client_certificate is not None
     return any(connection.channel_binding(name) is not None for name in CHANNEL_BINDINGS)

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import TextIO
 
 MAX_VALUE = 1000
@@ -56,7 +57,7 @@ class Target:
 class StructuredLog:
     """Implements `ports.Log` on a text stream. Thread-safe as far as one `write` call is."""
 
-    __slots__ = ("_clock", "_fields", "_second", "_target")
+    __slots__ = ("_clock", "_fields", "_target")
 
     def __init__(
         self,
@@ -67,7 +68,6 @@ class StructuredLog:
         self._target = target
         self._fields = dict(fields or {})
         self._clock = clock
-        self._second = (-1, "")
 
     def event(self, what: str, /, **fields: object) -> None:
         if self._target.level <= Level.INFO:
@@ -97,9 +97,13 @@ class StructuredLog:
     def _now(self) -> str:
         now = self._clock()
         second = int(now)
-        if self._second[0] != second:
-            self._second = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
-        return f"{self._second[1]}.{int((now - second) * 1000):03d}Z"
+        return f"{_second_text(second)}.{int((now - second) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=2)
+def _second_text(second: int) -> str:
+    # Costs more than the rest of a line, and all lines of a second share it.
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def text_line(now: str, level: str, what: str, fields: Mapping[str, object]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from mailstack.auth import mechanisms
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 
 def capability_words(session: ImapSession) -> str:
     """What is offered now, separated by spaces."""
-    from mailstack.imap.features import CAPABILITIES
-
-    words = [word.name for word in CAPABILITIES if session.state in word.states]
+    words = [*_words_of(session.state)]
     words.append(f"APPENDLIMIT={session.settings.max_message_size}")
     if session.state is State.NOT_AUTHENTICATED:
         if session.settings.tls_available and session.connection.tls is None:
@@ -27,6 +26,13 @@ def capability_words(session: ImapSession) -> str:
     if session.settings.hidden:
         words = shown(words, session.settings.hidden, session.account, session.client_name)
     return " ".join(words)
+
+
+@cache
+def _words_of(state: State) -> tuple[str, ...]:
+    from mailstack.imap.features import CAPABILITIES
+
+    return tuple(word.name for word in CAPABILITIES if state in word.states)
 
 
 def login_words(session: ImapSession) -> list[str]:
