@@ -144,6 +144,8 @@ def _certificates(config: Config) -> Iterator[Mistake]:
 
 
 def _logins(config: Config) -> Iterator[Mistake]:
+    if not config.auth.mechanisms:
+        yield Mistake("[auth] mechanisms", "none; nobody could log in")
     for number, listener in enumerate(config.listeners, 1):
         place = f"[[listeners]] number {number}, tls"
         if listener.service in (ServiceName.SMTP, ServiceName.LMTP):

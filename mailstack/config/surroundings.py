@@ -49,7 +49,7 @@ def missing(config: Config) -> tuple[Mistake, ...]:
     files are looked at as the account sees them that the server becomes."""
     unknown = tuple(_users(config))
     who = Whoever() if unknown or os.getuid() != 0 or not config.user else _someone(config)
-    return (*_certificates(config, who), *unknown, *_directories(config, who))
+    return (*_certificates(config, who), *_files(config, who), *unknown, *_directories(config, who))
 
 
 def _someone(config: Config) -> Someone:
@@ -72,6 +72,17 @@ def _certificates(config: Config, who: Someone | Whoever) -> Iterator[Mistake]:
         except ssl.SSLError as error:
             reason = error.reason or "not PEM"
             yield Mistake(place, f"{pair.cert} and {pair.key} are not a certificate and its unencrypted key ({reason})")
+
+
+def _files(config: Config, who: Someone | Whoever) -> Iterator[Mistake]:
+    named = (
+        ("[tls] client_ca", config.tls.client_ca),
+        ("[oauth] keys", config.oauth.keys),
+        ("[oauth] introspection_secret", config.oauth.introspection_secret),
+    )
+    for place, path in named:
+        if path is not None and (not os.path.isfile(path) or not who.may(path, os.R_OK)):
+            yield Mistake(place, f"{path} is not there, or not readable for {who.name}")
 
 
 def _users(config: Config) -> Iterator[Mistake]:
