@@ -93,8 +93,8 @@ class Connection(Protocol):
         """None in plain text."""
 
     def channel_binding(self, name: str) -> bytes | None:
-        """The channel binding of this name (RFC 5056): "tls-exporter" (RFC 9266) or "tls-server-end-point"
-        (RFC 5929 §4). None where there is none: in plain text, and for other names."""
+        """The channel binding of this name (RFC 5056): "tls-exporter" (RFC 9266), "tls-server-end-point"
+        or "tls-unique" (RFC 5929). None where there is none: in plain text, and for other names."""
 
     @property
     def client_certificate(self) -> bytes | None:

@@ -147,7 +147,7 @@ def _server_tls(config: Config, log: Log) -> ServerTls | None:
 
 def _creator(tls: ServerTls | None, section: Listener) -> Any:
     """What makes a listener's TLS: other servers, which bring mail, are not asked for a certificate."""
-    return tls if tls is None or section.service is ServiceName.SMTP else tls.asking
+    return tls if tls is None or section.service in (ServiceName.SMTP, ServiceName.LMTP) else tls.asking
 
 
 def certificate_files(config: Config) -> list[CertificateFiles]:

@@ -88,4 +88,5 @@ def _fit(needs: Needs, connection: Connection) -> bool:
 
 
 CHANNEL_BINDINGS = ("tls-exporter", "tls-server-end-point")
-"""RFC 9266 and RFC 5929 §4. Not tls-unique, which TLS 1.3 does not have."""
+"""What a -PLUS mechanism is offered for: RFC 9266 and RFC 5929 §4. tls-unique, which TLS 1.3 does not have, comes
+with the latter."""

@@ -14,11 +14,14 @@ EXPORTER_LABEL, EXPORTER_OCTETS = b"EXPORTER-Channel-Binding", 32
 
 def binding(connection: SSL.Connection, name: str) -> bytes | None:
     """The channel binding of this name; None where there is none. The handshake must be complete."""
+    version = connection.get_protocol_version_name()
     if name == "tls-exporter":
         # RFC 9266 §4.2: not below TLS 1.3, unless with an extension that pyOpenSSL says nothing of.
-        if connection.get_protocol_version_name() != "TLSv1.3":
-            return None
-        return connection.export_keying_material(EXPORTER_LABEL, EXPORTER_OCTETS, b"")
+        return connection.export_keying_material(EXPORTER_LABEL, EXPORTER_OCTETS, b"") if version == "TLSv1.3" else None
+    if name == "tls-unique":
+        # RFC 5929 §3, as GNU SASL wants it with TLS 1.2: the first Finished, which is the client's unless the session
+        # was resumed. Then it is not the same at both ends, as it must not be taken for one (RFC 7677 §4).
+        return connection.get_peer_finished() if version == "TLSv1.2" else None
     if name == "tls-server-end-point":
         certificate = connection.get_certificate(as_cryptography=True)
         return None if certificate is None else end_point(certificate)

@@ -144,12 +144,12 @@ async def test_a_server_that_does_not_answer_well(rig: Rig, status: str) -> None
 @on_the_reactor
 async def test_a_server_that_says_nothing_useful(rig: Rig, answer: bytes | None) -> None:
     rig.endpoint.answer = answer
-    assert await problem(rig.asking(timeout=0.2).claims("x")) is Problem.LOGIN_UNAVAILABLE
+    assert await problem(rig.asking(timeout=0.1).claims("x")) is Problem.LOGIN_UNAVAILABLE
 
 
 @on_the_reactor
 async def test_a_server_that_begins_and_does_not_go_on(rig: Rig) -> None:
-    asked = Deferred.fromCoroutine(rig.asking(timeout=0.2).claims("x"))
+    asked = Deferred.fromCoroutine(rig.asking(timeout=0.1).claims("x"))
     rig.endpoint.answer = None
     rig.endpoint.requests = Answering(rig.endpoint, b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{")
     with pytest.raises(Refused):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scram_client import ScramClient
 
@@ -147,6 +147,7 @@ def test_nonsense_at_the_end(octets: bytes) -> None:
 @given(
     st.lists(st.one_of(st.binary(max_size=60), st.text("nyp=,arcs0A:\u00e4", max_size=40).map(str.encode)), max_size=3)
 )
+@settings(max_examples=50)
 def test_nothing_but_a_proof_logs_in(messages: list[bytes]) -> None:
     exchange = ScramExchange(SHA256, NO_BINDING, "nonce")
     try:
@@ -162,6 +163,7 @@ def test_nothing_but_a_proof_logs_in(messages: list[bytes]) -> None:
 
 
 @given(st.integers(0, 400), st.integers(0, 255))
+@settings(max_examples=50)
 def test_a_message_with_another_octet_is_no_proof(at: int, octet: int) -> None:
     exchange = ScramExchange(SHA1, NO_BINDING, "nonce-of-the-server")
     client = ScramClient(SHA1, "user", "pencil")

@@ -71,8 +71,9 @@ def test_both_ends_export_the_same(tmp_path: Path) -> None:
 
 
 def test_before_tls_13_there_is_no_exporter(tmp_path: Path) -> None:
-    _, server = handshake(server_tls(tmp_path), version=SSL.TLS1_2_VERSION)
+    client, server = handshake(server_tls(tmp_path), version=SSL.TLS1_2_VERSION)
     assert binding(server, "tls-exporter") is None
+    assert binding(server, "tls-unique") == client.get_finished()
     assert binding(server, "tls-server-end-point") is not None
 
 
