@@ -22,6 +22,8 @@ class ScramClient:
         quoted = user.replace("=", "=3D").replace(",", "=2C")
         self.bare = f"n={quoted},r={nonce}".encode()
         self.signature = b""
+        self.other_nonce = b""
+        """Says this one at the end, with a proof that goes with it."""
 
     def first(self) -> bytes:
         return self.header + self.bare
@@ -33,7 +35,7 @@ class ScramClient:
         salted = hashlib.pbkdf2_hmac(
             self.hash, self.password.encode(), base64.b64decode(fields[b"s"]), int(fields[b"i"])
         )
-        without_proof = b"c=%s,r=%s" % (base64.b64encode(self.bound), fields[b"r"])
+        without_proof = b"c=%s,r=%s" % (base64.b64encode(self.bound), self.other_nonce or fields[b"r"])
         message = b",".join((self.bare, server_first, without_proof))
         client_key = hmac.new(salted, b"Client Key", self.hash).digest()
         stored = hashlib.new(self.hash, client_key).digest()

@@ -147,13 +147,16 @@ async def test_a_server_that_says_nothing_useful(rig: Rig, answer: bytes | None)
     assert await problem(rig.asking(timeout=0.1).claims("x")) is Problem.LOGIN_UNAVAILABLE
 
 
+@pytest.mark.parametrize(("body", "timeout"), [(b"{", 0.1), (b"x" * (MAX_ANSWER + 1), 60.0)], ids=["slow", "long"])
 @on_the_reactor
-async def test_a_server_that_begins_and_does_not_go_on(rig: Rig) -> None:
-    asked = Deferred.fromCoroutine(rig.asking(timeout=0.1).claims("x"))
+async def test_a_server_that_does_not_come_to_an_end(rig: Rig, body: bytes, timeout: float) -> None:
+    asked = Deferred.fromCoroutine(rig.asking(timeout).claims("x"))
     rig.endpoint.answer = None
-    rig.endpoint.requests = Answering(rig.endpoint, b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{")
+    rig.endpoint.requests = Answering(rig.endpoint, b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + body)
+    began = NET.seconds()
     with pytest.raises(Refused):
         await asked
+    assert NET.seconds() - began < 10
 
 
 class Answering(list[bytes]):

@@ -114,6 +114,23 @@ def test_another_password_another_nonce() -> None:
     assert not proved.right
 
 
+def test_a_nonce_that_is_not_this_one() -> None:
+    client = ScramClient(SHA256, "user", "pencil")
+    client.other_nonce = b"fyko+d2lbbFgONRv9qkxdawLnonce-of-another-day"
+    assert not converse(client, SHA256).right
+
+
+def test_a_proof_with_something_behind_it() -> None:
+    exchange, client = ScramExchange(SHA256, NO_BINDING, "nonce-of-the-server"), ScramClient(SHA256, "user", "pencil")
+    wanted = exchange.respond(client.first())
+    assert isinstance(wanted, KeysWanted)
+    message, _, proof = client.final(wanted.answer(KEYS[SHA256]).data).rpartition(b",p=")
+    longer = base64.b64encode(base64.b64decode(proof) + b"x")
+    proved = exchange.respond(message + b",p=" + longer)
+    assert isinstance(proved, Proof)
+    assert not proved.right
+
+
 def test_names_are_unquoted_and_prepared() -> None:
     first = client_first_message("n,a=b=2Cc,n=a=3Db\u00adx\u2168,r=n,x=y".encode())
     assert (first.authzid, first.user, first.header) == ("b,c", "a=bxIX", b"n,a=b=2Cc,")
