@@ -12,7 +12,14 @@ from mailstack.ports import Log
 
 
 def ways(config: Config, reactor: Any, log: Log) -> Ways:
-    """Raises: BadKeys, OSError."""
+    """Raises: BadKeys."""
+    try:
+        return _ways(config, reactor, log)
+    except OSError as error:
+        raise BadKeys(f"{error.filename}: {error.strerror}") from error
+
+
+def _ways(config: Config, reactor: Any, log: Log) -> Ways:
     names = {mechanism.value for mechanism in config.auth.mechanisms}
     tokens = bool(names & {"OAUTHBEARER", "XOAUTH2"}) and config.oauth.is_configured
     return Ways(

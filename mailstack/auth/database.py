@@ -17,6 +17,8 @@ from mailstack.quota import QuotaLimit
 
 BUSY = 10.0
 """Seconds to wait for another process that writes."""
+SCRAM_MECHANISMS = ("SCRAM-SHA-1", "SCRAM-SHA-256")
+"""Those that an account may have keys for."""
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS accounts (name TEXT PRIMARY KEY, password_hash TEXT NOT NULL, created REAL NOT NULL)",
     "CREATE TABLE IF NOT EXISTS aliases (address TEXT NOT NULL, target TEXT NOT NULL, PRIMARY KEY (address, target))",

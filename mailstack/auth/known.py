@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mailstack.auth.database import AccountDatabase, AccountsError
-from mailstack.auth.scram import HASHES
+from mailstack.auth.database import SCRAM_MECHANISMS, AccountDatabase, AccountsError
 from mailstack.errors import Problem, Refused
 from mailstack.ports import AccountName
 from mailstack.quota import QuotaLimit
@@ -41,7 +40,7 @@ class KnownAccounts:
                 self.accounts = frozenset(account.name for account in self._database.accounts())
                 self.aliases = self._database.aliases()
                 self.quotas = self._database.quotas()
-                self.have_keys = frozenset(name for name in HASHES if self._database.all_have_keys(name))
+                self.have_keys = frozenset(name for name in SCRAM_MECHANISMS if self._database.all_have_keys(name))
                 self._version = version
         except AccountsError as error:
             raise Refused(Problem.STORE_UNAVAILABLE, str(error)) from error

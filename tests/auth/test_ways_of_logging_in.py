@@ -18,10 +18,10 @@ from mailstack.auth import passwords, scram_store
 from mailstack.auth.accounts import LOOK_AGAIN, StoredAccounts, Ways
 from mailstack.auth.anyone import AnyAccounts
 from mailstack.auth.certificates import CertificateNames
-from mailstack.auth.database import AccountDatabase
+from mailstack.auth.database import SCRAM_MECHANISMS, AccountDatabase
 from mailstack.auth.limits import LoginLimits
 from mailstack.auth.passwords import UnknownHash
-from mailstack.auth.scram import derive
+from mailstack.auth.scram import HASHES, derive
 from mailstack.errors import Problem, Refused
 from mailstack.ports import Peer, ScramKeys, TokenHint
 from mailstack.testing.log import RecordingLog
@@ -87,6 +87,10 @@ class Rig:
 @pytest.fixture
 def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path / "accounts.sqlite3", Ways(scram=BOTH))
+
+
+def test_the_database_knows_the_mechanisms() -> None:
+    assert set(SCRAM_MECHANISMS) == set(HASHES) == BOTH
 
 
 class TestKeys:

@@ -115,7 +115,7 @@ class TestWays:
         path = tmp_path / "x.toml"
         path.write_bytes(text("[oauth]\nkeys = 'k'\naudience = 'mail'"))
         config = load(path)
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(BadKeys, match="/k: No such file"):
             ways(config, None, RecordingLog())
         (tmp_path / "k").write_text("nonsense")
         with pytest.raises(BadKeys):
