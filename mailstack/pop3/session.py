@@ -161,7 +161,7 @@ class Pop3Session:
         except Refused as refused:
             self.log.event("refused", command=asked.keyword, reason=str(refused))
             self.say(replies.refused(refused.problem))
-        except SessionEnded:
+        except (SessionEnded, FramingLost):
             raise
         except Exception:
             self.log.failure("command failed", command=asked.keyword)
