@@ -92,15 +92,12 @@ def test_claims_that_are_wrong(issuer: Issuer, changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"exp": int(time.time()) - 30},
-        {"nbf": int(time.time()) + 30},
-        {"aud": ["other", "mail"]},
-        {"email_verified": True},
-    ],
+    [{"exp": -30}, {"nbf": 30}, {"aud": ["other", "mail"]}, {"email_verified": True}],
     ids=["just over", "just not yet", "aud", "verified"],
 )
 def test_claims_that_are_right(issuer: Issuer, changes: dict[str, Any]) -> None:
+    now = int(time.time())
+    changes = {name: now + value if name in ("exp", "nbf") else value for name, value in changes.items()}
     assert issuer.names(jwt.encode(issuer.claims(**changes), EC, "ES256")) == ["alice@example.org"]
 
 

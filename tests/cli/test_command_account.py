@@ -13,6 +13,8 @@ from command_line import Ended, command, invoke, on_terminal
 from production import DOMAIN, NOBODY, PASSWORD, configuration, plain, prepare, secured
 from server_process import Server, send_message
 
+from mailstack.auth.database import AccountDatabase
+
 MESSAGE = b"Subject: one\r\n\r\nThe body.\r\n"
 
 
@@ -34,6 +36,45 @@ def test_an_account_comes_with_a_password_that_was_made(config: Path) -> None:
     assert "carol@example.org" in names(config)
     again = invoke("account", "password", "carol@example.org", "--generate", "--config", config).stdout
     assert again.split()[-1] != said.split()[-1]
+
+
+def scram_of(config: Path, name: str) -> list[str]:
+    """The SCRAM mechanisms that the account has keys for."""
+    database = AccountDatabase(config.parent / "data" / "accounts.sqlite3")
+    try:
+        account = database.account(name)
+        assert account is not None
+        return [entry.partition("$")[0] for entry in account.scram.split()]
+    finally:
+        database.close()
+
+
+def test_a_password_comes_with_keys_for_scram(config: Path) -> None:
+    def said_to_have() -> dict[str, bool]:
+        document = json.loads(invoke("account", "list", "--json", "--config", config).stdout)
+        return {entry["name"]: entry["scram"] for entry in document}
+
+    invoke("account", "add", "carol@example.org", "--generate", "--config", config)
+    assert scram_of(config, "carol@example.org") == ["SCRAM-SHA-1", "SCRAM-SHA-256"]
+    assert said_to_have() == {"alice@example.org": False, "bob@example.org": False, "carol@example.org": True}
+    invoke("account", "password", "alice@example.org", "--generate", "--config", config)
+    assert said_to_have()["alice@example.org"]
+
+
+def test_only_keys_that_may_be_used_are_made(config: Path) -> None:
+    text = configuration(config.parent, tables='[auth]\nmechanisms = ["PLAIN", "SCRAM-SHA-256-PLUS"]')
+    config.write_text(text)
+    invoke("account", "password", "alice@example.org", "--generate", "--config", config)
+    assert scram_of(config, "alice@example.org") == ["SCRAM-SHA-256"]
+    config.write_text(text.replace(', "SCRAM-SHA-256-PLUS"', ""))
+    invoke("account", "password", "alice@example.org", "--generate", "--config", config)
+    assert scram_of(config, "alice@example.org") == []
+
+
+def test_keys_of_dovecot_are_taken(config: Path) -> None:
+    keys = "{SCRAM-SHA-256}4096,c2FsdA==,%s=,%s=" % ("A" * 43, "B" * 43)  # noqa: UP031
+    assert invoke("account", "add", "carol@example.org", "--hash", keys, "--config", config).exit_code == 0
+    assert scram_of(config, "carol@example.org") == ["SCRAM-SHA-256"]
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,16 @@ def test_nobody_else_may_read_the_mail(development: Server) -> None:
     assert all(not stat.S_IMODE(path.stat().st_mode) & 0o077 for path in (development.data, *paths))
 
 
+def test_one_password_for_all(tmp_path: Path) -> None:
+    with Server(tmp_path, ("dev", "--ephemeral", "--ports", "0", "--password", "secret")) as server:
+        assert "the password of --password" in server.log.read_text()
+        with server.connect("imap") as imap:
+            imap.send(b"a LOGIN alice other\r\nb CAPABILITY\r\nc LOGIN alice secret\r\n")
+            assert imap.line().startswith(b"a NO [AUTHENTICATIONFAILED]")
+            assert b" AUTH=SCRAM-SHA-256 " in imap.line()
+            assert imap.until(b"c ")[-1].startswith(b"c OK")
+
+
 def test_a_base_is_added_to_the_usual_ports_and_what_is_ephemeral_is_gone(tmp_path: Path) -> None:
     base = free_base()
     with Server(tmp_path, ("dev", "--ephemeral", "--ports", str(base))) as server:
