@@ -9,8 +9,8 @@ from mailstack.auth.scram import HASHES, derive
 from mailstack.auth.scram_store import ITERATIONS, SALT_OCTETS
 from mailstack.errors import Problem, Refused
 from mailstack.mail.address import Address
-from mailstack.quota import NO_LIMIT, QuotaLimit
 from mailstack.ports import AccountName, Local, Peer, Remote, ScramKeys, TokenHint
+from mailstack.quota import NO_LIMIT, QuotaLimit
 
 DEFAULT_DOMAIN = "localhost"
 """Of a user name without one."""

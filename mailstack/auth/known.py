@@ -30,7 +30,6 @@ class KnownAccounts:
             self._database.set_quota(account, limit)
         except AccountsError as error:
             raise Refused(Problem.STORE_UNAVAILABLE, str(error)) from error
-        self._version = -1  # our own change is none of `version`
 
     def refresh(self) -> None:
         """Look whether something was changed; some microseconds if not. Raises: Refused(STORE_UNAVAILABLE)."""

@@ -156,6 +156,7 @@ class ImapSession:
     def logged_out(self) -> None:
         """As after the greeting, but for TLS and the client's name (RFC 8437 §4.1): what an extension keeps for
         the login must be reset here."""
+        self.stop_notifying()
         self.deselect()
         self._store = None
         self.account = AccountName("")

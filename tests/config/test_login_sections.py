@@ -134,7 +134,7 @@ def test_sessions_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     config = parse(text(ALL, 'hide_capabilities = ["id"]'), Path("/etc/x"))
     (listener,) = config.listeners
     assert listener.service is ServiceName.IMAP
-    resources: Any = type("Resources", (), dict.fromkeys(("store", "spool", "accounts", "log", "counters", "clock")))()
+    resources: Any = type("Resources", (), {"__getattr__": lambda self, name: None})()
     connection: Any = None
     service(config, listener, resources, Manners()).session(connection)
     (settings,) = seen
