@@ -50,7 +50,7 @@ def _tokens(oauth: OAuth, reactor: Any, log: Log) -> Tokens:
 
 
 def _introspection(oauth: OAuth, reactor: Any, log: Log) -> Any:
-    from mailstack.auth.introspection import Introspection
+    from mailstack.net.introspection import Introspection
 
     secret = ""
     if oauth.introspection_secret is not None:

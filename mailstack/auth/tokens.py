@@ -1,12 +1,12 @@
 """Bearer tokens: JWTs verified with keys of the configuration (RFC 7519, RFC 8725), others by asking who issued
-them (`introspection.py`)."""
+them (`net/introspection.py`)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from mailstack.auth.bad_keys import BadKeys
-from mailstack.auth.introspection import Introspection
 from mailstack.config.sections import OAuth
 from mailstack.errors import Problem, Refused
 from mailstack.ports import TokenHint
@@ -31,6 +30,13 @@ MAX_NAMES = 10
 """Accounts that one token may name."""
 Key = tuple[str, Any]
 """The one algorithm that the key is for, and the key: a token does not choose (RFC 8725 §3.1)."""
+
+
+class Introspection(Protocol):
+    """The authorization server, asked (RFC 7662)."""
+
+    async def claims(self, token: str) -> Mapping[str, Any]:
+        """What is known of a token that is active. Raises: Refused(BAD_CREDENTIALS | LOGIN_UNAVAILABLE)."""
 
 
 class Tokens:

@@ -12,10 +12,10 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.protocol import Factory, Protocol
 
-from mailstack.auth.introspection import MAX_ANSWER, MAX_QUESTIONS, Introspection
 from mailstack.auth.tokens import Tokens
 from mailstack.config.sections import OAuth
 from mailstack.errors import Problem, Refused
+from mailstack.net.introspection import MAX_ANSWER, MAX_QUESTIONS, Introspection
 from mailstack.testing.log import RecordingLog
 
 NET: Any = reactor
