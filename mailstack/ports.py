@@ -393,8 +393,9 @@ class MailStore(Protocol):
     async def account(self, name: AccountName) -> AccountStore:
         """The account's mailboxes, made with the usual special-use folders at first sight."""
 
-    async def has_room(self, account: AccountName, octets: int) -> bool:
-        """Whether a message of so many octets may be delivered; 0 asks whether the account is not full."""
+    async def has_room(self, account: AccountName, octets: int, *, delivery: bool = True) -> bool:
+        """Whether a message of so many octets may be delivered, or else appended, for which there is no grace;
+        0 asks whether the account is not full."""
 
     async def deliver(self, blob: Blob, deliveries: Sequence[Delivery]) -> Sequence[Problem | None]:
         """Put one copy into each mailbox. Each copy whose answer is None is durable. A missing

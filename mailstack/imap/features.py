@@ -16,7 +16,7 @@ from mailstack.imap.ext import (
     rfc6851_move,
     rfc8474_objectid,
 )  # fmt: skip
-from mailstack.imap.registry import Capability, Enable, Feature, FetchModifier, FetchWord, Row, StatusItem
+from mailstack.imap.registry import Capability, Enable, Feature, FetchModifier, FetchWord, Row, StatusItem, StreamedRow
 from mailstack.imap.wire.search_grammar import Vocabulary
 
 FEATURES: tuple[Feature, ...] = (
@@ -39,7 +39,7 @@ FEATURES: tuple[Feature, ...] = (
     rfc6851_move.FEATURE,
     rfc8474_objectid.FEATURE,
 )
-TABLE: Mapping[bytes, Row] = {row.name: row for feature in FEATURES for row in feature.commands}
+TABLE: Mapping[bytes, Row | StreamedRow] = {row.name: row for feature in FEATURES for row in feature.commands}
 CAPABILITIES: tuple[Capability, ...] = tuple(word for feature in FEATURES for word in feature.capabilities)
 ENABLES: Mapping[str, Enable] = {row.name.upper(): row for feature in FEATURES for row in feature.enables}
 FETCH_ITEMS: Mapping[bytes, FetchWord] = {row.name: row for feature in FEATURES for row in feature.fetch_items}

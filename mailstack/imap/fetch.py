@@ -276,6 +276,23 @@ def part_at(message: mime.Part, numbers: Sequence[int]) -> mime.Part | None:
     return part
 
 
+def located(octets: Octets, section: Section, partial: Partial | None) -> bytes | Slice | None:
+    """What BODY[section]<partial> has inside its literal; None if there is no such part. A length of 0 goes
+    to the end. Pure; for Mailbox.examine."""
+    extent = _Rendering(octets, utf8=False).extent(section)
+    if extent is None:
+        return None
+    start, end = extent
+    if section.text in (SectionText.HEADER_FIELDS, SectionText.HEADER_FIELDS_NOT):
+        names = frozenset(name.lower() for name in section.fields)
+        found = subset(block(octets, start, end), names, exclude=section.text is SectionText.HEADER_FIELDS_NOT)
+        return found if partial is None else found[partial.offset :][: partial.length or None]
+    if partial is not None:
+        start = min(start + partial.offset, end)
+        end = min(start + partial.length, end) if partial.length else end
+    return octets[start:end] if end - start <= SMALL else Slice(start, end)
+
+
 class _Rendering:
     """The response of one message as it grows."""
 
@@ -379,7 +396,7 @@ class _Rendering:
             self._structure = mime.scan(self._octets)
         return self._structure
 
-    def _extent(self, section: Section) -> tuple[int, int] | None:
+    def extent(self, section: Section) -> tuple[int, int] | None:
         """Where the section lies, for a header subset the whole header; None if there is no such part."""
         if not section.part and section.text is not SectionText.MIME:
             end = len(self._octets)
@@ -405,7 +422,7 @@ class _Rendering:
     def _body_section(self, item: BodySection) -> None:
         section, partial = item.section, item.partial
         label = b"BODY[%b]%b" % (_section_label(section), _origin(partial))
-        extent = self._extent(section)
+        extent = self.extent(section)
         if extent is None:
             self._say(label, b"NIL")
         elif section.text in (SectionText.HEADER_FIELDS, SectionText.HEADER_FIELDS_NOT):

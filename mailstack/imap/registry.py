@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mailstack.imap.replies import Reply
+from mailstack.imap.wire.append_grammar import Segment
 from mailstack.imap.wire.cursor import Cursor
 from mailstack.imap.wire.search_grammar import KeyRule, PrefixRule, ReturnRule
 from mailstack.imap.wire.values import FetchItem
@@ -47,6 +48,18 @@ class Row:
     keeps_numbers: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class StreamedRow:
+    """A command whose literals are too long to be part of it. The rule starts after the name and ends where the
+    first of them may come; what follows is given to the coroutine as a segment, and the next ones it asks for."""
+
+    name: bytes
+    states: frozenset[State]
+    begins: Callable[[Cursor], Any]
+    act: Callable[[ImapSession, Any, Segment], Awaitable[Reply]]
+    keeps_numbers: bool = False
+
+
 def command(
     name: bytes,
     states: frozenset[State],
@@ -57,6 +70,18 @@ def command(
 ) -> Row:
     """A row whose rule and coroutine agree on the arguments' type."""
     return Row(name, states, arguments, act, keeps_numbers)
+
+
+def streamed(
+    name: bytes,
+    states: frozenset[State],
+    begins: Callable[[Cursor], T],
+    act: Callable[[ImapSession, T, Segment], Awaitable[Reply]],
+    *,
+    keeps_numbers: bool = False,
+) -> StreamedRow:
+    """As `command`, of a command whose literals are streamed."""
+    return StreamedRow(name, states, begins, act, keeps_numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +144,7 @@ class StatusItem:
 class Feature:
     """What one module adds."""
 
-    commands: tuple[Row, ...] = ()
+    commands: tuple[Row | StreamedRow, ...] = ()
     capabilities: tuple[Capability, ...] = ()
     enables: tuple[Enable, ...] = ()
     fetch_items: tuple[FetchWord, ...] = ()

@@ -92,15 +92,15 @@ class Store:
             self._count_when_due(delivery.account)
         return outcomes
 
-    async def has_room(self, account: AccountName, octets: int) -> bool:
+    async def has_room(self, account: AccountName, octets: int, *, delivery: bool = True) -> bool:
         if not self.quotas.limit(account):
             return True
         ledger = self.quotas.ledger(account, self.path_of(account))
-        known = ledger.at_hand(octets)
+        known = ledger.at_hand(octets, delivery=delivery)
         if known is not None:
             return known
         try:
-            return await self.workers.run(partial(ledger.has_room, octets))
+            return await self.workers.run(partial(ledger.has_room, octets, delivery=delivery))
         except OSError as error:
             raise refusal(error) from error
 

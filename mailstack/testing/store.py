@@ -471,7 +471,7 @@ class MemoryStore:
     async def account(self, name: AccountName) -> MemoryAccountStore:
         return self.of(name)
 
-    async def has_room(self, account: AccountName, octets: int) -> bool:
+    async def has_room(self, account: AccountName, octets: int, *, delivery: bool = True) -> bool:
         return self.of(account).has_room(max(octets, 1), 1)
 
     async def deliver(self, blob: Blob, deliveries: Sequence[Delivery]) -> Sequence[Problem | None]:

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailstack.errors import BadSyntax, Refused
-from mailstack.imap.core.append import append_opts
 from mailstack.imap.core.copy import copy_arguments
 from mailstack.imap.core.fetch import fetch_arguments
 from mailstack.imap.core.login import authenticate_arguments, login_arguments
@@ -21,6 +20,7 @@ from mailstack.imap.ext.rfc2971_id import id_arguments
 from mailstack.imap.ext.rfc5258_list import list_arguments
 from mailstack.imap.features import STATUS_ITEMS
 from mailstack.imap.wire import cursor, fetch_grammar, search_grammar
+from mailstack.imap.wire.append_grammar import append_opts
 from mailstack.imap.wire.cursor import Cursor
 from mailstack.imap.wire.fetch_grammar import MACROS, MAX_HEADER_LIST, MAX_PART_DEPTH, fetch_att, fetch_items
 from mailstack.imap.wire.search_grammar import SAVED, BadCharset, SearchProgram, Vocabulary, search_program

@@ -82,7 +82,7 @@ async def fetch(session: ImapSession, asked: Fetch, *, by_uid: bool) -> Reply:
     for name, row in FETCH_MODIFIERS.items():
         if name in asked.modifiers:
             request = await row.act(session, request, asked.modifiers)
-    return await respond(session, plan(request.items, utf8=session.rev2), request.uids)
+    return await respond(session, plan(request.items, utf8=session.utf8), request.uids)
 
 
 async def respond(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> Reply:

@@ -154,7 +154,7 @@ def status_response(session: ImapSession, name: str, items: tuple[str, ...], fou
     from mailstack.imap.features import STATUS_ITEMS
 
     shown = " ".join(f"{item} {STATUS_ITEMS[item].value(session, found)}" for item in items)
-    return b"* STATUS %s (%s)\r\n" % (encode.mailbox(name, utf8=session.rev2), shown.encode())
+    return b"* STATUS %s (%s)\r\n" % (encode.mailbox(name, utf8=session.utf8), shown.encode())
 
 
 def append_limit(session: ImapSession, _: MailboxStatus) -> str:

@@ -210,7 +210,7 @@ async def lsub(session: ImapSession, asked: tuple[str, str]) -> Reply:
 
 def response(session: ImapSession, kind: bytes, attributes: list[str], name: str) -> bytes:
     """One LIST or LSUB response."""
-    shown = encode.mailbox(name, utf8=session.rev2)
+    shown = encode.mailbox(name, utf8=session.utf8)
     return b'* %s (%s) "/" %s\r\n' % (kind, " ".join(attributes).encode(), shown)
 
 
