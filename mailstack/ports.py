@@ -116,6 +116,10 @@ class Connection(Protocol):
         (RFC 3207 §5, CVE-2011-0411); the caller must drop what its framing holds.
         Write the go-ahead before calling."""
 
+    def start_compression(self, received: bytes) -> None:
+        """Everything from now on is raw DEFLATE (RFC 4978 §3), both ways, and `received`, which came already, too.
+        Write the go-ahead before calling. `receive` raises FramingLost when the peer sends anything else."""
+
 
 class Log(Protocol):
     """The structured log. Values are str, int, float, bool or None; never a secret."""

@@ -55,7 +55,7 @@ class StreamedRow:
 
     name: bytes
     states: frozenset[State]
-    begins: Callable[[Cursor], Any]
+    arguments: Callable[[Cursor], Any]
     act: Callable[[ImapSession, Any, Segment], Awaitable[Reply]]
     keeps_numbers: bool = False
 
@@ -75,13 +75,13 @@ def command(
 def streamed(
     name: bytes,
     states: frozenset[State],
-    begins: Callable[[Cursor], T],
+    arguments: Callable[[Cursor], T],
     act: Callable[[ImapSession, T, Segment], Awaitable[Reply]],
     *,
     keeps_numbers: bool = False,
 ) -> StreamedRow:
     """As `command`, of a command whose literals are streamed."""
-    return StreamedRow(name, states, begins, act, keeps_numbers)
+    return StreamedRow(name, states, arguments, act, keeps_numbers)
 
 
 @dataclass(frozen=True, slots=True)

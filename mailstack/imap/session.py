@@ -51,6 +51,7 @@ class ImapSession:
         self.enabled: set[str] = set()
         self.login_failures = 0
         self.idling = False
+        self.compressed = False
         self.framer = Framer()
         self._store: AccountStore | None = None
         self._view: View | None = None
@@ -240,7 +241,7 @@ class ImapSession:
             sp(cur)
             row = self._row(cur)
             if isinstance(row, StreamedRow) and self.state in row.states:
-                return row, row.begins(cur)
+                return row, row.arguments(cur)
         except BadSyntax:
             pass
         return None
@@ -275,7 +276,7 @@ class ImapSession:
     def _whole(self, row: Row | StreamedRow, cur: Cursor) -> Awaitable[Reply]:
         """What a command does that has come to its end. Raises: BadSyntax."""
         if isinstance(row, StreamedRow):
-            return row.act(self, row.begins(cur), Segment(cur, None))
+            return row.act(self, row.arguments(cur), Segment(cur, None))
         arguments = row.arguments(cur)
         if cur.octets[cur.position :].strip(b" "):
             raise cur.expected("the end of the command")

@@ -69,6 +69,12 @@ class Framer:
         """Drop everything: what came before TLS is not the client's (RFC 9051 §6.2.1)."""
         self.__init__()  # type: ignore[misc]  # the state of a new one
 
+    def rest(self) -> bytes:
+        """What came after the last event. It is forgotten."""
+        rest = self._buffer[self._at :]
+        self._buffer, self._at = b"", 0
+        return rest
+
     def next_event(self) -> Event | None:
         """None: feed more."""
         while True:
