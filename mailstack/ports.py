@@ -333,6 +333,11 @@ class Mailbox(Protocol):
     async def move(self, uids: Collection[int], destination: str, by: MailboxListener | None) -> Copied:
         """As copy, and the sources are Expunged. Never refused for the quota: the account has no more than before."""
 
+    async def replace(self, uid: int, destination: str, message: NewMessage, by: MailboxListener | None) -> Appended:
+        """As AccountStore.append of one message, after which message `uid` of this mailbox is Expunged; there is room
+        if there is when that is gone. When it is refused, nothing has changed.
+        Raises: Refused(NO_SUCH_MESSAGE), and what append raises."""
+
     async def expunge(self, uids: Collection[int], by: MailboxListener | None) -> Sequence[int]:
         """Remove these messages for good (whatever their flags); returns those that it removed."""
 

@@ -16,6 +16,7 @@ from mailstack.imap.ext import (
     rfc5258_list,
     rfc6851_move,
     rfc8474_objectid,
+    rfc8508_replace,
 )  # fmt: skip
 from mailstack.imap.registry import Capability, Enable, Feature, FetchModifier, FetchWord, Row, StatusItem, StreamedRow
 from mailstack.imap.wire.search_grammar import Vocabulary
@@ -40,6 +41,7 @@ FEATURES: tuple[Feature, ...] = (
     rfc5258_list.FEATURE,
     rfc6851_move.FEATURE,
     rfc8474_objectid.FEATURE,
+    rfc8508_replace.FEATURE,
 )
 TABLE: Mapping[bytes, Row | StreamedRow] = {row.name: row for feature in FEATURES for row in feature.commands}
 CAPABILITIES: tuple[Capability, ...] = tuple(word for feature in FEATURES for word in feature.capabilities)

@@ -284,6 +284,19 @@ class StoredAccount:
         target.take(placed.found)
         return Appended(target.uid_validity, tuple(map(Uid, placed.uids)))
 
+    async def replace(
+        self, source: OpenMailbox, uid: int, destination: str, message: NewMessage, by: MailboxListener | None
+    ) -> Appended:
+        """REPLACE's part of `ports.Mailbox`."""
+        target = await self._mailbox(layout.normalise(destination))
+        self.store.quotas.limits.refresh()
+        incoming = _incoming(message)
+        replace = partial(counted.replace, source.files, uid, target.files, incoming, self.store.names)
+        placed, gone = await self.in_lane(replace)
+        target.take(placed.found)
+        source.take(gone, by)
+        return Appended(target.uid_validity, tuple(map(Uid, placed.uids)))
+
     async def copy(self, source: OpenMailbox, uids: Sequence[int], destination: str, *, moving: bool = False) -> Copied:
         """COPY's part of `ports.Mailbox`, and that of MOVE."""
         target = await self._mailbox(layout.normalise(destination))

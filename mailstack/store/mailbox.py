@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from mailstack.errors import Problem, Refused
 from mailstack.ports import (
     Added,
+    Appended,
     Change,
     Columns,
     Copied,
@@ -28,6 +29,7 @@ from mailstack.ports import (
     FlagsChanged,
     MailboxGone,
     MailboxListener,
+    NewMessage,
     Octets,
     Uid,
 )  # fmt: skip
@@ -307,6 +309,9 @@ class OpenMailbox:
         copied = await self._account.copy(self, sorted(uids), destination, moving=True)
         await self.expunge(copied.source, by)
         return copied
+
+    async def replace(self, uid: int, destination: str, message: NewMessage, by: MailboxListener | None) -> Appended:
+        return await self._account.replace(self, uid, destination, message, by)
 
     async def expunge(self, uids: Collection[int], by: MailboxListener | None) -> Sequence[int]:
         removed: list[int] = []

@@ -35,6 +35,10 @@ from mailstack.ports import (
 )
 from mailstack.quota import Quota, QuotaLimit
 from mailstack.testing.mailbox_names import canonical, checked
+from mailstack.testing.spool import MemoryBlob as MemoryBlob
+from mailstack.testing.spool import MemorySink as MemorySink
+from mailstack.testing.spool import MemorySpool as MemorySpool
+from mailstack.testing.spool import octets_of as octets_of
 
 T = TypeVar("T")
 
@@ -42,74 +46,6 @@ SPECIAL_USE = {"Drafts": "\\Drafts", "Junk": "\\Junk", "Sent": "\\Sent", "Trash"
 """What a new account has besides INBOX."""
 DEFAULT_DATE = 1_700_000_000.0
 """The internal date of messages that are given none, so that tests can name it."""
-
-
-class MemoryBlob:
-    """Implements `ports.Blob`."""
-
-    def __init__(self, octets: bytes) -> None:
-        self.octets = octets
-        self.size = len(octets)
-        self.discarded = False
-
-    def discard(self) -> None:
-        self.discarded = True
-        self.octets = b""
-
-
-def octets_of(blob: Blob) -> bytes:
-    """What a blob holds: a MemoryBlob that was not discarded, or a small one of the real spool."""
-    if isinstance(blob, MemoryBlob):
-        assert not blob.discarded, "the blob is discarded already"
-        return blob.octets
-    octets = b"".join(getattr(blob, "chunks", ()))
-    assert len(octets) == blob.size, f"not in memory: {blob!r}"
-    return octets
-
-
-class MemorySink:
-    """Implements `ports.Sink`. `largest` is the biggest piece it was given."""
-
-    def __init__(self, spool: MemorySpool) -> None:
-        self.size = 0
-        self.largest = 0
-        self._spool = spool
-        self._pieces: list[bytes] = []
-
-    async def write(self, data: bytes) -> None:
-        if self._spool.problem is not None:
-            raise Refused(self._spool.problem)
-        self.size += len(data)
-        self.largest = max(self.largest, len(data))
-        self._pieces.append(data)
-
-    async def finish(self) -> MemoryBlob:
-        blob = MemoryBlob(b"".join(self._pieces))
-        self._spool.open_sinks.discard(self)
-        self._spool.blobs.append(blob)
-        return blob
-
-    def discard(self) -> None:
-        self._pieces.clear()
-        self._spool.open_sinks.discard(self)
-
-
-class MemorySpool:
-    """Implements `ports.Spool`. `leaks` says what somebody forgot to discard."""
-
-    def __init__(self) -> None:
-        self.blobs: list[MemoryBlob] = []
-        self.open_sinks: set[MemorySink] = set()
-        self.problem: Problem | None = None
-
-    def sink(self) -> MemorySink:
-        sink = MemorySink(self)
-        self.open_sinks.add(sink)
-        return sink
-
-    @property
-    def leaks(self) -> int:
-        return len(self.open_sinks) + sum(not blob.discarded for blob in self.blobs)
 
 
 @dataclass(slots=True)
@@ -242,6 +178,15 @@ class MemoryMailbox:
         copied = self._copy(uids, destination)
         await self.expunge(copied.source, by)
         return copied
+
+    async def replace(
+        self, uid: int, destination: str, message: NewMessage, by: MailboxListener | None
+    ) -> Appended:  # fmt: skip
+        if uid not in self.messages:
+            raise Refused(Problem.NO_SUCH_MESSAGE, str(uid))
+        appended = await self._account.append(destination, [message], instead_of=self.messages[uid])
+        await self.expunge([uid], by)
+        return appended
 
     async def expunge(self, uids: Collection[int], by: MailboxListener | None) -> Sequence[int]:
         if self.read_only:
@@ -417,11 +362,17 @@ class MemoryAccountStore:
             box.listeners.append(listener)
         return box
 
-    async def append(self, name: str, messages: Sequence[NewMessage]) -> Appended:
+    async def append(
+        self, name: str, messages: Sequence[NewMessage], *, instead_of: MemoryMessage | None = None
+    ) -> Appended:
         if self.problem is not None:
             raise Refused(self.problem)
         box = self.find(name)
-        self.admit(sum(message.blob.size for message in messages), len(messages))
+        octets = sum(message.blob.size for message in messages)
+        if instead_of is None:
+            self.admit(octets, len(messages))
+        elif octets > len(instead_of.octets):
+            self.admit(octets - len(instead_of.octets), 0)
         bits = [box.bits(message.flags) for message in messages]
         uids = []
         for message, flags in zip(messages, bits, strict=True):
