@@ -23,6 +23,8 @@ SITUATIONS: tuple[tuple[dict[str, str], TlsInfo | None], ...] = (
     ({"tls_available": "yes", "allow_plaintext_auth": "no"}, None),
 )
 """Settings and TLS of the connections whose words together are everything that may be offered."""
+OF_IMAP: tuple[tuple[dict[str, str], TlsInfo | None], ...] = (({"utf8_only": "yes"}, None),)
+"""More of them."""
 
 
 def rows(section: str) -> list[list[str]]:
@@ -50,7 +52,7 @@ def answer(protocol: str, settings: dict[str, str], tls: TlsInfo | None, said: b
 
 def imap_words() -> set[str]:
     words: set[str] = set()
-    for settings, tls in SITUATIONS:
+    for settings, tls in SITUATIONS + OF_IMAP:
         said = b"a CAPABILITY\r\nb LOGIN alice@example.org secret\r\nc CAPABILITY\r\n"
         for line in answer("imap", settings, tls, said).split("\r\n"):
             if line.startswith("* CAPABILITY "):

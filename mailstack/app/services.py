@@ -106,6 +106,7 @@ def _imap(config: Config, listener: Listener, resources: Resources, manners: Man
         allow_plaintext_auth=manners.anybody or not config.auth.require_tls,
         max_message_size=config.limits.max_message_size,
         timeout=config.imap.timeout,
+        utf8_only=config.imap.utf8_only,
     )
     parts = ImapResources(
         store=resources.store,

@@ -243,6 +243,9 @@ class Imap:
     timeout: Seconds = 1800.0
     """Seconds of silence after login before the connection is closed; RFC 9051 §5.4 asks for 30
     minutes at least."""
+    utf8_only: bool = False
+    """Whether a client must take UTF-8 (ENABLE UTF8=ACCEPT or IMAP4rev2) before it sees mailboxes (RFC 6855 §6);
+    no client in general use does of itself."""
 
 
 @dataclass(frozen=True, slots=True)

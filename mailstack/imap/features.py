@@ -15,6 +15,7 @@ from mailstack.imap.ext import (
     rfc5161_enable,
     rfc5258_list,
     rfc6851_move,
+    rfc6855_utf8,
     rfc8474_objectid,
     rfc8508_replace,
 )  # fmt: skip
@@ -40,11 +41,13 @@ FEATURES: tuple[Feature, ...] = (
     rfc5161_enable.FEATURE,
     rfc5258_list.FEATURE,
     rfc6851_move.FEATURE,
+    rfc6855_utf8.FEATURE,
     rfc8474_objectid.FEATURE,
     rfc8508_replace.FEATURE,
 )
 TABLE: Mapping[bytes, Row | StreamedRow] = {row.name: row for feature in FEATURES for row in feature.commands}
 CAPABILITIES: tuple[Capability, ...] = tuple(word for feature in FEATURES for word in feature.capabilities)
+GUARDS = tuple(guard for feature in FEATURES for guard in feature.guards)
 ENABLES: Mapping[str, Enable] = {row.name.upper(): row for feature in FEATURES for row in feature.enables}
 FETCH_ITEMS: Mapping[bytes, FetchWord] = {row.name: row for feature in FEATURES for row in feature.fetch_items}
 FETCH_MODIFIERS: Mapping[bytes, FetchModifier] = {

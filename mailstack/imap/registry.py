@@ -86,10 +86,12 @@ def streamed(
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """One word of CAPABILITY: offered in these states."""
+    """One word of CAPABILITY: offered in these states, and with `shown` only when that gives a word, which is
+    said in its place."""
 
     name: str
     states: frozenset[State] = ANY
+    shown: Callable[[ImapSession], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,8 @@ class Feature:
     commands: tuple[Row | StreamedRow, ...] = ()
     capabilities: tuple[Capability, ...] = ()
     enables: tuple[Enable, ...] = ()
+    guards: tuple[Callable[[ImapSession, bytes], None], ...] = ()
+    """Asked before each command, by its name. Raise: Declined, for one that may not be used now."""
     fetch_items: tuple[FetchWord, ...] = ()
     fetch_modifiers: tuple[FetchModifier, ...] = ()
     status_items: tuple[StatusItem, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from mailstack.errors import (
@@ -59,7 +59,7 @@ class ImapSession:
         self._commands = 0
         self._errors = 0
         self.tag = b"*"
-        self._table: Mapping[bytes, Row | StreamedRow] = _table()
+        self._table, self._guards = _features()
 
     # --- what commands use
 
@@ -214,6 +214,12 @@ class ImapSession:
         begun = self._streamed(segment.cur)
         if begun is not None:
             row, arguments = begun
+            try:
+                self._admit(row)
+            except replies.Declined as declined:
+                await self.throw_away(announced)
+                self.say(declined.reply.line(self.tag))
+                return
             self._errors = 0
             await self._guarded(row.name, row.act(self, arguments, segment), keeps_numbers=row.keeps_numbers)
             return
@@ -260,9 +266,13 @@ class ImapSession:
             row = self._row(cur)
             if self.state not in row.states:
                 raise cur.expected(f"a command for the {self.state.value} state, not {row.name.decode()},", start)
+            self._admit(row)
             work = self._whole(row, cur)
         except BadSyntax as error:
             self._bad(error)
+            return
+        except replies.Declined as declined:
+            self.say(declined.reply.line(self.tag))
             return
         except BadCharset:
             self.say(replies.no("text is searched in UTF-8", "BADCHARSET (US-ASCII UTF-8)").line(self.tag))
@@ -272,6 +282,11 @@ class ImapSession:
             return
         self._errors = 0
         await self._guarded(row.name, work, keeps_numbers=row.keeps_numbers)
+
+    def _admit(self, row: Row | StreamedRow) -> None:
+        """Raises: Declined, if a feature has something against the command."""
+        for guard in self._guards:
+            guard(self, row.name)
 
     def _whole(self, row: Row | StreamedRow, cur: Cursor) -> Awaitable[Reply]:
         """What a command does that has come to its end. Raises: BadSyntax."""
@@ -355,8 +370,8 @@ def _tag_of(began: bytes) -> bytes:
         return b"*"
 
 
-def _table() -> Mapping[bytes, Row | StreamedRow]:
+def _features() -> tuple[Mapping[bytes, Row | StreamedRow], Sequence[Callable[[ImapSession, bytes], None]]]:
     # Late, since the rows' coroutines take a session.
-    from mailstack.imap.features import TABLE
+    from mailstack.imap.features import GUARDS, TABLE
 
-    return TABLE
+    return TABLE, GUARDS

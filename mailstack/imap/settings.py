@@ -20,6 +20,8 @@ class ImapSettings:
     timeout: float = 1800.0
     """RFC 9051 §5.4: at least 30 minutes after login."""
     login_timeout: float = 180.0
+    utf8_only: bool = False
+    """Whether mailboxes are for clients that enabled UTF8=ACCEPT or IMAP4rev2 only (RFC 6855 §6)."""
     max_login_failures: int = 3
     max_errors: int = 50
     """Commands answered with BAD in a row, before the connection is closed."""

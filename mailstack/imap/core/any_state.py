@@ -17,7 +17,8 @@ def capability_words(session: ImapSession) -> str:
     """What is offered now, separated by spaces."""
     from mailstack.imap.features import CAPABILITIES
 
-    words = [word.name for word in CAPABILITIES if session.state in word.states]
+    offered = [word for word in CAPABILITIES if session.state in word.states]
+    words = [word.name if word.shown is None else word.shown(session) for word in offered]
     words.append(f"APPENDLIMIT={session.settings.max_message_size}")
     if session.state is State.NOT_AUTHENTICATED:
         if session.settings.tls_available and session.connection.tls is None:
@@ -26,7 +27,7 @@ def capability_words(session: ImapSession) -> str:
             words += [f"AUTH={mechanism.name}" for mechanism in sasl.MECHANISMS]
         else:
             words.append("LOGINDISABLED")
-    return " ".join(words)
+    return " ".join(filter(None, words))
 
 
 async def capability(session: ImapSession, _: None) -> Reply:

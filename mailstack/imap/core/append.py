@@ -3,19 +3,18 @@ streamed into the spool: the session hands over as soon as the first literal is 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from mailstack.errors import BadSyntax, Problem, Refused
 from mailstack.imap import replies
-from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, State, streamed
+from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, streamed
 from mailstack.imap.replies import Reply
 from mailstack.imap.url_content import open_url
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.append_grammar import AppendGrammar, Begin, End, IsPartOfCommand, Segment, Step, Text, Url
 from mailstack.imap.wire.cursor import Cursor, mailbox
 from mailstack.imap.wire.framing import Command, LiteralAnnounced
-from mailstack.imap.wire.url import ImapUrl, message_url
+from mailstack.imap.wire.url import message_url
 from mailstack.mail.binary import BinaryToBase64
 from mailstack.mail.lines import CrlfStream
 from mailstack.ports import Appended, Flags, NewMessage, Sink
@@ -182,7 +181,10 @@ class Building:
     async def _url(self, text: str) -> None:
         # RFC 4469 §3: a relative URL of a message or message part; the octets, unchanged
         try:
-            content = await open_url(self._session.store, self._of_session(message_url(text)))
+            url = message_url(text)
+            if url.host is not None or url.access is not None:
+                raise BadSyntax("a URL of this session", 0)
+            content = await open_url(self._session.store, url)
         except (BadSyntax, Refused) as error:
             raise bad_url(text, error) from error
         try:
@@ -195,16 +197,6 @@ class Building:
             raise
         finally:
             content.close()
-
-    def _of_session(self, url: ImapUrl) -> ImapUrl:
-        """The URL resolved against what is selected. Raises: BadSyntax."""
-        if url.host is not None or url.access is not None:
-            raise BadSyntax("a URL of this session", 0)
-        if url.mailbox:
-            return url
-        if self._session.state is not State.SELECTED:
-            raise BadSyntax("a mailbox", 0)
-        return replace(url, mailbox=self._session.view.mailbox.name)
 
     async def _end(self) -> None:
         sink = self._into

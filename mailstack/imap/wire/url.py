@@ -52,8 +52,8 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class ImapUrl:
-    """A message or a part of one. `user` and `host` are None in a relative URL, `mailbox` "" in one that means
-    the base's; all are decoded. A Partial of length 0 goes to the end."""
+    """A message or a part of one. `user` and `host` are None in a relative URL; all are decoded. A Partial of
+    length 0 goes to the end."""
 
     mailbox: str
     uid: int
@@ -68,8 +68,8 @@ class ImapUrl:
 
 
 def message_url(text: str) -> ImapUrl:
-    """A URL of a message or message part, absolute, or relative as an absolute path (RFC 5092 §7.1) or as a
-    message of the base's mailbox (";UID=20"). Raises: BadSyntax, its columns those of the URL."""
+    """A URL of a message or message part, absolute or an absolute-path reference (RFC 5092 §7.1; §7.2 forbids to
+    accept any other). Raises: BadSyntax, its columns those of the URL."""
     try:
         octets = text.encode("ascii")
     except UnicodeEncodeError:
@@ -82,16 +82,14 @@ def message_url(text: str) -> ImapUrl:
     if server is not None:
         cur.position = server.end()
         user, host = _text(server[1] or b"", cur), server[3].decode("ascii").lower()
-    mailbox, validity = "", None
-    if server is not None or cur.peek() == b"/":
-        cur.expect(b"/")
-        ref = cur.match(_MAILBOX, "a mailbox and the UID of a message")
-        validity, name = int(ref[2] or 0) or None, ref[1]
-        if validity is None:  # the name has taken the "/" that is behind it
-            if not name.endswith(b"/") or name == b"/":
-                raise cur.expected("a mailbox and the UID of a message", ref.start())
-            name = name[:-1]
-        mailbox = _text(name, cur)
+    cur.expect(b"/")
+    ref = cur.match(_MAILBOX, "a mailbox and the UID of a message")
+    validity, name = int(ref[2] or 0) or None, ref[1]
+    if validity is None:  # the name has taken the "/" that is behind it
+        if not name.endswith(b"/") or name == b"/":
+            raise cur.expected("a mailbox and the UID of a message", ref.start())
+        name = name[:-1]
+    mailbox = _text(name, cur)
     uid = int(cur.match(_UID, "the UID of a message")[1])
     part, partial = _part(cur)
     access = _access(cur)
