@@ -392,6 +392,13 @@ class AccountStore(Protocol):
         """All or none, durable on return. Open mailboxes have heard Added.
         Raises: Refused(NO_SUCH_MAILBOX | OVER_QUOTA | DISK_FULL | TOO_MANY_KEYWORDS)."""
 
+    async def access_key(self, name: str, *, renew: bool = False) -> bytes:
+        """The secret with which URLs of this mailbox are authorised (RFC 4467 §2), made when there is none, or to
+        `renew` it; durable on return. Raises: Refused(NO_SUCH_MAILBOX)."""
+
+    async def forget_access_keys(self) -> None:
+        """Those of all mailboxes; durable on return."""
+
     async def quota(self) -> Quota:
         """What the account uses, and what it may. Without a limit it is counted now, which takes its time."""
 
@@ -401,6 +408,9 @@ class MailStore(Protocol):
 
     async def account(self, name: AccountName) -> AccountStore:
         """The account's mailboxes, made with the usual special-use folders at first sight."""
+
+    async def access_key(self, account: AccountName, name: str) -> bytes | None:
+        """The secret of somebody's mailbox, None if there is none. Asking makes nothing."""
 
     async def has_room(self, account: AccountName, octets: int, *, delivery: bool = True) -> bool:
         """Whether a message of so many octets may be delivered, or else appended, for which there is no grace;

@@ -424,3 +424,18 @@ def test_what_cannot_be_replaced_stays(both: Both) -> None:
     assert list(mailbox.uids) == [first]
     assert got(both.account.status("Trash")).messages == 0
     assert got(both.account.quota()).octets == len(OCTETS)
+
+
+def test_access_keys_are_made_when_asked_for_by_the_owner_only(both: Both) -> None:
+    assert got(both.store.access_key(ALICE, "INBOX")) is None
+    inbox, trash = got(both.account.access_key("inbox")), got(both.account.access_key("Trash"))
+    assert inbox != trash
+    assert got(both.account.access_key("INBOX")) == got(both.store.access_key(ALICE, "INBOX")) == inbox
+    assert got(both.account.access_key("INBOX", renew=True)) != inbox
+    assert got(both.store.access_key(ALICE, "Trash")) == trash
+    assert got(both.store.access_key(AccountName("nobody@example.org"), "INBOX")) is None
+    with pytest.raises(Refused) as refused:
+        got(both.account.access_key("None"))
+    assert refused.value.problem is Problem.NO_SUCH_MAILBOX
+    got(both.account.forget_access_keys())
+    assert got(both.store.access_key(ALICE, "Trash")) is None

@@ -30,8 +30,8 @@ from mailstack.store.account_directory import directory_of
 from mailstack.store.hub import Hub
 from mailstack.store.index import AccountIndex, Indexes
 from mailstack.store.mailbox import OpenMailbox
+from mailstack.store.maildir import access_keys, change, counted, layout
 from mailstack.store.maildir import account as account_files
-from mailstack.store.maildir import change, counted, layout
 from mailstack.store.maildir.deliver import Directories, deliver
 from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.layout import DELIMITER, INBOX, Folder
@@ -91,6 +91,13 @@ class Store:
                 watched.noticed()
             self._count_when_due(delivery.account)
         return outcomes
+
+    async def access_key(self, account: AccountName, name: str) -> bytes | None:
+        try:
+            found = await self.workers.run(partial(access_keys.keys, self.path_of(account)))
+        except OSError as error:
+            raise refusal(error) from error
+        return found.get(layout.normalise(name))
 
     async def has_room(self, account: AccountName, octets: int, *, delivery: bool = True) -> bool:
         if not self.quotas.limit(account):
@@ -194,6 +201,13 @@ class StoredAccount:
     async def quota(self) -> Quota:
         self.store.quotas.limits.refresh()
         return await self.run(self.ledger.quota)
+
+    async def access_key(self, name: str, *, renew: bool = False) -> bytes:
+        mailbox = await self._mailbox(layout.normalise(name))
+        return await self.in_lane(partial(access_keys.make, self.path, mailbox.name, renew=renew))
+
+    async def forget_access_keys(self) -> None:
+        await self.in_lane(partial(access_keys.forget, self.path))
 
     @property
     def index(self) -> AccountIndex:

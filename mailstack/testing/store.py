@@ -271,12 +271,22 @@ class MemoryAccountStore:
     def __init__(self) -> None:
         self.boxes: dict[str, MemoryMailbox] = {}
         self.problem: Problem | None = None
+        self.access_keys: dict[str, bytes] = {}
         self.limit = QuotaLimit()
         self._numbers = count(1)
         self._subscribed: set[str] = set()
         self._make("INBOX")
         for name, use in SPECIAL_USE.items():
             self._make(name).special_use = use
+
+    async def access_key(self, name: str, *, renew: bool = False) -> bytes:
+        name = self.find(name).name
+        if renew or name not in self.access_keys:
+            self.access_keys[name] = b"%d key of %b" % (next(self._numbers), name.encode())
+        return self.access_keys[name]
+
+    async def forget_access_keys(self) -> None:
+        self.access_keys.clear()
 
     async def quota(self) -> Quota:
         return self.used()
@@ -421,6 +431,10 @@ class MemoryStore:
 
     async def account(self, name: AccountName) -> MemoryAccountStore:
         return self.of(name)
+
+    async def access_key(self, account: AccountName, name: str) -> bytes | None:
+        known = self.accounts.get(account)
+        return None if known is None else known.access_keys.get(canonical(name))
 
     async def has_room(self, account: AccountName, octets: int, *, delivery: bool = True) -> bool:
         return self.of(account).has_room(max(octets, 1), 1)
