@@ -19,6 +19,7 @@ from mailstack.imap.ext import (
     rfc6855_utf8,
     rfc8474_objectid,
     rfc8508_replace,
+    rfc9585_inprogress,
     rfc10022_uidbatches,
 )  # fmt: skip
 from mailstack.imap.registry import Capability, Enable, Feature, FetchModifier, FetchWord, Row, StatusItem, StreamedRow
@@ -47,6 +48,7 @@ FEATURES: tuple[Feature, ...] = (
     rfc6855_utf8.FEATURE,
     rfc8474_objectid.FEATURE,
     rfc8508_replace.FEATURE,
+    rfc9585_inprogress.FEATURE,
     rfc10022_uidbatches.FEATURE,
 )
 TABLE: Mapping[bytes, Row | StreamedRow] = {row.name: row for feature in FEATURES for row in feature.commands}

@@ -59,6 +59,8 @@ class ImapSession:
         self._commands = 0
         self._errors = 0
         self.tag = b"*"
+        self.told = 0.0
+        """When the command began, or its client was last told that it goes on (RFC 9585)."""
         self._table, self._guards = _features()
 
     # --- what commands use
@@ -315,6 +317,7 @@ class ImapSession:
     async def _guarded(self, name: bytes, work: Awaitable[Reply], *, keeps_numbers: bool) -> None:
         """Run a command, tell what happened meanwhile, then say how it ended."""
         self.resources.counters.count("imap_commands", name.decode())
+        self.told = self.resources.clock.now()
         try:
             reply = await work
         except Refused as refused:
