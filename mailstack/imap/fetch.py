@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
 
-from mailstack.errors import FramingLost, Problem, Refused
+from mailstack.errors import BadSyntax, FramingLost
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.values import (
     BinarySection,
@@ -206,10 +206,10 @@ def _column(att: FetchAtt, uid: int, flags: bytes, size: int, internal_date: flo
 
 
 def plan(items: Sequence[FetchItem], *, utf8: bool = False) -> FetchPlan:
-    """Raises: Refused(LIMIT)."""
+    """Raises: BadSyntax, for too many items."""
     unique = tuple(dict.fromkeys(items))
     if len(unique) > MAX_ITEMS:
-        raise Refused(Problem.LIMIT, f"{len(unique)} different data items in one FETCH")
+        raise BadSyntax(f"at most {MAX_ITEMS} different data items")
     columns = tuple(item for item in unique if isinstance(item, FetchAtt | ColumnItem) and _is_column(item))
     content = tuple(item for item in unique if item not in columns)
     directive = {FetchAtt.UID: b"%d", FetchAtt.RFC822_SIZE: b"%d"}

@@ -22,7 +22,7 @@ from mailstack.imap.settings import ImapResources, ImapSettings
 from mailstack.imap.view import View
 from mailstack.imap.wire.append_grammar import Segment
 from mailstack.imap.wire.cursor import Cursor, sp, tag
-from mailstack.imap.wire.framing import Command, Event, Framer, LiteralAnnounced, Oversized
+from mailstack.imap.wire.framing import MAX_COMMAND, MAX_LINE, Command, Event, Framer, LiteralAnnounced, Oversized
 from mailstack.imap.wire.search_grammar import BadCharset
 from mailstack.ports import AccountName, AccountStore, Connection
 
@@ -30,6 +30,7 @@ MAX_SMALL_LITERAL = 64 * 1024
 """Octets of a literal that becomes part of its command: names, passwords, search texts."""
 BULK = 64 * 1024
 """Octets of output after which the peer is let read them and others have their turn."""
+TOO_LONG = f"the command is too long: a line has at most {MAX_LINE} octets, all of it {MAX_COMMAND}"
 COMMANDS_A_TURN = 100
 """Commands of one client that are answered before others have their turn: some milliseconds."""
 
@@ -255,7 +256,7 @@ class ImapSession:
         return None
 
     def _oversized(self, event: Oversized) -> None:
-        self.say(replies.bad("the command is too long", "LIMIT").line(_tag_of(event.octets)))
+        self.say(replies.bad(TOO_LONG, "LIMIT").line(_tag_of(event.octets)))
         self._mistake()
 
     async def _command(self, octets: bytes) -> None:
