@@ -20,6 +20,7 @@ from mailstack.imap.ext import (
     rfc8474_objectid,
     rfc8508_replace,
     rfc9585_inprogress,
+    rfc9586_uidonly,
     rfc10022_uidbatches,
 )  # fmt: skip
 from mailstack.imap.registry import Capability, Enable, Feature, FetchModifier, FetchWord, Row, StatusItem, StreamedRow
@@ -49,6 +50,7 @@ FEATURES: tuple[Feature, ...] = (
     rfc8474_objectid.FEATURE,
     rfc8508_replace.FEATURE,
     rfc9585_inprogress.FEATURE,
+    rfc9586_uidonly.FEATURE,
     rfc10022_uidbatches.FEATURE,
 )
 TABLE: Mapping[bytes, Row | StreamedRow] = {row.name: row for feature in FEATURES for row in feature.commands}

@@ -205,7 +205,7 @@ def _column(att: FetchAtt, uid: int, flags: bytes, size: int, internal_date: flo
     return size if att is FetchAtt.RFC822_SIZE else encode.date_time(internal_date)
 
 
-def plan(items: Sequence[FetchItem], *, utf8: bool = False) -> FetchPlan:
+def plan(items: Sequence[FetchItem], *, utf8: bool = False, uid_only: bool = False) -> FetchPlan:
     """Raises: BadSyntax, for too many items."""
     unique = tuple(dict.fromkeys(items))
     if len(unique) > MAX_ITEMS:
@@ -227,7 +227,7 @@ def plan(items: Sequence[FetchItem], *, utf8: bool = False) -> FetchPlan:
         sets_seen=any(_sets_seen(item) for item in content),
         utf8=utf8,
         # Built with % rather than +, so that the directives stay for later.
-        head=b"* %%d FETCH (%b" % inside,
+        head=b"* %%d %b (%b" % (b"UIDFETCH" if uid_only else b"FETCH", inside),
     )
 
 

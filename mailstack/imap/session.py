@@ -89,6 +89,11 @@ class ImapSession:
         return self.rev2 or "UTF8=ACCEPT" in self.enabled
 
     @property
+    def uid_only(self) -> bool:
+        """Whether the client wants to hear of no message sequence number (RFC 9586)."""
+        return "UIDONLY" in self.enabled
+
+    @property
     def may_log_in(self) -> bool:
         """Whether a password may come on this connection now."""
         return self.settings.allow_plaintext_auth or self.connection.tls is not None

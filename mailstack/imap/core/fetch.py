@@ -77,12 +77,12 @@ async def fetch(session: ImapSession, asked: Fetch, *, by_uid: bool) -> Reply:
     from mailstack.imap.features import FETCH_MODIFIERS
 
     check_numbers(session, asked.wanted, by_uid=by_uid)
-    items = (FetchAtt.UID, *asked.items) if by_uid else asked.items
+    items = (FetchAtt.UID, *asked.items) if by_uid and not session.uid_only else asked.items
     request = FetchRequest(session.view.select(asked.wanted, by_uid=by_uid), items, by_uid)
     for name, row in FETCH_MODIFIERS.items():
         if name in asked.modifiers:
             request = await row.act(session, request, asked.modifiers)
-    return await respond(session, plan(request.items, utf8=session.utf8), request.uids)
+    return await respond(session, plan(request.items, utf8=session.utf8, uid_only=session.uid_only), request.uids)
 
 
 async def respond(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> Reply:
@@ -193,7 +193,7 @@ async def one(session: ImapSession, what: FetchPlan, uid: int, pieces: Sequence[
     found = mailbox.columns([uid])
     more = [next(iter(await item.values(mailbox, found)), b"NIL") for item in what.extension_columns]
     size, date = mailbox.size(uid) or 0, mailbox.internal_date(uid) or 0.0
-    head = what.render_column(view.seq(uid), uid, flags, size, date, more)
+    head = what.render_column(view.number(uid), uid, flags, size, date, more)
     if len(said) == 1 and isinstance(said[0], bytes):
         await session.say_much(head + (b" " if what.columns and said[0] else b"") + said[0] + b")\r\n")
         return unknown

@@ -79,7 +79,7 @@ async def select(session: ImapSession, name: str, *, read_only: bool) -> Reply:
     session.deselect()
     if was_selected:
         session.say(replies.ok("the mailbox that was selected is closed", "CLOSED").line(b"*"))
-    view = View(session.wake, read_only=read_only)
+    view = View(session.wake, read_only=read_only, uid_only=session.uid_only)
     opened = await session.store.open(name, view)
     view.begin(opened)
     session.select(view)
@@ -87,7 +87,7 @@ async def select(session: ImapSession, name: str, *, read_only: bool) -> Reply:
     session.say(b"* %d EXISTS\r\n" % len(view.uids))
     if not session.rev2:
         session.say(b"* %d RECENT\r\n" % len(view.recent))
-        unseen = first_unseen(view)
+        unseen = 0 if view.uid_only else first_unseen(view)
         if unseen:
             session.say(replies.ok("first unseen message", f"UNSEEN {unseen}").line(b"*"))
     session.say(b"* FLAGS %s\r\n" % flags)
