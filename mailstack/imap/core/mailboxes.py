@@ -96,6 +96,7 @@ async def select(session: ImapSession, name: str, *, read_only: bool) -> Reply:
     session.say(replies.ok("UIDs are valid", f"UIDVALIDITY {opened.uid_validity}").line(b"*"))
     session.say(replies.ok("the next UID", f"UIDNEXT {opened.uid_next}").line(b"*"))
     session.say(replies.ok("the mailbox's id", f"MAILBOXID ({opened.mailbox_id})").line(b"*"))
+    session.say(replies.ok("how URLs may be authorised", "URLMECH INTERNAL").line(b"*"))  # RFC 4467 §8
     if session.rev2:
         session.say(b'* LIST () "/" %s\r\n' % encode.mailbox(opened.name, utf8=True))
     if read_only:
