@@ -9,6 +9,8 @@ from typing import NewType
 
 Uid = NewType("Uid", int)
 SeqNum = NewType("SeqNum", int)
+AccountName = NewType("AccountName", str)
+"""A user of the system: its primary address in lower case, or a bare name in development."""
 
 
 class Flag(IntFlag):
@@ -53,7 +55,8 @@ class MailboxEntry:
 
 @dataclass(frozen=True, slots=True)
 class MailboxStatus:
-    """Everything STATUS may ask for (RFC 9051 §6.3.11). `size` is in octets."""
+    """Everything STATUS may ask for (RFC 9051 §6.3.11). `size` is in octets; `deleted_size` are those of
+    messages with \\Deleted (RFC 9208 §4.1.4)."""
 
     messages: int
     recent: int
@@ -63,6 +66,7 @@ class MailboxStatus:
     uid_next: int
     uid_validity: int
     mailbox_id: str
+    deleted_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,46 @@ class Expunged:
 class MailboxGone:
     """The mailbox was deleted or renamed away, or its UIDVALIDITY changed: end the selection."""
 
+
+@dataclass(frozen=True, slots=True)
+class NameMade:
+    """There is a mailbox of this name now; it had the name `old` if it was renamed, "" if it is new."""
+
+    name: str
+    old: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NameGone:
+    """The mailbox of this name was deleted."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RightsChanged:
+    """Somebody may do more or less with the mailbox than before."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionChanged:
+    """The mailbox was subscribed or unsubscribed."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Annotated:
+    """These entries of a mailbox, or with "" as its name of the server, have other values."""
+
+    name: str
+    entries: tuple[str, ...]
+
+
+AccountEvent = NameMade | NameGone | RightsChanged | SubscriptionChanged | Annotated
+"""What happens to mailboxes beside their messages."""
 
 Change = Added | FlagsChanged | Expunged | MailboxGone
 

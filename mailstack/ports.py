@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import NewType, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
+from mailstack.access import Access, Annotations
+from mailstack.acl import Rights
 from mailstack.errors import Problem
 from mailstack.mail.address import Address
 from mailstack.mailboxes import (
     FIRST_KEYWORD,
     MAX_KEYWORDS,
+    AccountName,
     Added,
     Appended,
     Change,
@@ -36,10 +39,10 @@ from mailstack.mailboxes import (
     SeqNum,
     Uid,
 )
-from mailstack.quota import Quota
+from mailstack.quota import Quota, QuotaLimit
 
 __all__ = (
-    "AccountName", "AccountStore", "Accounts", "Added", "Appended", "Blob",
+    "ALL_FLAGS", "Access", "AccountName", "AccountStore", "Accounts", "Added", "Annotations", "Appended", "Blob",
     "Change", "Clock", "Columns", "Connection", "Copied", "Counters",
     "Delivery", "Directory", "Envelope", "Expunged", "FIRST_KEYWORD", "Flag",
     "FlagAction", "Flags", "FlagsChanged", "Local", "Log", "MAX_KEYWORDS",
@@ -50,8 +53,8 @@ __all__ = (
 
 T = TypeVar("T")
 
-AccountName = NewType("AccountName", str)
-"""A user of the system: its primary address in lower case, or a bare name in development."""
+ALL_FLAGS = -1
+"""The bits of all flags."""
 
 MEMORY_LIMIT = 128 * 1024
 """Octets of a message that may be held in memory; past it the message is a place on disk."""
@@ -273,12 +276,25 @@ class Mailbox(Protocol):
     """An open mailbox, shared by the sessions of the process that have it open. What it knows is in
     memory and read without waiting; coroutines are for what is on disk."""
 
-    name: str
-    mailbox_id: str
-    uid_validity: int
-    uid_next: int
-    highest_modseq: int
-    """No message's mod-sequence is above it (RFC 7162 §3.1.2.1)."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def mailbox_id(self) -> str: ...
+
+    @property
+    def uid_validity(self) -> int: ...
+
+    @property
+    def uid_next(self) -> int: ...
+
+    @property
+    def highest_modseq(self) -> int:
+        """No message's mod-sequence is above it (RFC 7162 §3.1.2.1)."""
+
+    @property
+    def rights(self) -> Rights:
+        """What the user may do here (RFC 4314), as of the last `refresh`; what he may not do is refused."""
 
     @property
     def uids(self) -> Sequence[int]:
@@ -324,14 +340,22 @@ class Mailbox(Protocol):
     async def store_flags(
         self, uids: Collection[int], action: FlagAction, flags: Flags, by: MailboxListener | None
     ) -> None:
-        """Change flags; every listener hears FlagsChanged for the messages that differ now.
-        Raises: Refused(TOO_MANY_KEYWORDS | READ_ONLY)."""
+        """Change flags, as far as the user may; every listener hears FlagsChanged for the messages that differ now.
+        Raises: Refused(TOO_MANY_KEYWORDS | READ_ONLY | NOT_PERMITTED if none of the flags may be changed)."""
 
-    async def copy(self, uids: Collection[int], destination: str) -> Copied:
-        """Raises: Refused(NO_SUCH_MAILBOX | OVER_QUOTA | DISK_FULL); then nothing was copied."""
+    async def copy(
+        self, uids: Collection[int], destination: str, *, into: AccountStore | None = None, keep: int = ALL_FLAGS
+    ) -> Copied:
+        """Copy messages with those of their flags whose bits are in `keep` (FIRST_KEYWORD for all keywords). `into` is
+        the account that has the destination, if another one has it.
+        Raises: Refused(NO_SUCH_MAILBOX | OVER_QUOTA | DISK_FULL | NOT_PERMITTED); then nothing was copied."""
 
-    async def move(self, uids: Collection[int], destination: str, by: MailboxListener | None) -> Copied:
-        """As copy, and the sources are Expunged. Never refused for the quota: the account has no more than before."""
+    async def move(
+        self, uids: Collection[int], destination: str, by: MailboxListener | None, *, into: AccountStore | None = None,
+        keep: int = ALL_FLAGS,
+    ) -> Copied:  # fmt: skip
+        """As copy, and the sources are Expunged. Within an account never refused for the quota: it has no more
+        than before."""
 
     async def replace(self, uid: int, destination: str, message: NewMessage, by: MailboxListener | None) -> Appended:
         """As AccountStore.append of one message, after which message `uid` of this mailbox is Expunged; there is room
@@ -360,6 +384,12 @@ class AccountStore(Protocol):
     """The mailboxes of one account. Names are Unicode, "/" is the hierarchy delimiter, INBOX is
     "INBOX" in any case."""
 
+    @property
+    def annotations(self) -> Annotations: ...
+
+    @property
+    def access(self) -> Access: ...
+
     async def mailboxes(self) -> Sequence[MailboxEntry]:
         """All of them, INBOX first, the others sorted by name."""
 
@@ -382,7 +412,7 @@ class AccountStore(Protocol):
         Raises: Refused(NO_SUCH_MAILBOX | MAILBOX_EXISTS | BAD_MAILBOX_NAME)."""
 
     async def status(self, name: str, *, size: bool = True) -> MailboxStatus:
-        """`size` costs a look at every message that nobody measured yet; without it, `size` is 0.
+        """`size` costs a look at every message that nobody measured yet; without it, sizes are 0.
         Raises: Refused(NO_SUCH_MAILBOX)."""
 
     async def open(self, name: str, listener: MailboxListener) -> Mailbox:
@@ -408,6 +438,14 @@ class MailStore(Protocol):
 
     async def account(self, name: AccountName) -> AccountStore:
         """The account's mailboxes, made with the usual special-use folders at first sight."""
+
+    async def quota(self, account: AccountName) -> Quota:
+        """What the account may use, and what it uses if there is a limit.
+        Raises: Refused(NO_SUCH_ACCOUNT)."""
+
+    async def set_quota(self, account: AccountName, limit: QuotaLimit) -> Quota:
+        """Give the account a limit of its own; durable on return. Returns what `quota` says then.
+        Raises: Refused(NO_SUCH_ACCOUNT | CANNOT | STORE_UNAVAILABLE)."""
 
     async def access_key(self, account: AccountName, name: str) -> bytes | None:
         """The secret of somebody's mailbox, None if there is none. Asking makes nothing."""

@@ -20,6 +20,9 @@ class QuotaLimit:
         return not (0 < self.octets < octets or 0 < self.messages < messages)
 
 
+NO_LIMIT = QuotaLimit()
+
+
 @dataclass(frozen=True, slots=True)
 class Quota:
     """What an account uses, and what it may (RFC 9208 §5: the resources STORAGE, there in units of 1024

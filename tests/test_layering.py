@@ -13,7 +13,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         frozenset({"mailstack", "mailstack.errors", "mailstack.mail", "mailstack.mailboxes", "mailstack.quota",
-                   "mailstack.config.sections"}),
+                   "mailstack.acl", "mailstack.access", "mailstack.config.sections"}),
     ),
     (
         "wire",

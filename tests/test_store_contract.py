@@ -95,6 +95,12 @@ class OneLimit:
     def limit(self, account: AccountName) -> QuotaLimit:
         return self._limit
 
+    def knows(self, account: AccountName) -> bool:
+        return True
+
+    def set_limit(self, account: AccountName, limit: QuotaLimit) -> None:
+        self._limit = limit
+
 
 class Listener:
     """Remembers what changed."""

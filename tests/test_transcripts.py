@@ -8,10 +8,15 @@ import pytest
 from transcript_sessions import factory
 from transcripts import Fakes, FakeSession, FakeWorld, ScriptError, matcher, parse, play, result, transcripts, unescape
 
+from mailstack.auth.anyone import AnyLimits
 from mailstack.errors import SessionEnded
+from mailstack.store.acls import StoredAcls
 from mailstack.store.api import Store
+from mailstack.store.sharing import SharingStore
 from mailstack.store.workers import InlineWorkers
+from mailstack.testing.acls import MemoryAcls
 from mailstack.testing.connection import MemoryConnection
+from mailstack.testing.store import MemoryStore
 
 
 def named(path: Path) -> str:
@@ -21,7 +26,11 @@ def named(path: Path) -> str:
 @pytest.mark.parametrize("path", transcripts(), ids=named)
 def test_transcript_over_fakes(path: Path) -> None:
     script = parse(path)
-    play(script, FakeWorld(script, factory(script.protocol, script.settings)))
+    world = FakeWorld(script, factory(script.protocol, script.settings))
+    store = MemoryStore()
+    if script.protocol == "imap":
+        world.use_store(SharingStore(store, MemoryAcls(store)), world.fakes.spool)
+    play(script, world)
 
 
 @pytest.mark.parametrize("path", transcripts(), ids=named)
@@ -29,7 +38,9 @@ def test_transcript_over_a_maildir(path: Path, tmp_path: Path) -> None:
     script = parse(path)
     world = FakeWorld(script, factory(script.protocol, script.settings))
     store = Store(tmp_path, InlineWorkers(), world.fakes.log)
-    world.use_store(store, store.spool)
+    store.quotas.use(AnyLimits())
+    sharing = SharingStore(store, StoredAcls(store)) if script.protocol == "imap" else store
+    world.use_store(sharing, store.spool)
     try:
         play(script, world)
     finally:

@@ -31,6 +31,8 @@ def value_of(text: Any, kind: Any) -> Any:
         return {"yes": True, "true": True, "no": False, "false": False}[text.lower()]
     if isinstance(kind, type) and issubclass(kind, Enum):
         return kind(text)
+    if typing.get_origin(kind) is frozenset:
+        return frozenset(text.split())
     return kind(text) if kind in (int, float) else text
 
 

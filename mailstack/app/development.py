@@ -15,7 +15,7 @@ from mailstack.app.readiness import Ready
 from mailstack.app.run import run as run_until_stopped
 from mailstack.app.server import CannotUseData, Server, compose, open_sockets, use_data
 from mailstack.app.services import Manners
-from mailstack.auth.anyone import AnyAccounts, AnyDirectory
+from mailstack.auth.anyone import AnyAccounts, AnyDirectory, AnyLimits
 from mailstack.config.sections import (
     USUAL_PORTS,
     Auth,
@@ -102,6 +102,7 @@ def _start(options: DevelopmentOptions, data: Path) -> tuple[Server, Config]:
     server = compose(
         reactor, config, log, opened, lambda: (AnyAccounts(), AnyDirectory(domains)), Manners(anybody=True)
     )
+    server.store.quotas.use(AnyLimits())
     return server, config
 
 

@@ -22,8 +22,10 @@ from mailstack.net.tls import CertificateFiles, ServerTls
 from mailstack.observe.metrics import Counts
 from mailstack.ports import Accounts, Directory, Log
 from mailstack.queue.incoming import QueueSpool
+from mailstack.store.acls import StoredAcls
 from mailstack.store.api import Store
 from mailstack.store.expiry import Expiry
+from mailstack.store.sharing import SharingStore
 from mailstack.store.watch import Watch
 from mailstack.store.workers import Workers
 
@@ -162,6 +164,7 @@ def _resources(running: Running, counts: Counts, config: Config, store: Store, i
     outbound.sweep()
     return Resources(
         store=store,
+        shared=SharingStore(store, StoredAcls(store)),
         spool=store.spool,
         accounts=accounts,
         directory=directory,

@@ -34,6 +34,8 @@ class Resources:
     """Everything that sessions ask, made once a process."""
 
     store: MailStore
+    shared: MailStore
+    """The same, with what users share with each other."""
     spool: Spool
     accounts: Accounts
     directory: Directory
@@ -107,9 +109,12 @@ def _imap(config: Config, listener: Listener, resources: Resources, manners: Man
         max_message_size=config.limits.max_message_size,
         timeout=config.imap.timeout,
         utf8_only=config.imap.utf8_only,
+        administrators=frozenset(account.lower() for account in config.auth.administrators),
+        everybody_administers=manners.anybody,
+        admin_contact=f"mailto:{_administrator(config)}",
     )
     parts = ImapResources(
-        store=resources.store,
+        store=resources.shared,
         spool=resources.spool,
         accounts=resources.accounts,
         log=resources.log,
@@ -117,6 +122,12 @@ def _imap(config: Config, listener: Listener, resources: Resources, manners: Man
         clock=resources.clock,
     )
     return lambda connection: ImapSession(connection, parts, settings)
+
+
+def _administrator(config: Config) -> str:
+    """Whom to write to: the first administrator, else the postmaster, who is always there."""
+    first = config.domains[0].name if config.domains else config.hostname
+    return (*config.auth.administrators, f"postmaster@{first}")[0]
 
 
 def _pop3(config: Config, listener: Listener, resources: Resources, manners: Manners) -> MakeSession:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mailstack.errors import Problem, Refused
 from mailstack.mail.address import Address
 from mailstack.ports import AccountName, Local, Peer, Remote
+from mailstack.quota import NO_LIMIT, QuotaLimit
 
 DEFAULT_DOMAIN = "localhost"
 """Of a user name without one."""
@@ -30,6 +31,30 @@ class AnyAccounts:
         if account is None:
             raise Refused(Problem.BAD_CREDENTIALS, "not a name that an account can have")
         return account
+
+
+class AnyLimits:
+    """Implements the store's `Limits`: what was set since the start, so that programs can be tried with a
+    mailbox that is full."""
+
+    grace = False
+
+    def __init__(self) -> None:
+        self._limits: dict[AccountName, QuotaLimit] = {}
+
+    def refresh(self) -> None:
+        """Nobody else changes it."""
+
+    def limit(self, account: AccountName) -> QuotaLimit:
+        return self._limits.get(account, NO_LIMIT)
+
+    def knows(self, account: AccountName) -> bool:
+        return account_of(account) == account
+
+    def set_limit(self, account: AccountName, limit: QuotaLimit) -> None:
+        if not self.knows(account):
+            raise Refused(Problem.NO_SUCH_ACCOUNT, account)
+        self._limits[account] = limit
 
 
 class AnyDirectory:

@@ -20,6 +20,16 @@ class KnownAccounts:
         self.quotas: dict[AccountName, QuotaLimit] = {}
         """Of those that have one of their own."""
 
+    def set_quota(self, account: AccountName, limit: QuotaLimit) -> None:
+        """Raises: Refused(NO_SUCH_ACCOUNT | STORE_UNAVAILABLE)."""
+        try:
+            if self._database.account(account) is None:
+                raise Refused(Problem.NO_SUCH_ACCOUNT, account)
+            self._database.set_quota(account, limit)
+        except AccountsError as error:
+            raise Refused(Problem.STORE_UNAVAILABLE, str(error)) from error
+        self._version = -1  # our own change is none of `version`
+
     def refresh(self) -> None:
         """Look whether something was changed; some microseconds if not. Raises: Refused(STORE_UNAVAILABLE)."""
         try:

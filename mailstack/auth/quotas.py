@@ -26,6 +26,13 @@ class StoredQuotas:
         own = self._known.quotas.get(account)
         return own if own is not None else self._of_domain.get(account.rpartition("@")[2], self._default)
 
+    def knows(self, account: AccountName) -> bool:
+        return account in self._known.accounts
+
+    def set_limit(self, account: AccountName, limit: QuotaLimit) -> None:
+        self._known.set_quota(account, limit)
+        self._known.refresh()
+
     def _of(self, domain: Domain) -> QuotaLimit:
         octets, messages = domain.quota_bytes, domain.quota_messages
         return QuotaLimit(

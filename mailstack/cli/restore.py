@@ -39,9 +39,12 @@ def restore(
     config_path: Path, data: Path | None, backup_path: Path, account: str, mailbox: str | None, into: str | None
 ) -> None:
     """Put the mail of ACCOUNT in BACKUP back. BACKUP is one backup, or a directory of which the newest is taken."""
+    from mailstack.ports import AccountName
     from mailstack.store.accounts import account_directory
+    from mailstack.store.acls import FILE, gather
     from mailstack.store.backup import places
     from mailstack.store.backup.restore import restore as work
+    from mailstack.store.maildir.attributes import AttributeFile
 
     where = find_store(config_path, data)
     with backup_errors(where.data):
@@ -61,5 +64,6 @@ def restore(
                 click.echo(f"{target} {done.mailbox}: {counted(done.added, 'message')} restored{how}{there}")
                 for note in done.notes:
                     click.echo(f"{target} {done.mailbox}: {note}", err=True)
+            gather(AttributeFile(where.data / FILE), AccountName(target), place)
     if where.database is not None and target not in logins(where):
         click.echo(f"{target} has no login; `mailstack account add {target}` gives it one", err=True)

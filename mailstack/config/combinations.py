@@ -39,6 +39,7 @@ def mistakes(config: Config) -> tuple[Mistake, ...]:
         *_ranges(config),
         *_quotas(config),
         *_retention(config),
+        *_administrators(config),
     )
 
 
@@ -192,6 +193,12 @@ def _retention(config: Config) -> Iterator[Mistake]:
             yield Mistake(place, "expires nothing; say days, messages or both")
         if not rule.mailbox or not rule.account:
             yield Mistake(place, 'expected a name or a pattern as "*" for mailbox and account, not ""')
+
+
+def _administrators(config: Config) -> Iterator[Mistake]:
+    for account in config.auth.administrators:
+        if not all(account.rpartition("@")[::2]):
+            yield Mistake("[auth] administrators", f'expected accounts as "postmaster@example.org", not "{account}"')
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

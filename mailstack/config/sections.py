@@ -224,6 +224,9 @@ class Auth:
     """Wrong passwords for one account within `failure_window`, whoever tries."""
     failure_window: Seconds = 600.0
     """Seconds after which a wrong password is forgotten."""
+    administrators: tuple[str, ...] = ()
+    """Accounts that may look at others' quotas and set them over IMAP (RFC 9208), and set the server's own
+    annotations (RFC 5464)."""
 
 
 @dataclass(frozen=True, slots=True)

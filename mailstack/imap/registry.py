@@ -39,13 +39,15 @@ ANY = NOT_AUTHENTICATED | AUTHENTICATED
 @dataclass(frozen=True, slots=True)
 class Row:
     """One command: the states in which it is legal, its arguments' rule, and what it does. The rule
-    starts after the name. `keeps_numbers`: no EXPUNGE may be told while it runs."""
+    starts after the name. `keeps_numbers`: no EXPUNGE may be told while it runs. `too_long`: what is said when an
+    argument is too long, unless BAD."""
 
     name: bytes
     states: frozenset[State]
     arguments: Callable[[Cursor], Any]
     act: Callable[[ImapSession, Any], Awaitable[Reply]]
     keeps_numbers: bool = False
+    too_long: Reply | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class StreamedRow:
     arguments: Callable[[Cursor], Any]
     act: Callable[[ImapSession, Any, Segment], Awaitable[Reply]]
     keeps_numbers: bool = False
+    too_long: Reply | None = None
 
 
 def command(
@@ -67,9 +70,10 @@ def command(
     act: Callable[[ImapSession, T], Awaitable[Reply]],
     *,
     keeps_numbers: bool = False,
+    too_long: Reply | None = None,
 ) -> Row:
     """A row whose rule and coroutine agree on the arguments' type."""
-    return Row(name, states, arguments, act, keeps_numbers)
+    return Row(name, states, arguments, act, keeps_numbers, too_long)
 
 
 def streamed(

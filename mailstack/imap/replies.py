@@ -65,6 +65,8 @@ def refused(problem: Problem) -> Reply:
             return no("the mailbox is in use", "INUSE")
         case Problem.BAD_MAILBOX_NAME:
             return no("a mailbox cannot have this name", "CANNOT")
+        case Problem.BAD_IDENTIFIER:
+            return bad("this can be nobody's identifier")
         case Problem.CANNOT:
             return no("this cannot be done", "CANNOT")
         case Problem.NO_SUCH_MESSAGE:
@@ -73,6 +75,8 @@ def refused(problem: Problem) -> Reply:
             return no("the mailbox is read-only", "READ-ONLY")
         case Problem.TOO_MANY_KEYWORDS:
             return no("the mailbox has no room for another keyword", "LIMIT")
+        case Problem.TOO_MANY_ANNOTATIONS:
+            return no("there is no room for another annotation", "METADATA TOOMANY")
         case Problem.OVER_QUOTA:
             return no("quota exceeded", "OVERQUOTA")
         case Problem.DISK_FULL:
@@ -87,6 +91,8 @@ def refused(problem: Problem) -> Reply:
             return no("too many failed logins, try later", "UNAVAILABLE")
         case Problem.NOT_PERMITTED | Problem.SENDER_NOT_OWNED | Problem.RELAY_DENIED:
             return no("not permitted", "NOPERM")
+        case Problem.NO_SUCH_ACCOUNT:
+            return no("no such user", "NONEXISTENT")
         case Problem.NO_SUCH_RECIPIENT | Problem.TOO_MANY_RECIPIENTS | Problem.LIMIT:
             return no("a limit is reached", "LIMIT")
     assert_never(problem)

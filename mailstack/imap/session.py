@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mailstack.errors import (
     BadSyntax,
@@ -19,15 +19,20 @@ from mailstack.imap import replies
 from mailstack.imap.registry import Row, State, StreamedRow
 from mailstack.imap.replies import Reply, bye
 from mailstack.imap.settings import ImapResources, ImapSettings
-from mailstack.imap.view import View
+from mailstack.imap.view import View, permanent_flags
 from mailstack.imap.wire.append_grammar import Segment
 from mailstack.imap.wire.cursor import Cursor, sp, tag
 from mailstack.imap.wire.framing import MAX_COMMAND, MAX_LINE, Command, Event, Framer, LiteralAnnounced, Oversized
 from mailstack.imap.wire.search_grammar import BadCharset
 from mailstack.ports import AccountName, AccountStore, Connection
 
+if TYPE_CHECKING:
+    from mailstack.imap.notifier import Notifier
+
 MAX_SMALL_LITERAL = 64 * 1024
 """Octets of a literal that becomes part of its command: names, passwords, search texts."""
+ADDING = frozenset({b"APPEND", b"REPLACE", b"UID REPLACE", b"COPY", b"UID COPY", b"MOVE", b"UID MOVE"})
+"""Commands that add messages."""
 BULK = 64 * 1024
 """Octets of output after which the peer is let read them and others have their turn."""
 TOO_LONG = f"the command is too long: a line has at most {MAX_LINE} octets, all of it {MAX_COMMAND}"
@@ -53,6 +58,8 @@ class ImapSession:
         self.login_failures = 0
         self.idling = False
         self.compressed = False
+        self.notifier: Notifier | None = None
+        """Tells what the client asked to be told unasked, if it did."""
         self.framer = Framer()
         self._store: AccountStore | None = None
         self._view: View | None = None
@@ -84,6 +91,11 @@ class ImapSession:
         return "IMAP4REV2" in self.enabled
 
     @property
+    def administers(self) -> bool:
+        """Whether the user may set what belongs to the server or to others."""
+        return self.settings.everybody_administers or self.account in self.settings.administrators
+
+    @property
     def utf8(self) -> bool:
         """Whether the client takes and gives UTF-8 in strings and mailbox names (RFC 6855 §3, RFC 9051 §5.1)."""
         return self.rev2 or "UTF8=ACCEPT" in self.enabled
@@ -109,15 +121,28 @@ class ImapSession:
         if self._bulk >= BULK:
             await self._give_turn()
 
+    async def _next(self) -> Event:
+        """As `event`, between commands."""
+        await self._share()
+        while (event := self.framer.next_event()) is None:
+            if self.notifier is not None:
+                await self.notifier.tell(allow_expunge=not self.notifier.delayed)
+            self.framer.feed(await self.connection.receive())
+        return event
+
     async def event(self, *, in_flight: bool = False) -> Event:
         """The next thing that the client says; `in_flight` says that a shutdown should let it come.
         Raises: SessionEnded, FramingLost."""
-        self._commands += 1
-        if self._bulk >= BULK or self._commands >= COMMANDS_A_TURN:
-            await self._give_turn()
+        await self._share()
         while (event := self.framer.next_event()) is None:
             self.framer.feed(await self.connection.receive(in_flight=in_flight))
         return event
+
+    async def _share(self) -> None:
+        """Give a turn when it is due."""
+        self._commands += 1
+        if self._bulk >= BULK or self._commands >= COMMANDS_A_TURN:
+            await self._give_turn()
 
     async def _give_turn(self) -> None:
         """Others are served now, and a client that does not read what it asked for is waited for."""
@@ -165,6 +190,8 @@ class ImapSession:
         """The client works on this mailbox now."""
         self._view = view
         self.state = State.SELECTED
+        if self.notifier is not None:
+            self.notifier.begin(view)
 
     def deselect(self) -> None:
         """The client works on no mailbox."""
@@ -179,9 +206,15 @@ class ImapSession:
             for response in self._view.flush(allow_expunge=allow_expunge, rev2=self.rev2):
                 self.say(response)
 
+    def stop_notifying(self) -> None:
+        """Nothing is told any more that no command asks for."""
+        notifier, self.notifier = self.notifier, None
+        if notifier is not None:
+            notifier.close()
+
     def wake(self) -> None:
-        """Something happened in the selected mailbox; only IDLE listens."""
-        if self.idling:
+        """Something happened that the client is to be told, in IDLE or after NOTIFY also without a command."""
+        if self.idling or self.notifier is not None:
             self.connection.wake()
 
     # --- the loop
@@ -195,7 +228,7 @@ class ImapSession:
         self.say(replies.ok(greeting, f"CAPABILITY {capability_words(self)}").line(b"*"))
         try:
             while self.state is not State.LOGOUT:
-                await self._take(await self.event())
+                await self._take(await self._next())
         except ShuttingDown:
             self.say(bye("the server is stopping", "UNAVAILABLE"))
         except IdleTimeout:
@@ -207,6 +240,7 @@ class ImapSession:
         except ConnectionClosed:
             self.log.event("client gone")
         finally:
+            self.stop_notifying()
             self.deselect()
 
     async def _take(self, event: Event) -> None:
@@ -237,9 +271,7 @@ class ImapSession:
         self.check_literal(announced, 2 * self.settings.max_message_size)
         began = self.framer.refuse(synchronising=announced.synchronising)
         if announced.synchronising:
-            self.say(
-                replies.bad(f"a literal here has at most {MAX_SMALL_LITERAL} octets", "LIMIT").line(_tag_of(began))
-            )
+            self._say_too_long(began, f"a literal here has at most {MAX_SMALL_LITERAL} octets")
 
     def take_into_command(self, announced: LiteralAnnounced) -> None:
         """The literal is a part of its command."""
@@ -261,8 +293,13 @@ class ImapSession:
         return None
 
     def _oversized(self, event: Oversized) -> None:
-        self.say(replies.bad(TOO_LONG, "LIMIT").line(_tag_of(event.octets)))
+        self._say_too_long(event.octets, TOO_LONG)
         self._mistake()
+
+    def _say_too_long(self, began: bytes, text: str) -> None:
+        row = self._table.get(b"".join(began.upper().split(b" ", 2)[1:2]))
+        reply = row.too_long if row is not None and self.state in row.states else None
+        self.say((reply or replies.bad(text, "LIMIT")).line(_tag_of(began)))
 
     async def _command(self, octets: bytes) -> None:
         cur = Cursor(octets, utf8=self.utf8)
@@ -340,14 +377,21 @@ class ImapSession:
             self.log.failure("command failed", command=name.decode())
             self.resources.counters.count("internal_errors", "imap")
             reply = replies.BUG
-        await self._catch_up(allow_expunge=not keeps_numbers)
+        await self._catch_up(allow_expunge=not keeps_numbers, adding=name in ADDING)
         if reply is not replies.SAID:
             self.say(reply.line(self.tag))
 
-    async def _catch_up(self, *, allow_expunge: bool) -> None:
-        view = self._view
-        if view is None:
-            return
+    async def _catch_up(self, *, allow_expunge: bool, adding: bool) -> None:
+        """Tell what others did. `adding`: new messages may be the client's own."""
+        if self._view is not None:
+            await self._look(self._view)
+        if self.notifier is None:
+            self.flush(allow_expunge=allow_expunge)
+        else:
+            await self.notifier.tell(allow_expunge=allow_expunge, with_items=not adding)
+
+    async def _look(self, view: View) -> None:
+        """Take in what others did to the selected mailbox."""
         try:
             await view.mailbox.refresh()
         except Refused as refused:
@@ -355,10 +399,14 @@ class ImapSession:
                 raise
             view.gone = True
         if view.gone:
-            self.say(replies.ok("the mailbox was deleted, renamed or replaced", "CLOSED").line(b"*"))
-            self.deselect()
-        else:
-            self.flush(allow_expunge=allow_expunge)
+            self.leave()
+        elif view.new_rights():  # RFC 4314 §5.1.1
+            self.say(replies.ok("flags that can be set now", permanent_flags(view)).line(b"*"))
+
+    def leave(self) -> None:
+        """The selected mailbox is not there any more."""
+        self.say(replies.ok("the mailbox was deleted, renamed or replaced", "CLOSED").line(b"*"))
+        self.deselect()
 
     def _bad(self, error: BadSyntax) -> None:
         where = "" if error.column is None else f" at column {error.column + 1}"

@@ -23,6 +23,11 @@ class ImapSettings:
     utf8_only: bool = False
     """Whether mailboxes are for clients that enabled UTF8=ACCEPT or IMAP4rev2 only (RFC 6855 §6)."""
     max_login_failures: int = 3
+    administrators: frozenset[str] = frozenset()
+    """Accounts that may set quotas and the server's annotations."""
+    everybody_administers: bool = False
+    admin_contact: str = "mailto:postmaster@localhost"
+    """The server's annotation /shared/admin: a URI (RFC 5464 §3.2.1.1)."""
     max_errors: int = 50
     """Commands answered with BAD in a row, before the connection is closed."""
 

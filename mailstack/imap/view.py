@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress, count
 
+from mailstack.acl import ALL_RIGHTS, Rights
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.values import STAR, SequenceSet
 from mailstack.ports import Added, Change, Expunged, FlagsChanged, Mailbox, MailboxGone
@@ -30,6 +31,8 @@ class View:
         self.uids: array[int] = array("I")
         """What the client knows; `uids[n-1]` is message n."""
         self.recent: set[int] = set()
+        self.tells_flags = True
+        """Whether the client is to be told of flags that others change."""
         self.saved: tuple[int, ...] = ()
         """UIDs of the last SEARCH RETURN (SAVE) (RFC 5182)."""
         self._wake = wake
@@ -40,6 +43,7 @@ class View:
         self._lists = encode.FlagLists(())
         self._listed_keywords = 0
         self._told_keywords = 0
+        self._told_rights: Rights = ALL_RIGHTS
 
     @property
     def mailbox(self) -> Mailbox:
@@ -56,6 +60,7 @@ class View:
         self._changed.clear()
         self._told_keywords = self._listed_keywords = len(mailbox.keywords)
         self._lists = encode.FlagLists(mailbox.keywords)
+        self._told_rights = mailbox.rights
         if not self.read_only:
             self.recent.update(mailbox.claim_recent())
 
@@ -64,7 +69,7 @@ class View:
             case Added(uids):
                 self._added.extend(uids)
             case FlagsChanged(uids, by):
-                if by is not self:
+                if by is not self and self.tells_flags:
                     self._changed.update(uids)
             case Expunged(uids):
                 self._expunged.update(uids)
@@ -162,6 +167,14 @@ class View:
         self._told_keywords = len(self.mailbox.keywords)
         return b"* FLAGS %s\r\n" % all_flags(self.mailbox)
 
+    def new_rights(self) -> bool:
+        """Whether the user has other rights than the client was told; it is told now. What was selected
+        READ-ONLY stays so."""
+        if self._mailbox is None or self.read_only or self._mailbox.rights == self._told_rights:
+            return False
+        self._told_rights = self._mailbox.rights
+        return True
+
     @property
     def idle(self) -> bool:
         """Whether a flush has nothing to say."""
@@ -178,6 +191,10 @@ class View:
             yield from self._flush_added(rev2=rev2)
         if new := self.new_keywords():
             yield new
+        yield from self.flush_flags(rev2=rev2)
+
+    def flush_flags(self, *, rev2: bool) -> Iterator[bytes]:
+        """Of what is to be told, the flags alone."""
         if self._changed:
             changed, self._changed = self._changed, set()
             lists = self.lists
@@ -221,3 +238,13 @@ def all_flags(mailbox: Mailbox) -> bytes:
     """Every flag that messages of the mailbox may have."""
     keywords = "".join(f" {name}" for name in mailbox.keywords if name)
     return b"(\\Answered \\Flagged \\Deleted \\Seen \\Draft%s)" % keywords.encode()
+
+
+def permanent_flags(view: View) -> str:
+    """The PERMANENTFLAGS response code: the flags that the user may change (RFC 4314 §5.1.1)."""
+    rights = frozenset[str]() if view.read_only else view.mailbox.rights
+    needed = {"\\Answered": "w", "\\Flagged": "w", "\\Deleted": "t", "\\Seen": "s", "\\Draft": "w"}
+    flags = [flag for flag, right in needed.items() if right in rights]
+    if "w" in rights:
+        flags += [*filter(None, view.mailbox.keywords), "\\*"]
+    return f"PERMANENTFLAGS ({' '.join(flags)})"

@@ -41,7 +41,8 @@ def refused(problem: Problem) -> bytes:
             return err("the maildrop cannot be opened", "SYS/PERM")
         case (
             Problem.TOO_MANY_KEYWORDS | Problem.TOO_BIG | Problem.NO_SUCH_RECIPIENT | Problem.RELAY_DENIED
-            | Problem.TOO_MANY_RECIPIENTS | Problem.LIMIT
+            | Problem.TOO_MANY_RECIPIENTS | Problem.LIMIT | Problem.NO_SUCH_ACCOUNT
+            | Problem.TOO_MANY_ANNOTATIONS | Problem.BAD_IDENTIFIER
         ):  # fmt: skip
             return err("refused", "SYS/PERM")
     assert_never(problem)

@@ -134,7 +134,7 @@ def for_problem(problem: Problem) -> Reply:
     """The reply to what a resource refuses. There is one for each Problem, also those that no
     resource of this protocol has cause to say."""
     match problem:
-        case Problem.NO_SUCH_RECIPIENT | Problem.NO_SUCH_MAILBOX:
+        case Problem.NO_SUCH_RECIPIENT | Problem.NO_SUCH_MAILBOX | Problem.NO_SUCH_ACCOUNT:
             return NO_SUCH_USER
         case Problem.RELAY_DENIED:
             return RELAY_DENIED
@@ -157,10 +157,12 @@ def for_problem(problem: Problem) -> Reply:
         case Problem.NOT_PERMITTED:
             return _NOT_PERMITTED
         case (
-            Problem.MAILBOX_EXISTS
+            Problem.TOO_MANY_ANNOTATIONS
+            | Problem.MAILBOX_EXISTS
             | Problem.MAILBOX_HAS_CHILDREN
             | Problem.BAD_MAILBOX_NAME
             | Problem.CANNOT
+            | Problem.BAD_IDENTIFIER
             | Problem.NO_SUCH_MESSAGE
             | Problem.READ_ONLY
             | Problem.TOO_MANY_KEYWORDS

@@ -11,9 +11,11 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from mailstack.errors import Problem, Refused
 from mailstack.ports import (
+    ALL_FLAGS,
     AccountName,
     Appended,
     Blob,
+    Columns,
     Copied,
     Delivery,
     Flag,
@@ -25,18 +27,21 @@ from mailstack.ports import (
     NewMessage,
     Uid,
 )  # fmt: skip
-from mailstack.quota import Quota
+from mailstack.quota import Quota, QuotaLimit
 from mailstack.store.account_directory import directory_of
+from mailstack.store.annotations import StoredAnnotations
 from mailstack.store.hub import Hub
 from mailstack.store.index import AccountIndex, Indexes
 from mailstack.store.mailbox import OpenMailbox
 from mailstack.store.maildir import access_keys, change, counted, layout
 from mailstack.store.maildir import account as account_files
+from mailstack.store.maildir.attributes import AttributeFile
 from mailstack.store.maildir.deliver import Directories, deliver
 from mailstack.store.maildir.folder import FolderFiles
-from mailstack.store.maildir.layout import DELIMITER, INBOX, Folder
+from mailstack.store.maildir.layout import DELIMITER, INBOX, OTHER_USERS, Folder
 from mailstack.store.maildir.names import UniqueNames
 from mailstack.store.quota import Ledger, Quotas
+from mailstack.store.sole_owner import SoleOwner
 from mailstack.store.spool import FileSpool, StoredBlob, refusal
 from mailstack.store.watch import Watch
 from mailstack.store.workers import Workers
@@ -57,6 +62,8 @@ class Store:
         self.log = log
         self.mail_path = data / "mail"
         self.spool_path = data / "spool"
+        self.attributes = AttributeFile(data / "server-attributes")
+        """What is annotated to the server for all users."""
         self.hub = Hub(self._dropped)
         self.indexes = Indexes(log)
         self.quotas = Quotas(log)
@@ -91,6 +98,27 @@ class Store:
                 watched.noticed()
             self._count_when_due(delivery.account)
         return outcomes
+
+    async def quota(self, account: AccountName) -> Quota:
+        limits = self.quotas.limits
+        limits.refresh()
+        if not limits.knows(account):
+            raise Refused(Problem.NO_SUCH_ACCOUNT, account)
+        limit = limits.limit(account)
+        if not limit:
+            return Quota(0, 0, limit)  # nobody counts, and it would be shown nowhere
+        return await self._counted(account, recalculate=False)
+
+    async def set_quota(self, account: AccountName, limit: QuotaLimit) -> Quota:
+        self.quotas.limits.set_limit(account, limit)
+        return await self._counted(account, recalculate=True)  # nobody counted while there was no limit
+
+    async def _counted(self, account: AccountName, *, recalculate: bool) -> Quota:
+        ledger = self.quotas.ledger(account, self.path_of(account))
+        try:
+            return await self.workers.run(ledger.recalculate if recalculate else ledger.quota)
+        except OSError as error:
+            raise refusal(error) from error
 
     async def access_key(self, account: AccountName, name: str) -> bytes | None:
         try:
@@ -197,6 +225,8 @@ class StoredAccount:
         self.name = name
         self.path = path
         self.ledger = store.quotas.ledger(name, path)
+        self.annotations = StoredAnnotations(self)
+        self.access = SoleOwner(name)
 
     async def quota(self) -> Quota:
         self.store.quotas.limits.refresh()
@@ -231,7 +261,7 @@ class StoredAccount:
         return await self.run(partial(account_files.subscriptions, self.path))
 
     async def subscribe(self, name: str) -> None:
-        normal = layout.normalise(name)
+        normal = name if name.startswith(OTHER_USERS + DELIMITER) else layout.normalise(name)
         await self.in_lane(partial(self._subscribe, normal, True))
 
     async def unsubscribe(self, name: str) -> None:
@@ -249,10 +279,15 @@ class StoredAccount:
         return (await self._mailbox(place.name)).mailbox_id
 
     async def delete(self, name: str) -> None:
-        path = layout.folder(self.path, name).path
-        remove = partial(account_files.delete, self.path, name)
-        normal = await self.in_lane(partial(self.ledger.removing, path, remove))
-        self._renamed_away(normal)
+        self._renamed_away(await self.in_lane(partial(self._delete, name)))
+
+    def _delete(self, name: str) -> str:
+        place = layout.folder(self.path, name)
+        mailbox_id = self.annotations.peek(name) if place.exists else ""
+        normal = self.ledger.removing(place.path, partial(account_files.delete, self.path, name))
+        if mailbox_id:
+            self.annotations.dropped(mailbox_id)
+        return normal
 
     async def rename(self, old: str, new: str) -> None:
         if layout.normalise(old) == INBOX:
@@ -264,6 +299,7 @@ class StoredAccount:
     async def _move_out_of_inbox(self, new: str) -> None:
         # RFC 9051 §6.3.6: the messages move, INBOX stays, its inferiors too.
         await self.create(new)
+        await self.annotations.copy_from_inbox(new)
         inbox = await self._mailbox(INBOX)
         await inbox.move(inbox.uids, new, None)
 
@@ -282,7 +318,12 @@ class StoredAccount:
             uid_next=mailbox.uid_next,
             uid_validity=mailbox.uid_validity,
             mailbox_id=mailbox.mailbox_id,
+            deleted_size=_size_of(columns, deleted) if size else 0,
         )
+
+    async def mailbox_id(self, name: str) -> str:
+        """RFC 8474. Raises: Refused(NO_SUCH_MAILBOX)."""
+        return (await self._mailbox(layout.normalise(name))).mailbox_id
 
     async def open(self, name: str, listener: MailboxListener) -> OpenMailbox:
         mailbox = await self._mailbox(layout.normalise(name))
@@ -311,11 +352,13 @@ class StoredAccount:
         source.take(gone, by)
         return Appended(target.uid_validity, tuple(map(Uid, placed.uids)))
 
-    async def copy(self, source: OpenMailbox, uids: Sequence[int], destination: str, *, moving: bool = False) -> Copied:
-        """COPY's part of `ports.Mailbox`, and that of MOVE."""
+    async def take_copy(
+        self, source: OpenMailbox, uids: Sequence[int], destination: str, *, moving: bool = False, keep: int = ALL_FLAGS
+    ) -> Copied:
+        """Copies of messages, of this account or another one's, into a mailbox of this one."""
         target = await self._mailbox(layout.normalise(destination))
         self.store.quotas.limits.refresh()
-        copy = partial(counted.copy, source.files, uids, target.files, self.store.names, moving=moving)
+        copy = partial(counted.copy, source.files, uids, target.files, self.store.names, moving=moving, keep=keep)
         placed = await self.in_lane(copy)
         target.take(placed.found)
         return Copied(target.uid_validity, tuple(map(Uid, placed.sources)), tuple(map(Uid, placed.uids)))
@@ -372,6 +415,11 @@ class StoredAccount:
             return await self.store.workers.run_in_lane(self.name, fn)
         except OSError as error:
             raise refusal(error) from error
+
+
+def _size_of(columns: Columns, flag: int) -> int:
+    pairs = zip(columns.flags, columns.sizes, strict=True)
+    return sum(octets for value, octets in pairs if value & flag and octets > 0)
 
 
 def _incoming(message: NewMessage) -> change.Incoming:

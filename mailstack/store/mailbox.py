@@ -12,12 +12,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from twisted.internet.defer import Deferred
 
+from mailstack.acl import ALL_RIGHTS
 from mailstack.errors import Problem, Refused
 from mailstack.ports import (
+    ALL_FLAGS,
+    AccountStore,
     Added,
     Appended,
     Change,
@@ -73,6 +76,7 @@ class OpenMailbox:
         self.mailbox_id = ""
         self.files = files
         self.gone = False
+        self.rights = ALL_RIGHTS
         self._account = account
         self._columns = MessageColumns()
         self._keywords: tuple[str, ...] = ()
@@ -302,11 +306,18 @@ class OpenMailbox:
             for piece in _pieces(uids):
                 self.take(await self._in_lane(partial(change.store_flags, self.files, piece, action, flags)), by)
 
-    async def copy(self, uids: Collection[int], destination: str) -> Copied:
-        return await self._account.copy(self, sorted(uids), destination)
+    async def copy(
+        self, uids: Collection[int], destination: str, *, into: AccountStore | None = None, keep: int = ALL_FLAGS
+    ) -> Copied:
+        return await self._target(into).take_copy(self, sorted(uids), destination, keep=keep)
 
-    async def move(self, uids: Collection[int], destination: str, by: MailboxListener | None) -> Copied:
-        copied = await self._account.copy(self, sorted(uids), destination, moving=True)
+    async def move(
+        self, uids: Collection[int], destination: str, by: MailboxListener | None, *, into: AccountStore | None = None,
+        keep: int = ALL_FLAGS,
+    ) -> Copied:  # fmt: skip
+        target = self._target(into)
+        within = target is self._account
+        copied = await target.take_copy(self, sorted(uids), destination, moving=within, keep=keep)
         await self.expunge(copied.source, by)
         return copied
 
@@ -359,6 +370,10 @@ class OpenMailbox:
         return await self._run(work)
 
     # --- inside
+
+    def _target(self, into: AccountStore | None) -> StoredAccount:
+        """The account that copies go to: one of this store, whose accounts all look alike."""
+        return self._account if into is None else cast("StoredAccount", into)
 
     def _heedless(self, count: int) -> AbstractContextManager[object]:
         """So much is to be changed that hearing of each file costs more than reading the directory."""

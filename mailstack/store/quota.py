@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from mailstack.errors import Problem, Refused
 from mailstack.ports import AccountName, Log
-from mailstack.quota import Quota, QuotaLimit
+from mailstack.quota import NO_LIMIT, Quota, QuotaLimit
 from mailstack.store.maildir import maildirsize
 from mailstack.store.maildir.maildirsize import SizeFile, SizeFiles, Usage
 
@@ -33,6 +33,13 @@ class Limits(Protocol):
     def limit(self, account: AccountName) -> QuotaLimit:
         """As of the last `refresh`. From any thread, from memory."""
 
+    def knows(self, account: AccountName) -> bool:
+        """Whether there is such an account. As `limit`."""
+
+    def set_limit(self, account: AccountName, limit: QuotaLimit) -> None:
+        """Give the account a limit of its own, durably. In the reactor's thread.
+        Raises: Refused(NO_SUCH_ACCOUNT | CANNOT | STORE_UNAVAILABLE)."""
+
 
 class NoLimits:
     """Implements `Limits`: everybody may use anything."""
@@ -45,8 +52,11 @@ class NoLimits:
     def limit(self, account: AccountName) -> QuotaLimit:
         return NO_LIMIT
 
+    def knows(self, account: AccountName) -> bool:
+        return True
 
-NO_LIMIT = QuotaLimit()
+    def set_limit(self, account: AccountName, limit: QuotaLimit) -> None:
+        raise Refused(Problem.CANNOT, "there are no quotas here")
 
 
 class Quotas:

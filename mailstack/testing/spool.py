@@ -1,4 +1,4 @@
-"""Where messages wait on their way in, in memory."""
+"""A spool in memory."""
 
 from __future__ import annotations
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import TypeVar
 
+from mailstack.acl import ALL_RIGHTS
 from mailstack.errors import Problem, Refused
 from mailstack.ports import (
+    ALL_FLAGS,
     FIRST_KEYWORD,
     MAX_KEYWORDS,
     MEMORY_LIMIT,
     AccountName,
+    AccountStore,
     Added,
     Appended,
     Blob,
@@ -34,14 +37,19 @@ from mailstack.ports import (
     Uid,
 )
 from mailstack.quota import Quota, QuotaLimit
+from mailstack.store.sole_owner import SoleOwner
+from mailstack.testing.annotations import MemoryAnnotations
 from mailstack.testing.mailbox_names import canonical, checked
-from mailstack.testing.spool import MemoryBlob as MemoryBlob
-from mailstack.testing.spool import MemorySink as MemorySink
-from mailstack.testing.spool import MemorySpool as MemorySpool
-from mailstack.testing.spool import octets_of as octets_of
+from mailstack.testing.spool import MemoryBlob, MemorySink, MemorySpool, octets_of
+
+__all__ = (
+    "MemoryAccountStore", "MemoryBlob", "MemoryMailbox", "MemoryMessage", "MemorySink", "MemorySpool", "MemoryStore",
+    "octets_of",
+)  # fmt: skip
 
 T = TypeVar("T")
 
+NOBODY = AccountName("")
 SPECIAL_USE = {"Drafts": "\\Drafts", "Junk": "\\Junk", "Sent": "\\Sent", "Trash": "\\Trash"}
 """What a new account has besides INBOX."""
 DEFAULT_DATE = 1_700_000_000.0
@@ -73,6 +81,7 @@ class MemoryMailbox:
         self.messages: dict[int, MemoryMessage] = {}
         self.listeners: list[MailboxListener] = []
         self.read_only = False
+        self.rights = ALL_RIGHTS
         self._account = account
         self._uids: tuple[int, ...] | None = ()  # None when it has to be made anew
         self._keywords: list[str] = []
@@ -159,23 +168,33 @@ class MemoryMailbox:
                 self.messages[uid].modseq = self.highest_modseq
             self.tell(FlagsChanged(tuple(changed), by))
 
-    async def copy(self, uids: Collection[int], destination: str) -> Copied:
+    async def copy(
+        self, uids: Collection[int], destination: str, *, into: AccountStore | None = None, keep: int = ALL_FLAGS
+    ) -> Copied:
+        account = self._account if into is None else into
+        assert isinstance(account, MemoryAccountStore), "an account of the same store"
         found = [self.messages[uid] for uid in uids if uid in self.messages]
-        self._account.admit(sum(len(message.octets) for message in found), len(found))
-        return self._copy(uids, destination)
+        account.admit(sum(len(message.octets) for message in found), len(found))
+        return self._copy(uids, destination, account, keep)
 
-    def _copy(self, uids: Collection[int], destination: str) -> Copied:
-        target = self._account.find(destination)
+    def _copy(self, uids: Collection[int], destination: str, account: MemoryAccountStore, keep: int) -> Copied:
+        target = account.find(destination)
         source = [uid for uid in sorted(uids) if uid in self.messages]
         found = [self.messages[uid] for uid in source]
-        bits = [target.bits(self.names(message.flags)) for message in found]  # may refuse: nothing is copied then
+        bits = [target.bits(self.names(message.flags, keep)) for message in found]  # may refuse: nothing is copied then
         made = [target.insert(m.octets, b, m.internal_date) for m, b in zip(found, bits, strict=True)]
         if made:
             target.tell(Added(tuple(made)))
         return Copied(target.uid_validity, tuple(Uid(uid) for uid in source), tuple(made))
 
-    async def move(self, uids: Collection[int], destination: str, by: MailboxListener | None) -> Copied:
-        copied = self._copy(uids, destination)
+    async def move(
+        self, uids: Collection[int], destination: str, by: MailboxListener | None, *, into: AccountStore | None = None,
+        keep: int = ALL_FLAGS,
+    ) -> Copied:  # fmt: skip
+        if into is None:
+            copied = self._copy(uids, destination, self._account, keep)
+        else:
+            copied = await self.copy(uids, destination, into=into, keep=keep)
         await self.expunge(copied.source, by)
         return copied
 
@@ -246,10 +265,11 @@ class MemoryMailbox:
         known = {keyword.lower() for keyword in self._keywords}
         return {keyword.lower(): keyword for keyword in keywords if keyword.lower() not in known}.values()
 
-    def names(self, bits: int) -> Flags:
-        """The flags that these bits mean here."""
-        names = (name for i, name in enumerate(self._keywords) if bits >> (FIRST_KEYWORD + i) & 1)
-        return Flags(Flag(bits & 0x1F), frozenset(names))
+    def names(self, bits: int, keep: int = ALL_FLAGS) -> Flags:
+        """The flags that these bits mean here, as far as they are in `keep`."""
+        keywords = bits if keep >> FIRST_KEYWORD & 1 else 0
+        names = (name for i, name in enumerate(self._keywords) if keywords >> (FIRST_KEYWORD + i) & 1)
+        return Flags(Flag(bits & keep & 0x1F), frozenset(names))
 
     def status(self) -> MailboxStatus:
         messages = self.messages.values()
@@ -262,13 +282,16 @@ class MemoryMailbox:
             uid_next=self.uid_next,
             uid_validity=self.uid_validity,
             mailbox_id=self.mailbox_id,
+            deleted_size=sum(len(message.octets) for message in messages if message.flags & Flag.DELETED),
         )
 
 
 class MemoryAccountStore:
     """Implements `ports.AccountStore`. `problem`, when set, refuses APPEND; `limit` is the quota's."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: dict[str, bytes] | None = None, account: AccountName = NOBODY) -> None:
+        self.access = SoleOwner(account)
+        self.annotations = MemoryAnnotations(self, {} if server is None else server)
         self.boxes: dict[str, MemoryMailbox] = {}
         self.problem: Problem | None = None
         self.access_keys: dict[str, bytes] = {}
@@ -352,7 +375,7 @@ class MemoryAccountStore:
             raise Refused(Problem.BAD_MAILBOX_NAME, new)
         self._make_superiors(new)
         if old == "INBOX":
-            self._make(new)
+            self.annotations.copy(box.mailbox_id, self._make(new).mailbox_id)
             await box.move(box.uids, new, None)
             return
         for name in [name for name in self.boxes if name == old or name.startswith(old + "/")]:
@@ -364,7 +387,7 @@ class MemoryAccountStore:
 
     async def status(self, name: str, *, size: bool = True) -> MailboxStatus:
         found = self.find(name).status()
-        return found if size else replace(found, size=0)
+        return found if size else replace(found, size=0, deleted_size=0)
 
     async def open(self, name: str, listener: MailboxListener) -> MemoryMailbox:
         box = self.find(name)
@@ -413,10 +436,12 @@ class MemoryStore:
         self.accounts: dict[str, MemoryAccountStore] = {}
         self.problems: dict[str, Problem] = {}
         self.deliveries: list[Delivery] = []
+        self.annotations: dict[str, bytes] = {}
+        """The server's, that all accounts share."""
 
     def of(self, name: str) -> MemoryAccountStore:
         """The account's mailboxes, without awaiting."""
-        return self.accounts.setdefault(name, MemoryAccountStore())
+        return self.accounts.setdefault(name, MemoryAccountStore(self.annotations, AccountName(name)))
 
     def box(self, account: str, mailbox: str = "INBOX") -> MemoryMailbox:
         """One mailbox. Raises: Refused(NO_SUCH_MAILBOX)."""
@@ -431,6 +456,17 @@ class MemoryStore:
 
     async def account(self, name: AccountName) -> MemoryAccountStore:
         return self.of(name)
+
+    async def quota(self, account: AccountName) -> Quota:
+        if account not in self.accounts:
+            raise Refused(Problem.NO_SUCH_ACCOUNT, account)
+        return await self.of(account).quota()
+
+    async def set_quota(self, account: AccountName, limit: QuotaLimit) -> Quota:
+        if account not in self.accounts:
+            raise Refused(Problem.NO_SUCH_ACCOUNT, account)
+        self.of(account).limit = limit
+        return await self.of(account).quota()
 
     async def access_key(self, account: AccountName, name: str) -> bytes | None:
         known = self.accounts.get(account)

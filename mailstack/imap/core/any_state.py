@@ -40,6 +40,7 @@ async def noop(session: ImapSession, _: None) -> Reply:
 
 
 async def logout(session: ImapSession, _: None) -> Reply:
+    session.stop_notifying()
     session.deselect()
     session.state = State.LOGOUT
     session.say(replies.bye("logging out, as you asked"))

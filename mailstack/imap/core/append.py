@@ -39,7 +39,9 @@ def append_begins(cur: Cursor) -> str:
 
 async def append(session: ImapSession, name: str, segment: Segment) -> Reply:
     """Take the messages, then store all of them or none."""
-    async with Building(session, most=MAX_MESSAGES) as building:
+    others = session.store.access.other_users
+    own = not others or not name.startswith(others)  # who has another's mailbox pays for it
+    async with Building(session, most=MAX_MESSAGES, asks_room=own) as building:
         messages = await building.receive(segment)
         try:
             appended = await session.store.append(name, messages)

@@ -90,7 +90,7 @@ async def respond(session: ImapSession, what: FetchPlan, uids: Sequence[int]) ->
     if what.needs_measure:
         await session.view.mailbox.measure(uids, dates=FetchAtt.INTERNALDATE in what.columns)
     if what.needs_content:
-        if what.sets_seen and not session.view.read_only:
+        if what.sets_seen and not session.view.read_only and "s" in session.view.mailbox.rights:
             await set_seen(session, uids, told=FetchAtt.FLAGS in what.columns)
         if kept := what.derivable():
             return await derived(session, what, kept, uids)

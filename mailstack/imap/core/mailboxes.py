@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mailstack.acl import WRITES
 from mailstack.errors import Problem, Refused
 from mailstack.imap import replies
 from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, StatusItem, command
 from mailstack.imap.replies import Reply
-from mailstack.imap.view import View, all_flags
+from mailstack.imap.view import View, all_flags, permanent_flags
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.cursor import Cursor, atom, mailbox, sp
+from mailstack.mail.special_use import SPECIAL_USES
 from mailstack.ports import Flag, MailboxStatus
 
 if TYPE_CHECKING:
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
 COLUMNS_AT_ONCE = 1000
 """Messages whose flags are looked at in one piece."""
-SPECIAL_USES = {b"ALL", b"ARCHIVE", b"DRAFTS", b"FLAGGED", b"JUNK", b"SENT", b"TRASH", b"IMPORTANT"}
+NEEDS_SIZES = frozenset({"SIZE", "DELETED-STORAGE"})
+"""STATUS items for which messages have to be measured."""
 DELIMITER = "/"
 
 
@@ -75,24 +78,24 @@ def status_items(cur: Cursor) -> tuple[str, ...]:
 
 
 async def select(session: ImapSession, name: str, *, read_only: bool) -> Reply:
+    command_name = "EXAMINE" if read_only else "SELECT"
     was_selected = session.state.name == "SELECTED"
     session.deselect()
     if was_selected:
         session.say(replies.ok("the mailbox that was selected is closed", "CLOSED").line(b"*"))
     view = View(session.wake, read_only=read_only, uid_only=session.uid_only)
     opened = await session.store.open(name, view)
+    view.read_only = read_only = read_only or not opened.rights & WRITES
     view.begin(opened)
     session.select(view)
-    flags = all_flags(opened)
     session.say(b"* %d EXISTS\r\n" % len(view.uids))
     if not session.rev2:
         session.say(b"* %d RECENT\r\n" % len(view.recent))
         unseen = 0 if view.uid_only else first_unseen(view)
         if unseen:
             session.say(replies.ok("first unseen message", f"UNSEEN {unseen}").line(b"*"))
-    session.say(b"* FLAGS %s\r\n" % flags)
-    permanent = "()" if read_only else flags.decode()[:-1] + " \\*)"
-    session.say(replies.ok("flags that can be set", f"PERMANENTFLAGS {permanent}").line(b"*"))
+    session.say(b"* FLAGS %s\r\n" % all_flags(opened))
+    session.say(replies.ok("flags that can be set", permanent_flags(view)).line(b"*"))
     session.say(replies.ok("UIDs are valid", f"UIDVALIDITY {opened.uid_validity}").line(b"*"))
     session.say(replies.ok("the next UID", f"UIDNEXT {opened.uid_next}").line(b"*"))
     session.say(replies.ok("the mailbox's id", f"MAILBOXID ({opened.mailbox_id})").line(b"*"))
@@ -100,8 +103,8 @@ async def select(session: ImapSession, name: str, *, read_only: bool) -> Reply:
     if session.rev2:
         session.say(b'* LIST () "/" %s\r\n' % encode.mailbox(opened.name, utf8=True))
     if read_only:
-        return replies.ok("EXAMINE completed", "READ-ONLY")
-    return replies.ok("SELECT completed", "READ-WRITE")
+        return replies.ok(f"{command_name} completed", "READ-ONLY")
+    return replies.ok(f"{command_name} completed", "READ-WRITE")
 
 
 def first_unseen(view: View) -> int:
@@ -146,8 +149,13 @@ async def unsubscribe(session: ImapSession, name: str) -> Reply:
 
 async def status(session: ImapSession, asked: tuple[str, tuple[str, ...]]) -> Reply:
     name, items = asked
-    session.say(status_response(session, name, items, await session.store.status(name, size="SIZE" in items)))
+    session.say(status_response(session, name, items, await find_status(session, name, items)))
     return replies.ok("STATUS completed")
+
+
+async def find_status(session: ImapSession, name: str, items: tuple[str, ...]) -> MailboxStatus:
+    """What STATUS with these items has to know. Raises: Refused."""
+    return await session.store.status(name, size=not NEEDS_SIZES.isdisjoint(items))
 
 
 def status_response(session: ImapSession, name: str, items: tuple[str, ...], found: MailboxStatus) -> bytes:

@@ -35,7 +35,7 @@ async def check(session: ImapSession, _: None) -> Reply:
 
 async def close(session: ImapSession, _: None) -> Reply:
     view = session.view
-    if not view.read_only:
+    if not view.read_only and "e" in view.mailbox.rights:  # RFC 4314 §4: without it, nothing is expunged
         await view.mailbox.expunge(deleted(session, view.uids), view)
     session.deselect()
     return replies.ok("CLOSE completed")

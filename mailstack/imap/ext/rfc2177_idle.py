@@ -19,7 +19,7 @@ async def idle(session: ImapSession, _: None) -> Reply:
     session.idling = True
     try:
         while True:
-            tell(session)
+            await tell(session)
             event = session.framer.next_event()
             if event is None:
                 session.framer.feed(await session.connection.receive())
@@ -32,15 +32,15 @@ async def idle(session: ImapSession, _: None) -> Reply:
         session.idling = False
 
 
-def tell(session: ImapSession) -> None:
-    """What happened in the selected mailbox."""
-    if session.state is not State.SELECTED:
-        return
-    if session.view.gone:
-        session.say(replies.ok("the mailbox was deleted, renamed or replaced", "CLOSED").line(b"*"))
-        session.deselect()
-    else:
-        session.flush(allow_expunge=True)
+async def tell(session: ImapSession) -> None:
+    """What happened in the selected mailbox; after NOTIFY, exactly what the client asked for there (RFC 5465 §4)."""
+    if session.notifier is not None:
+        await session.notifier.tell(allow_expunge=True)
+    elif session.state is State.SELECTED:
+        if session.view.gone:
+            session.leave()
+        else:
+            session.flush(allow_expunge=True)
 
 
 FEATURE = Feature(

@@ -1,4 +1,4 @@
-"""NAMESPACE (RFC 2342; RFC 9051 §6.3.10): one personal namespace, "/" between the levels."""
+"""NAMESPACE (RFC 2342; RFC 9051 §6.3.10): one personal namespace and that of other users, "/" between the levels."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 from mailstack.imap import replies
 from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, command, nothing
 from mailstack.imap.replies import Reply
+from mailstack.imap.wire import encode
 
 if TYPE_CHECKING:
     from mailstack.imap.session import ImapSession
 
 
 async def namespace(session: ImapSession, _: None) -> Reply:
-    session.say(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
+    prefix = session.store.access.other_users
+    others = b'((%s "/"))' % encode.string(prefix.encode()) if prefix else b"NIL"
+    session.say(b'* NAMESPACE (("" "/")) %s NIL\r\n' % others)
     return replies.ok("NAMESPACE completed")
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mailstack.imap import replies
-from mailstack.imap.core.mailboxes import status_items, status_response
+from mailstack.imap.core.mailboxes import find_status, status_items, status_response
+from mailstack.imap.ext.rfc5464_metadata import entries
+from mailstack.imap.ext.rfc8440_list_myrights import tell_rights
+from mailstack.imap.ext.rfc9590_list_metadata import tell_metadata
 from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.wire import encode
@@ -27,7 +30,7 @@ MAX_PATTERNS = 100
 """Patterns of one LIST."""
 _WORD = re.compile(rb"[A-Za-z-]+")
 SELECTIONS = frozenset({b"SUBSCRIBED", b"REMOTE", b"RECURSIVEMATCH", b"SPECIAL-USE"})
-RETURNS = frozenset({b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE", b"STATUS"})
+RETURNS = frozenset({b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE", b"STATUS", b"METADATA", b"MYRIGHTS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class List:
     selections: frozenset[bytes] = frozenset()
     returns: frozenset[bytes] = frozenset()
     status: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
     extended: bool = False
 
 
@@ -69,29 +73,34 @@ def list_arguments(cur: Cursor) -> List:
         cur.expect(b")")
     else:
         patterns = [list_mailbox(cur)]
-    returns, status = frozenset[bytes](), tuple[str, ...]()
+    returns, details = frozenset[bytes](), dict[bytes, tuple[str, ...]]()
     if cur.skip(b" RETURN "):
-        (returns, status), extended = _options(cur, RETURNS), True
+        (returns, details), extended = _options(cur, RETURNS), True
     if b"RECURSIVEMATCH" in selections and b"SUBSCRIBED" not in selections:
         raise cur.expected("SUBSCRIBED beside RECURSIVEMATCH")
-    return List(reference, tuple(patterns), selections, returns, status, extended)
+    status, metadata = details.get(b"STATUS", ()), details.get(b"METADATA", ())
+    return List(reference, tuple(patterns), selections, returns, status, metadata, extended)
 
 
-def _options(cur: Cursor, known: frozenset[bytes]) -> tuple[frozenset[bytes], tuple[str, ...]]:
+DETAILS = {b"STATUS": status_items, b"METADATA": entries}
+"""Options that have arguments, and their rules."""
+
+
+def _options(cur: Cursor, known: frozenset[bytes]) -> tuple[frozenset[bytes], dict[bytes, tuple[str, ...]]]:
     cur.expect(b"(")
     options: set[bytes] = set()
-    status: tuple[str, ...] = ()
+    details: dict[bytes, tuple[str, ...]] = {}
     while not cur.skip(b")"):
         start = cur.position
         word = cur.match(_WORD, "a LIST option")[0].upper()
         if word not in known:
             raise cur.expected("a LIST option: " + ", ".join(sorted(name.decode() for name in known)), start)
         options.add(word)
-        if word == b"STATUS":
+        if word in DETAILS:
             sp(cur)
-            status = status_items(cur)
+            details[word] = DETAILS[word](cur)
         cur.skip(b" ")
-    return frozenset(options), status
+    return frozenset(options), details
 
 
 def lsub_arguments(cur: Cursor) -> tuple[str, str]:
@@ -135,16 +144,20 @@ async def list_(session: ImapSession, asked: List) -> Reply:
     if not asked.extended and asked.patterns == ("",):
         session.say(b'* LIST (\\Noselect) "/" ""\r\n')
         return replies.ok("LIST completed")
-    entries = await session.store.mailboxes()
+    mailboxes = await session.store.mailboxes()
     subscribed = set(await session.store.subscriptions())
     patterns = [Pattern(asked.reference, pattern) for pattern in asked.patterns]
-    for found in await _choose(session, asked, entries, subscribed, patterns):
+    for found in await _choose(session, asked, mailboxes, subscribed, patterns):
         line = response(session, b"LIST", found.attributes, found.name)
         if found.childinfo:
             line = line[:-2] + b' ("CHILDINFO" ("SUBSCRIBED"))\r\n'
         await session.say_much(line)
+        if b"MYRIGHTS" in asked.returns and found.selectable and not found.childinfo:
+            await tell_rights(session, found.name)
+        if asked.metadata and found.selectable:
+            await tell_metadata(session, found.name, asked.metadata)
         if asked.status and found.selectable:
-            status = await session.store.status(found.name, size="SIZE" in asked.status)
+            status = await find_status(session, found.name, asked.status)
             await session.say_much(status_response(session, found.name, asked.status, status))
     return replies.ok("LIST completed")
 
@@ -174,6 +187,13 @@ async def _choose(
         found.childinfo = b"RECURSIVEMATCH" in asked.selections and name not in subscribed
         chosen.append(found)
     return chosen
+
+
+def attributes_of(entries: Iterable[MailboxEntry], subscribed: Collection[str], name: str) -> list[str]:
+    """The attributes of one name, which may be that of no mailbox."""
+    existing = {entry.name: entry for entry in entries}
+    found = _attributes(existing.get(name), name in _ancestors(existing))
+    return [*found, "\\Subscribed"] if name in subscribed else found
 
 
 def _attributes(entry: MailboxEntry | None, has_children: bool) -> list[str]:

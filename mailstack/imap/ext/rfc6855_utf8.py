@@ -17,7 +17,20 @@ if TYPE_CHECKING:
 NEEDED = replies.no("this server needs ENABLE UTF8=ACCEPT first", "CANNOT")
 WITH_NAMES = frozenset(
     {b"SELECT", b"EXAMINE", b"CREATE", b"DELETE", b"RENAME", b"SUBSCRIBE", b"UNSUBSCRIBE", b"LIST", b"LSUB", b"STATUS"}
-    | {b"APPEND", b"NAMESPACE", b"GETACL", b"SETACL", b"GETMETADATA", b"SETMETADATA", b"GETQUOTAROOT", b"ESEARCH"}
+    | {
+        b"APPEND",
+        b"NAMESPACE",
+        b"GETACL",
+        b"SETACL",
+        b"DELETEACL",
+        b"MYRIGHTS",
+        b"LISTRIGHTS",
+        b"NOTIFY",
+        b"GETMETADATA",
+        b"SETMETADATA",
+        b"GETQUOTAROOT",
+        b"ESEARCH",
+    }
 )
 """Commands of the authenticated state that have mailbox names in them, or in their responses."""
 

@@ -22,7 +22,8 @@ from mailstack.errors import Refused
 from mailstack.store.backup.folder import Place, copy_open_file, messages
 from mailstack.store.backup.places import BackupError
 from mailstack.store.maildir import account as account_files
-from mailstack.store.maildir import keywords, layout, modseq, names
+from mailstack.store.maildir import acl_file, attributes, keywords, layout, modseq, names
+from mailstack.store.maildir.attributes import AttributeFile
 from mailstack.store.maildir.layout import Folder, replace_file, sync_directory
 from mailstack.store.maildir.locks import dotlock
 from mailstack.store.maildir.maildirsize import FILE as BOOKS
@@ -226,6 +227,8 @@ class _Restoration:
         if saved.keywords:
             self._copy_beside(keywords.FILE)
         self._copy_beside(modseq.FILE)
+        if not self._other_account:
+            self._copy_beside(acl_file.FILE)
         uidlist.write([(uid, base) for uid, base in saved.records if base in saved.messages])
         for number, base in enumerate(saved.in_order()):
             (stage / str(number)).rename(path.joinpath(*saved.messages[base]))
@@ -333,10 +336,13 @@ def _account_files(backup: Path, account: Path, fresh: Sequence[str], *, whole: 
     """Subscriptions and special uses: what the backup has and the account lacks. Raises: OSError."""
     with as_who_started_it():
         subscribed, uses = account_files.subscriptions(backup), account_files.special_uses(backup)
+        annotations = dict(AttributeFile(backup / attributes.FILE).read())
         validities = {path.name: path.read_bytes() for path in backup.glob(f"{VALIDITY_FILE}*")}
     if not any(account.glob(f"{VALIDITY_FILE}*")):
         for name, content in validities.items():
             replace_file(account / name, content)
+    if annotations:  # by the ids of mailboxes, which are the same where nothing was left
+        AttributeFile(account / attributes.FILE).change(lambda entries: entries.update({**annotations, **entries}))
     here = account_files.subscriptions(account)
     lacking = [name for name in subscribed if name not in here and (whole or name in fresh)]
     if lacking:

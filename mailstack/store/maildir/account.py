@@ -13,7 +13,7 @@ from pathlib import Path
 from mailstack.errors import Problem, Refused
 from mailstack.mail.mailbox_name import from_modified_utf7, to_modified_utf7
 from mailstack.store.maildir import layout
-from mailstack.store.maildir.layout import DELIMITER, INBOX, Folder, replace_file, sync_directory
+from mailstack.store.maildir.layout import DELIMITER, INBOX, OTHER_USERS, Folder, replace_file, sync_directory
 from mailstack.store.maildir.sweep import DELETED
 
 SUBSCRIPTIONS = "subscriptions"
@@ -27,6 +27,7 @@ FIRST_MAILBOXES: Mapping[str, str] = {
 }
 """What a new account has, with its special use."""
 _HEADER = "V\t2"
+_OTHERS = OTHER_USERS.encode() + b"\t"
 
 
 def prepare(account: Path) -> None:
@@ -63,7 +64,10 @@ def _subscription_lines(account: Path) -> list[tuple[bytes, str | None]]:
 
 def _subscribed(line: bytes, separator: bytes) -> str | None:
     try:
-        levels = line.replace(separator, b".").decode().split(".")  # "." parts levels in either form
+        if separator == b"\t" and line.startswith(_OTHERS):  # accounts' names have "."
+            levels = line.decode().split("\t")
+        else:
+            levels = line.replace(separator, b".").decode().split(".")  # "." parts levels in either form
     except UnicodeDecodeError:
         return None
     try:
@@ -101,6 +105,16 @@ def write_special_uses(account: Path, uses: Mapping[str, str]) -> None:
     """Raises: OSError."""
     lines = (f"{attribute} {to_modified_utf7(name)}\n" for name, attribute in uses.items())
     replace_file(account / SPECIAL_USE, "".join(lines).encode())
+
+
+def set_special_use(account: Path, name: str, special_use: str) -> None:
+    """Give a mailbox a special use, which no other has then; "" takes it away. Raises: OSError."""
+    before = special_uses(account)
+    after = {other: use for other, use in before.items() if other != name and use != special_use}
+    if special_use:
+        after[name] = special_use
+    if after != before:
+        write_special_uses(account, after)
 
 
 def create(account: Path, name: str, special_use: str) -> Folder:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from mailstack.errors import Problem, Refused
-from mailstack.ports import FIRST_KEYWORD, FlagAction, Flags
+from mailstack.ports import ALL_FLAGS, FIRST_KEYWORD, FlagAction, Flags
 from mailstack.store.maildir import keywords, names
 from mailstack.store.maildir.deliver import copy as copy_octets
 from mailstack.store.maildir.differences import Differences, Hints
@@ -167,11 +167,13 @@ def _sync_removal(files: FolderFiles) -> None:
         files.taken_in = False
 
 
-def copy(source: FolderFiles, uids: Sequence[int], target: FolderFiles, unique: names.UniqueNames) -> Placed:
-    """Copy messages by hard link, flags, keywords and internal date with them; durable on return.
-    All or none: Raises OSError, Refused."""
-    mapping = _keyword_mapping(source, target)
-    suffix = lru_cache(maxsize=1024)(lambda letters: names.suffix(_mapped(names.bits(letters), mapping)))
+def copy(
+    source: FolderFiles, uids: Sequence[int], target: FolderFiles, unique: names.UniqueNames, keep: int = ALL_FLAGS
+) -> Placed:
+    """Copy messages by hard link, flags, keywords and internal date with them, of the flags those in `keep`; durable
+    on return. All or none: Raises OSError, Refused."""
+    mapping = _keyword_mapping(source, target) if keep >> FIRST_KEYWORD & 1 else []
+    suffix = lru_cache(maxsize=1024)(lambda letters: names.suffix(_mapped(names.bits(letters) & keep, mapping)))
     made: list[str] = []
     copied: list[int] = []
     try:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Sequence
 
 from mailstack.errors import Problem, Refused
+from mailstack.ports import ALL_FLAGS
 from mailstack.store.maildir import change
 from mailstack.store.maildir.change import Incoming, Placed
 from mailstack.store.maildir.differences import Differences
@@ -50,20 +51,21 @@ def replace(
 
 
 def copy(
-    source: FolderFiles, uids: Sequence[int], target: FolderFiles, unique: UniqueNames, *, moving: bool = False
-) -> Placed:
+    source: FolderFiles, uids: Sequence[int], target: FolderFiles, unique: UniqueNames, *, moving: bool = False,
+    keep: int = ALL_FLAGS,
+) -> Placed:  # fmt: skip
     """As `change.copy`. Raises: Refused(OVER_QUOTA) too, unless the sources are to go."""
     ledger = _ledger(target)
     if ledger is None:
-        return change.copy(source, uids, target, unique)
+        return change.copy(source, uids, target, unique, keep)
     sizes = _sizes(source, uids)
     if moving:
-        placed = change.copy(source, uids, target, unique)
+        placed = change.copy(source, uids, target, unique, keep)
         ledger.add(*_total(sizes, placed.sources))
         return placed
     octets, count = _total(sizes, sizes)
     with ledger.booked(octets, count):
-        placed = change.copy(source, uids, target, unique)
+        placed = change.copy(source, uids, target, unique, keep)
     really, copied = _total(sizes, placed.sources)
     ledger.add(really - octets, copied - count)
     return placed

@@ -18,6 +18,8 @@ from mailstack.mail.mailbox_name import from_modified_utf7, to_modified_utf7
 
 DELIMITER = "/"
 INBOX = "INBOX"
+OTHER_USERS = "Other Users"
+"""The level above the mailboxes of other users; an account's own mailboxes are elsewhere."""
 MAX_ON_DISK = 254
 """Octets of a folder's name, which "." comes before; file systems allow 255."""
 MAX_NAME = 240
