@@ -120,6 +120,10 @@ class HandWatch:
     def paused(self, watched: Watched) -> Iterator[None]:
         yield
 
+    @contextmanager
+    def unhurried(self) -> Iterator[None]:
+        yield
+
     def close(self) -> None:
         self.watched.clear()
 

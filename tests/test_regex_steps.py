@@ -17,12 +17,12 @@ from mailstack.mail import addresses, header, lines, mime, transfer, words
 from mailstack.smtp.wire import framing as smtp_framing
 
 USES = [
-    (addresses, "_SIMPLE", "fullmatch"),
+    (addresses, "_SIMPLE", "match"),
     (addresses, "_TOKEN", "match"),
     (addresses, "_COMMENT", "finditer"),
     (header, "_FIELD", "finditer"),
+    (header, "_WHOLE_FIELD", "finditer"),
     (header, "_FOLD", "finditer"),
-    (lines, "_BARE_LF", "finditer"),
     (mime, "_FIELD", "finditer"),
     (mime, "_TYPE", "match"),
     (mime, "_TOKEN", "match"),

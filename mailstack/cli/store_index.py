@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,5 +79,4 @@ def _derivers() -> list[Deriver]:
     from mailstack.imap.fetch import plan
     from mailstack.imap.wire.values import FetchAtt
 
-    wanted = plan([FetchAtt.ENVELOPE, FetchAtt.BODYSTRUCTURE])
-    return [(item, partial(wanted.derive, number)) for number, item in enumerate(wanted.derivable())]
+    return list(plan([FetchAtt.ENVELOPE, FetchAtt.BODYSTRUCTURE]).kept)

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import assert_never
 
 from mailstack.errors import BadSyntax, FramingLost
+from mailstack.imap.fetch_kept import HEADER_SUBSETS, Kept, header_subset, kept, part_label, section_label
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.values import (
     BinarySection,
@@ -124,25 +125,13 @@ class FetchPlan:
     utf8: bool
     head: bytes
     """The format of a response up to the last column."""
+    kept: tuple[Kept, ...] = ()
+    """How each content item is made, when all of them are small and kept once they are made."""
 
     def render(self, octets: Octets) -> list[Piece]:
         """The content items of one message, with spaces between and none around. Pure; for
         Mailbox.examine. Bytes never stand next to bytes."""
         return _Rendering(octets, self.utf8).all(self.content)
-
-    def derivable(self) -> tuple[str, ...]:
-        """The names under which the content items may be kept once they are made, in their order; empty if
-        there is one that is too large, or not the same each time."""
-        names = [_derived_name(item) for item in self.content]
-        return tuple(name + ("/utf8" if self.utf8 else "") for name in names) if all(names) else ()
-
-    def derive(self, number: int, octets: Octets) -> bytes:
-        """Content item `number` of one message, whole. Pure; for Mailbox.derive."""
-        return b"".join(piece for piece in self.render_one(number, octets) if isinstance(piece, bytes))
-
-    def render_one(self, number: int, octets: Octets) -> list[Piece]:
-        """As `render`, of one content item."""
-        return _Rendering(octets, self.utf8).all((self.content[number],))
 
     def render_column(
         self, seq: int, uid: int, flags: bytes, size: int, internal_date: float, more: Iterable[bytes] = ()
@@ -228,29 +217,12 @@ def plan(items: Sequence[FetchItem], *, utf8: bool = False, uid_only: bool = Fal
         utf8=utf8,
         # Built with % rather than +, so that the directives stay for later.
         head=b"* %%d %b (%b" % (b"UIDFETCH" if uid_only else b"FETCH", inside),
+        kept=kept(content, utf8=utf8),
     )
 
 
 def _is_column(item: FetchAtt | ColumnItem) -> bool:
     return isinstance(item, ColumnItem) or item in _COLUMNS
-
-
-DERIVED_VERSION = 1
-"""Part of the names under which content is kept: to be raised when its form changes."""
-_DERIVED = (FetchAtt.ENVELOPE, FetchAtt.BODY, FetchAtt.BODYSTRUCTURE)
-
-
-def _derived_name(item: FetchItem) -> str:
-    """ "" for what is not kept: large, or a part of something."""
-    if isinstance(item, FetchAtt):
-        return f"{item.value} {DERIVED_VERSION}" if item in _DERIVED else ""
-    if isinstance(item, ContentItem):
-        return item.kept
-    if not isinstance(item, BodySection) or item.partial is not None or item.section.part:
-        return ""
-    if item.section.text not in (SectionText.HEADER_FIELDS, SectionText.HEADER_FIELDS_NOT):
-        return ""
-    return f"BODY[{_section_label(item.section).decode('latin-1')}] {DERIVED_VERSION}"
 
 
 def _sets_seen(item: FetchItem) -> bool:
@@ -421,22 +393,17 @@ class _Rendering:
 
     def _body_section(self, item: BodySection) -> None:
         section, partial = item.section, item.partial
-        label = b"BODY[%b]%b" % (_section_label(section), _origin(partial))
+        label = b"BODY[%b]%b" % (section_label(section), _origin(partial))
         extent = self.extent(section)
         if extent is None:
             self._say(label, b"NIL")
-        elif section.text in (SectionText.HEADER_FIELDS, SectionText.HEADER_FIELDS_NOT):
-            names = frozenset(name.lower() for name in section.fields)
-            exclude = section.text is SectionText.HEADER_FIELDS_NOT
-            found = subset(block(self._octets, *extent), names, exclude=exclude)
-            if partial is not None:
-                found = found[partial.offset : partial.offset + partial.length]
-            self._say(label, encode.literal(found) if found else b'""')
+        elif section.text in HEADER_SUBSETS:
+            self._say(label, header_subset(block(self._octets, *extent), section, partial))
         else:
             self._span(label, *extent, partial)
 
     def _binary(self, item: BinarySection) -> None:
-        label = b"BINARY[%b]%b" % (_part_label(item.part), _origin(item.partial))
+        label = b"BINARY[%b]%b" % (part_label(item.part), _origin(item.partial))
         found = self._encoded(item.part)
         if found is None:
             self._say(label, b"NIL")
@@ -462,7 +429,7 @@ class _Rendering:
             self._unknown = True
             return
         size = sum(map(len, self._decoded(Slice(*found)))) if found is not None else 0
-        self._say(b"BINARY.SIZE[%b]" % _part_label(item.part), b"%d" % size)
+        self._say(b"BINARY.SIZE[%b]" % part_label(item.part), b"%d" % size)
 
     def _encoded(self, numbers: tuple[int, ...]) -> tuple[int, int, bytes] | None:
         """Where a part's body lies, and its encoding; what has parts inside has none (RFC 2045 §6.4)."""
@@ -486,17 +453,3 @@ class _Rendering:
 
 def _origin(partial: Partial | None) -> bytes:
     return b"" if partial is None else b"<%d>" % partial.offset
-
-
-def _part_label(numbers: Sequence[int]) -> bytes:
-    return b".".join([b"%d" % number for number in numbers])
-
-
-def _section_label(section: Section) -> bytes:
-    # section-spec = section-msgtext / (section-part ["." section-text])   ; RFC 9051 §9
-    text = section.text.value.encode()
-    if section.text in (SectionText.HEADER_FIELDS, SectionText.HEADER_FIELDS_NOT):
-        text += b" (%b)" % b" ".join([encode.astring(name) for name in section.fields])
-    if not section.part:
-        return text
-    return b"%b.%b" % (_part_label(section.part), text) if text else _part_label(section.part)

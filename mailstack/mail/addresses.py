@@ -29,11 +29,12 @@ class ListedAddress(NamedTuple):
 
 GROUP_END = ListedAddress(None, None, None, None)
 
-# One address as nearly all are: a phrase of atoms or one quoted-string, then an angle-addr; or a bare addr-spec.
-# The phrase takes the white space behind it along: a repeat that gives it back would be tried from every octet.
+# One address as nearly all are, and the comma behind it: a phrase of atoms or one quoted-string, then an angle-addr;
+# or a bare addr-spec. Spaces belong to exactly one repeat, so that none is tried twice.
 _SIMPLE = re.compile(
-    rb"(?:(?:\"([^\"\\\x00]*)\"|([^\"\\\x00()<>@,:;\[\]]*+))[ \t]*+<([^\"\\\x00-\x20()<>@,:;\[\]]+)@([A-Za-z0-9.\-]+)>"
-    rb"|([^\"\\\x00-\x20()<>@,:;\[\]]+)@([A-Za-z0-9.\-]+))"
+    rb"[ \t]*+(?:(?:\"([^\"\\\x00]*+)\"|([^\"\\\x00\s()<>@,:;\[\]]++(?: [^\"\\\x00\s()<>@,:;\[\]]++)*+))?+[ \t]*+"
+    rb"<([^\"\\\x00-\x20()<>@,:;\[\]]++)@([A-Za-z0-9.\-]++)>"
+    rb"|([^\"\\\x00-\x20()<>@,:;\[\]]++)@([A-Za-z0-9.\-]++))[ \t]*+(?:,|\Z)"
 )
 # An unended string takes the rest, a lone backslash included: tried once, not again from every octet.
 _TOKEN = re.compile(
@@ -54,13 +55,20 @@ class _Token(NamedTuple):
 
 def address_list(value: bytes) -> list[ListedAddress]:
     """The addresses of an unfolded value in their order, groups as markers."""
-    match = _SIMPLE.fullmatch(value)
-    if match is not None:
+    value = value[:MAX_LIST]
+    found: list[ListedAddress] = []
+    at, end = 0, len(value)
+    while at < end and len(found) < MAX_ADDRESSES:
+        match = _SIMPLE.match(value, at)
+        if match is None:
+            return _Parse(_tokens(value)).result
         quoted, atoms, local, host, bare_local, bare_host = match.groups()
         if bare_local is not None:
-            return [ListedAddress(None, None, bare_local, bare_host)]
-        return [ListedAddress((atoms.rstrip(b" \t") if quoted is None else quoted) or None, None, local, host)]
-    return _Parse(_tokens(value[:MAX_LIST])).result
+            found.append(ListedAddress(None, None, bare_local, bare_host))
+        else:
+            found.append(ListedAddress(quoted or atoms or None, None, local, host))
+        at = match.end()
+    return found
 
 
 def _tokens(value: bytes) -> Iterator[_Token]:

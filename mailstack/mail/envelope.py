@@ -1,40 +1,38 @@
-"""The envelope structure of a message: what ENVELOPE says of its header (RFC 9051 §7.5.2)."""
+"""The fields of a message of which its envelope is made (RFC 9051 §7.5.2)."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from mailstack.mail.addresses import ListedAddress, address_list
 from mailstack.mail.header import unfold, values
 
 
 class EnvelopeFields(NamedTuple):
-    """The fields in the order of the protocol. Strings are unfolded and otherwise as in the header,
-    None if absent; an empty list stands for an absent or empty field."""
+    """The fields in the order of the protocol, unfolded and otherwise as in the header. None for a string that
+    is absent; b"" for a list of addresses that is."""
 
     date: bytes | None
     subject: bytes | None
-    from_: list[ListedAddress]
-    sender: list[ListedAddress]
-    reply_to: list[ListedAddress]
-    to: list[ListedAddress]
-    cc: list[ListedAddress]
-    bcc: list[ListedAddress]
+    from_: bytes
+    sender: bytes
+    reply_to: bytes
+    to: bytes
+    cc: bytes
+    bcc: bytes
     in_reply_to: bytes | None
     message_id: bytes | None
 
 
 def envelope(header: bytes) -> EnvelopeFields:
-    """The envelope of a header section. A field that is there more than once though it may not be
+    """The envelope's fields of a header section. A field that is there more than once though it may not be
     (RFC 5322 §3.6) counts with its first, lists of addresses with all."""
     found = values(header)
-    sender = _addresses(found, b"from")
     return EnvelopeFields(
         _text(found, b"date"),
         _text(found, b"subject"),
-        sender,
-        _addresses(found, b"sender") or sender,
-        _addresses(found, b"reply-to") or sender,
+        _addresses(found, b"from"),
+        _addresses(found, b"sender"),
+        _addresses(found, b"reply-to"),
         _addresses(found, b"to"),
         _addresses(found, b"cc"),
         _addresses(found, b"bcc"),
@@ -48,8 +46,8 @@ def _text(found: dict[bytes, list[bytes]], name: bytes) -> bytes | None:
     return None if raw is None else unfold(raw[0])
 
 
-def _addresses(found: dict[bytes, list[bytes]], name: bytes) -> list[ListedAddress]:
+def _addresses(found: dict[bytes, list[bytes]], name: bytes) -> bytes:
     raw = found.get(name)
     if raw is None:
-        return []
-    return address_list(unfold(raw[0]) if len(raw) == 1 else b", ".join([unfold(value) for value in raw]))
+        return b""
+    return unfold(raw[0]) if len(raw) == 1 else b", ".join([unfold(value) for value in raw])

@@ -39,6 +39,8 @@ class Field(NamedTuple):
 
 # field = field-name ":" unstructured CRLF, and the obs- forms with WSP before the colon  ; RFC 5322 §2.2, §4.5.8
 _FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:([^\n]*+\n?(?:[ \t][^\n]*+\n?)*+)", re.MULTILINE)
+# The same with a group for the whole of it.
+_WHOLE_FIELD = re.compile(rb"^(([!-9;-~]++)[ \t]*+:[^\n]*+\n?(?:[ \t][^\n]*+\n?)*+)", re.MULTILINE)
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 
 
@@ -87,16 +89,14 @@ def unfold(value: bytes) -> bytes:
 def subset(header: bytes, names: Collection[bytes], *, exclude: bool) -> bytes:
     """The fields named, or with `exclude` everything but those, octet for octet in their order, and the
     blank line if the header has one (RFC 9051 §6.4.5.1). `names` are in lower case."""
-    pieces: list[bytes] = []
     blank = len(header) - 2 if header.endswith(b"\r\n\r\n") or header == b"\r\n" else len(header)
+    if not exclude:
+        found = _WHOLE_FIELD.findall(header)[:MAX_FIELDS]
+        return b"".join([field for field, name in found if name.lower() in names]) + header[blank:]
+    pieces: list[bytes] = []
     kept = 0
     for field in fields(header):
-        if field.name.lower() not in names:
-            continue
-        end = min(field.end, blank)
-        pieces.append(header[kept : field.start] if exclude else header[field.start : end])
-        kept = end
-    if exclude:
-        pieces.append(header[kept:blank])
-    pieces.append(header[blank:])
-    return b"".join(pieces)
+        if field.name.lower() in names:
+            pieces.append(header[kept : field.start])
+            kept = min(field.end, blank)
+    return b"".join([*pieces, header[kept:]])

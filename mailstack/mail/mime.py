@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mailstack.mail.header import Findable, block, body_start, unfold
 from mailstack.mail.words import Parameters, parameters
@@ -24,6 +25,11 @@ MAX_BOUNDARY = 256
 """Octets of a boundary; RFC 2046 §5.1.1 allows 70, some senders take more."""
 MAX_PADDING = 1024
 """Octets of white space after a delimiter (transport-padding of RFC 2046 §5.1.1); ours."""
+
+SHORT_TYPE = 200
+"""Octets of a Content-Type that is remembered once it was taken apart: most parts have one of a few."""
+MAX_TYPES = 1024
+"""Content-Types that are remembered, at most about 1 KB each; ours."""
 
 _FIELD = re.compile(
     rb"content-(type|transfer-encoding|disposition|id|description|language|location|md5)[ \t]*+:"
@@ -191,6 +197,10 @@ def _content_fields(header: bytes) -> dict[bytes, bytes]:
 def _content_type(raw: bytes | None, default: tuple[bytes, bytes]) -> tuple[bytes, bytes, Parameters]:
     if raw is None:
         return *default, _US_ASCII if default is _TEXT_PLAIN else ()
+    return _remembered_type(raw) if len(raw) <= SHORT_TYPE else _typed(raw)
+
+
+def _typed(raw: bytes) -> tuple[bytes, bytes, Parameters]:
     value = unfold(raw)
     match = _TYPE.match(value)
     if match is None:
@@ -201,6 +211,9 @@ def _content_type(raw: bytes | None, default: tuple[bytes, bytes]) -> tuple[byte
     if not params and kind == b"text":
         params = _US_ASCII
     return kind, subtype, params
+
+
+_remembered_type = lru_cache(MAX_TYPES)(_typed)
 
 
 def _fill(part: Part, found: dict[bytes, bytes]) -> None:

@@ -359,8 +359,9 @@ class StoredAccount:
         target = await self._mailbox(layout.normalise(destination))
         self.store.quotas.limits.refresh()
         copy = partial(counted.copy, source.files, uids, target.files, self.store.names, moving=moving, keep=keep)
-        placed = await self.in_lane(copy)
-        target.take(placed.found)
+        with target.heedless(len(uids)):
+            placed = await self.in_lane(copy)
+            target.take(placed.found)
         return Copied(target.uid_validity, tuple(map(Uid, placed.sources)), tuple(map(Uid, placed.uids)))
 
     def closed(self, mailbox: OpenMailbox) -> None:

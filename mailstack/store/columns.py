@@ -6,9 +6,10 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import compress, repeat
+from itertools import repeat
 
 from mailstack.ports import Columns
+from mailstack.store.arrays import joined, kept_runs
 
 UNKNOWN = -1
 MAX_HISTORY = 50_000
@@ -133,12 +134,9 @@ class MessageColumns:
             for row in reversed(rows):
                 del self.uids[row], self.flags[row], self.modseqs[row], self.sizes[row], self.dates[row]
             return removed
-        keep = bytearray(b"\1") * len(self.uids)
-        for row in rows:
-            keep[row] = 0
+        runs = kept_runs(len(self.uids), rows)
         for name in COLUMNS:
-            column: array[int] = getattr(self, name)
-            setattr(self, name, array(column.typecode, compress(column, keep)))
+            setattr(self, name, joined(getattr(self, name), runs))
         return removed
 
     def select(self, uids: Sequence[int]) -> Columns:

@@ -143,10 +143,13 @@ class AccountIndex:
                 found = database.execute(question + "BETWEEN ? AND ?", (number, item, uids[0], uids[-1]))
             else:
                 found = database.executemany(question + "= ?", ((number, item, uid) for uid in uids))
-            return {
-                uid: value[4:] for uid, value in found
-                if crc32(value[4:], _seed(guid, validity, item, uid)) == int.from_bytes(value[:4])
-            }  # fmt: skip
+            seed = _seed(guid, validity, item)
+            kept: dict[int, bytes] = {}
+            for uid, value in found:
+                octets = value[4:]
+                if crc32(octets, seed) ^ uid == int.from_bytes(value[:4]):
+                    kept[uid] = octets
+            return kept
 
         return self._try(read, {}) if uids else {}
 
@@ -155,10 +158,8 @@ class AccountIndex:
 
         def write(database: apsw.Connection) -> None:
             number = self._mailbox(database, guid, validity)
-            rows = [
-                (number, item, uid, crc32(value, _seed(guid, validity, item, uid)).to_bytes(4) + value)
-                for uid, value in values
-            ]
+            seed = _seed(guid, validity, item)
+            rows = [(number, item, uid, (crc32(value, seed) ^ uid).to_bytes(4) + value) for uid, value in values]
             with database:
                 database.executemany("INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?)", rows)
 
@@ -289,9 +290,10 @@ def _prepare(database: apsw.Connection) -> None:
 # --- snapshots as octets ----------------------------------------------------------------------
 
 
-def _seed(guid: str, validity: int, item: str, uid: int) -> int:
-    """Where checksums begin: a value under another key is as wrong as one with other octets."""
-    return crc32(b"%s %d %s %d" % (guid.encode(), validity, item.encode(), uid))
+def _seed(guid: str, validity: int, *more: str | int) -> int:
+    """Where checksums begin: a value under another key is as wrong as one with other octets. That of what is said
+    of one message has its UID besides."""
+    return crc32(" ".join([guid, str(validity), *map(str, more)]).encode())
 
 
 def _pack(snapshot: Snapshot, seed: int) -> tuple[bytes, bytes]:

@@ -59,8 +59,12 @@ SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, e
 """Errors that will go away, and say nothing of the file."""
 MAX_DERIVED = 16 * 1024
 """Octets of what is made of a message that are worth keeping."""
+SEVERAL = 16
+"""Changes of one command that are told by the watch all at once, not as they come."""
 MANY = 1000
-"""Changes of one command that are many, if they are also those of half the mailbox."""
+"""Changes of one command that are many, if the mailbox is not too large for reading all of it afterwards."""
+READ_AS_QUICKLY = 4
+"""Messages of a directory that are read in the time in which a watch tells of one change."""
 OPEN_FILES = 4
 """Large messages that a mailbox keeps open, since they are read in many pieces."""
 
@@ -302,9 +306,19 @@ class OpenMailbox:
     async def store_flags(
         self, uids: Collection[int], action: FlagAction, flags: Flags, by: MailboxListener | None
     ) -> None:
-        with self._heedless(len(uids)):
+        with self.heedless(len(uids)):
             for piece in _pieces(uids):
                 self.take(await self._in_lane(partial(change.store_flags, self.files, piece, action, flags)), by)
+
+    def heedless(self, count: int) -> AbstractContextManager[object]:
+        """So much is to be changed that nobody should be woken for each file, or even that hearing of each costs
+        more than reading the directory afterwards."""
+        watch, watched, messages = self._account.store.watch, self._watched, len(self._columns)
+        if watch is None or watched is None or count < SEVERAL:
+            return nullcontext()
+        if count < MANY or READ_AS_QUICKLY * count < messages:
+            return watch.unhurried()
+        return watch.paused(watched)
 
     async def copy(
         self, uids: Collection[int], destination: str, *, into: AccountStore | None = None, keep: int = ALL_FLAGS
@@ -326,7 +340,7 @@ class OpenMailbox:
 
     async def expunge(self, uids: Collection[int], by: MailboxListener | None) -> Sequence[int]:
         removed: list[int] = []
-        with self._heedless(len(uids)):
+        with self.heedless(len(uids)):
             for piece in _pieces(sorted(uids)):
                 done = await self._in_lane(partial(counted.expunge, self.files, piece))
                 removed += done.vanished
@@ -375,13 +389,6 @@ class OpenMailbox:
         """The account that copies go to: one of this store, whose accounts all look alike."""
         return self._account if into is None else cast("StoredAccount", into)
 
-    def _heedless(self, count: int) -> AbstractContextManager[object]:
-        """So much is to be changed that hearing of each file costs more than reading the directory."""
-        watch, watched = self._account.store.watch, self._watched
-        if watch is None or watched is None or count < MANY or 2 * count < len(self._columns):
-            return nullcontext()
-        return watch.paused(watched)
-
     def take(self, found: Differences, by: MailboxListener | None = None) -> None:
         """Bring the columns up to date and tell the sessions.
         Raises: Refused for what kept it from being everything."""
@@ -425,10 +432,11 @@ class OpenMailbox:
 
     def _octets(self, uid: int) -> Octets | None:
         large = self._large  # another one after UIDs have changed
-        with self._large_lock:
-            known = large.get(uid)
-        if known is not None:
-            return known
+        if large:
+            with self._large_lock:
+                known = large.get(uid)
+            if known is not None:
+                return known
         path = self.files.locate(uid)
         for _ in range(change.TRIES):  # it may be renamed between our look and our opening it
             if path is None:
@@ -460,8 +468,7 @@ class OpenMailbox:
                 large.popitem(last=False)
 
     def _open(self, path: str) -> Octets:
-        sizes = names.sizes(os.path.basename(path))
-        known_crlf = sizes.octets >= 0 and sizes.octets == sizes.with_crlf
+        known_crlf = names.has_crlf(path.rpartition("/")[2])
         return open_octets(path, known_crlf=known_crlf, spool=self._account.store.spool_path)
 
     async def _in_lane(self, fn: Callable[[], T]) -> T:

@@ -10,6 +10,8 @@ from mailstack.mail.lines import CrlfStream, with_crlf
 from mailstack.ports import MEMORY_LIMIT, Octets
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_UNNOTED = _READ | getattr(os, "O_NOATIME", 0)
+"""Reading is not noted in the inode, which would have to be written for each message that is read first."""
 USUAL = 16 * 1024
 """Octets that are asked for at first: more than most messages have, and less than malloc maps anew each time."""
 WINDOW = 1024 * 1024
@@ -79,7 +81,7 @@ class FileOctets:
 def open_octets(path: str | Path, *, known_crlf: bool, spool: Path) -> Octets:
     """The octets of a message file. `known_crlf` when its name says so (S= equals W=). A large file with
     LF line ends is converted into an unnamed file in `spool`. Raises: OSError."""
-    fd = os.open(path, _READ)
+    fd = _open(path)
     try:
         data = os.read(fd, USUAL)
         if len(data) == USUAL and (size := os.fstat(fd).st_size) <= MEMORY_LIMIT:
@@ -93,6 +95,13 @@ def open_octets(path: str | Path, *, known_crlf: bool, spool: Path) -> Octets:
     finally:
         if fd >= 0:
             os.close(fd)
+
+
+def _open(path: str | Path) -> int:
+    try:
+        return os.open(path, _UNNOTED)
+    except PermissionError:  # open(2): only who owns a file may read it unnoted
+        return os.open(path, _READ)
 
 
 def _has_bare_lf(fd: int) -> bool:

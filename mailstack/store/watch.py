@@ -32,6 +32,8 @@ SWEEP = 1.0
 """Seconds between looks at mailboxes that nothing watches."""
 PATIENCE = 0.002
 """Seconds that the second half of a rename may be late: the kernel writes both at once."""
+UNHURRIED = 0.02
+"""Seconds between readings while this process changes many files: some 2,000 events."""
 MAX_HINTS = 10_000
 """Names that are kept for a mailbox; with more of them, reading the directories is quicker."""
 _CAME, _WENT = IN_CREATE | IN_MOVED_TO, IN_DELETE | IN_MOVED_FROM
@@ -111,6 +113,9 @@ class Watch:
         self._sweep: Any = None
         self._again: Any = None
         self._complained = False
+        self._unhurried = 0
+        """How many are in `unhurried`."""
+        self._now_and_then: Any = None
         try:
             self._inotify = Inotify()
             reactor.addReader(self)
@@ -179,6 +184,26 @@ class Watch:
             watched.tell_everything()
             watched.who.noticed()
 
+    @contextmanager
+    def unhurried(self) -> Iterator[None]:
+        """Read only now and then: this process is about to change many files, and to be woken for each costs more
+        than it is worth."""
+        self._unhurried += 1
+        if self._unhurried == 1 and self._inotify is not None:
+            self._reactor.removeReader(self)
+            self._now_and_then = self._reactor.callLater(UNHURRIED, self._read_unhurried)
+        try:
+            yield
+        finally:
+            self._unhurried -= 1
+            if not self._unhurried and self._inotify is not None:
+                self._now_and_then.cancel()
+                self._reactor.addReader(self)
+
+    def _read_unhurried(self) -> None:
+        self._now_and_then = self._reactor.callLater(UNHURRIED, self._read_unhurried)
+        self.drain()
+
     def drain(self) -> None:
         """Read what the kernel has to tell, so that every change which was made before this call is known
         to its `Watched` after it."""
@@ -192,11 +217,12 @@ class Watch:
             watched.who.noticed()
 
     def close(self) -> None:
-        for call in (self._sweep, self._again):
+        for call in (self._sweep, self._again, self._now_and_then):
             if call is not None and call.active():
                 call.cancel()
         if self._inotify is not None:
-            self._reactor.removeReader(self)
+            if not self._unhurried:
+                self._reactor.removeReader(self)
             self._inotify.close()
             self._inotify = None
 

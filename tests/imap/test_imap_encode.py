@@ -111,6 +111,24 @@ def test_the_envelope_of_the_rfc() -> None:
     )
 
 
+def test_the_author_is_who_sent_it_unless_the_header_says_otherwise() -> None:
+    a, c = b'((NIL NIL "a" "b"))', b'((NIL NIL "c" "d"))'
+    found = encode.envelope_of(b"From: a@b\r\nSender: ,\r\nReply-To: c@d\r\n\r\n")
+    assert found == b"(NIL NIL %b NIL NIL NIL NIL NIL)" % b" ".join([a, a, c])
+
+
+def test_a_list_that_is_remembered_is_told_as_the_client_wants_it() -> None:
+    header = 'To: "\u00e4" <a@b>\r\n\r\n'.encode()
+    for _ in range(2):
+        assert b'(("\xc3\xa4" NIL' in encode.envelope_of(header, utf8=True)
+        assert b"(({2}\r\n\xc3\xa4 NIL" in encode.envelope_of(header)
+
+
+def test_a_long_list_in_an_envelope() -> None:
+    count = encode.SHORT_LIST
+    assert encode.envelope_of(b"To: %b\r\n\r\n" % b",".join([b"a@b"] * count)).count(b'"a" "b"') == count
+
+
 def test_groups_in_an_envelope() -> None:
     assert b'((NIL NIL "g" NIL)(NIL NIL "a" "b")(NIL NIL NIL NIL))' in encode.envelope_of(b"To: g: a@b;\r\n\r\n")
 

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from mailstack.errors import BadSyntax, FramingLost
 from mailstack.imap import fetch
+from mailstack.imap.core.fetch import TOGETHER, grouped
 from mailstack.imap.fetch import Slice, Trouble
 from mailstack.imap.wire.encode import FlagLists
 from mailstack.imap.wire.values import (
@@ -255,3 +256,17 @@ def test_everything_of_odd_messages(path: Path) -> None:
     for start in range(0, len(items), fetch.MAX_ITEMS):
         for utf8 in (False, True):
             assert fetch.plan(items[start : start + fetch.MAX_ITEMS], utf8=utf8).render(data)
+
+
+def test_small_messages_go_together_and_others_by_themselves() -> None:
+    large: list[fetch.Piece] = [b"x", fetch.Slice(0, 1), b"y"]
+    half = b"z" * (TOGETHER // 2)
+    rendered: list[list[fetch.Piece] | None] = [[b"a"], None, [b"b"], large, [b""], [half], [half], [b"c"], []]
+    assert list(grouped(range(1, 10), rendered)) == [
+        {1: b"a", 3: b"b"},
+        (4, large),
+        (5, [b""]),
+        {6: half, 7: half},
+        {8: b"c"},
+        (9, []),
+    ]

@@ -5,6 +5,7 @@ from call_counts import assert_linear
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailstack.mail import addresses
 from mailstack.mail.addresses import GROUP_END, MAX_ADDRESSES, MAX_LIST, ListedAddress, address_list
 
 A = ListedAddress
@@ -19,6 +20,12 @@ A = ListedAddress
         (b"Terry Gray <gray@cac.edu>", [A(b"Terry Gray", None, b"gray", b"cac.edu")]),
         (b'"Gray, T." <gray@cac.edu>', [A(b"Gray, T.", None, b"gray", b"cac.edu")]),
         (rb'"a \"b\"" <c@d>, e@f', [A(b'a "b"', None, b"c", b"d"), A(None, None, b"e", b"f")]),
+        (b"A  B <a@b>", [A(b"A B", None, b"a", b"b")]),
+        (b"A\tB <a@b>,", [A(b"A B", None, b"a", b"b")]),
+        (
+            b'"A  B" <a@b> , c@d ,e@f',
+            [A(b"A  B", None, b"a", b"b"), A(None, None, b"c", b"d"), A(None, None, b"e", b"f")],
+        ),
         (b"Bob  \t <b@y>", [A(b"Bob", None, b"b", b"y")]),
         (b'"Bob"  <b@y>', [A(b"Bob", None, b"b", b"y")]),
         (b"  <b@y>", [A(None, None, b"b", b"y")]),
@@ -49,6 +56,16 @@ A = ListedAddress
 )
 def test_address_lists(value: bytes, expected: list[ListedAddress]) -> None:
     assert address_list(value) == expected
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"a@b", b" ", b"\t", b",", b"<c@d>", b'"e f"', b'""', b"g h ", b"\xff", b"\0", b"(i)", b":;"])
+    )
+)
+def test_usual_lists_are_read_as_all_others(pieces: list[bytes]) -> None:
+    value = b"".join(pieces)
+    assert address_list(value) == addresses._Parse(addresses._tokens(value)).result
 
 
 @given(st.lists(st.sampled_from([bytes([c]) for c in b'a@.,:;<>()[]"\\ \xff\0'])))

@@ -7,10 +7,11 @@ from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from mailstack.store.arrays import joined, kept_runs
 from mailstack.store.columns import MAX_HISTORY, NO_DATE, UNKNOWN, History, MessageColumns
 
 
@@ -160,3 +161,12 @@ def test_what_vanished_at_once_is_forgotten_at_once() -> None:
     history.add(range(1, MAX_HISTORY + 2), 7)
     assert history.after(6) is None
     assert history.after(7) == []
+
+
+@given(st.sets(st.integers(0, 99)), st.integers(0, 100))
+def test_rows_out_of_a_column(rows: set[int], length: int) -> None:
+    gone = sorted(row for row in rows if row < length)
+    column = array("I", range(1000, 1000 + length))
+    kept = joined(column, kept_runs(length, gone))
+    assert list(kept) == [value for row, value in enumerate(column) if row not in rows]
+    assert kept.typecode == "I"

@@ -37,6 +37,24 @@ def test_split(name: str, base: str, letters: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("1.host,S=10,W=10:2,S", True),
+        ("1.host,S=10,W=10", True),
+        ("1.host,S=10,W=10,X=1:2,", True),
+        ("1.host,S=10,W=12:2,S", False),
+        ("1.host,S=1,W=12:2,S", False),
+        ("1.host,S=12,W=1:2,S", False),
+        ("1.host,S=10:2,", False),
+        ("1.host,W=10:2,", False),
+        ("1.host,S=10,W=10x", False),
+    ],
+)
+def test_line_ends_that_a_name_tells(name: str, known: bool) -> None:
+    assert names.has_crlf(name) is known
+
+
+@pytest.mark.parametrize(
     ("base", "octets", "with_crlf"),
     [
         ("1.M2P3.host", -1, -1),

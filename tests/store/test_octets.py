@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,3 +29,24 @@ def test_every_octet_comes_out(tmp_path: Path, size: int, end: bytes) -> None:
     assert isinstance(found, bytes) == (size <= MEMORY_LIMIT)
     assert found.count(b"\r\n") == wanted.count(b"\r\n")
     assert found.find(b"line 9") == wanted.find(b"line 9")
+
+
+def test_reading_leaves_the_inode_alone(tmp_path: Path) -> None:
+    path = tmp_path / "message"
+    path.write_bytes(b"x")
+    os.utime(path, (0, 1))  # so old that the file system would note that it is read
+    open_octets(path, known_crlf=True, spool=tmp_path)
+    assert path.stat().st_atime == 0
+
+
+def test_a_file_of_another_user_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "message").write_bytes(b"x")
+    real = os.open
+
+    def foreign(path: Any, flags: int, *more: Any, **named: Any) -> int:
+        if flags & os.O_NOATIME:
+            raise PermissionError
+        return real(path, flags, *more, **named)
+
+    monkeypatch.setattr(os, "open", foreign)
+    assert open_octets(tmp_path / "message", known_crlf=True, spool=tmp_path) == b"x"

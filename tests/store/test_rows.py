@@ -108,7 +108,11 @@ class RowsMachine(RuleBasedStateMachine):
         if self.model:
             uid = sorted(self.model)[number % len(self.model)]
             before = self.model[uid]
-            name = self.rows.name_with(self.rows.row(uid), flags)
+            row = self.rows.row(uid)
+            known, name = self.rows.names_with(row, flags)
+            self.rows.reflag(row, flags)
+            self.model[uid] = name
+            assert known == before
             assert bits_of(name) == flags & ~(1 << 5), "bit 5 is no flag"
             assert name.partition(":")[0] == before.partition(":")[0]
             if ":2," in before:
@@ -122,6 +126,7 @@ class RowsMachine(RuleBasedStateMachine):
         assert len(rows) == len(uids)
         assert list(rows.flags) == [bits_of(self.model[uid]) for uid in uids]
         assert [rows.name(row) for row in range(len(rows))] == [self.model[uid] for uid in uids]
+        assert list(map(os.fsdecode, rows.all_names())) == [self.model[uid] for uid in uids]
         bases = [self.model[uid].partition(":")[0] for uid in uids]
         assert [rows.base(row) for row in range(len(rows))] == bases
         assert list(rows.items()) == list(zip(uids, bases, strict=True))

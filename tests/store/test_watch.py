@@ -337,6 +337,28 @@ def test_paused_when_the_mailbox_is_closed_meanwhile(watch: Watch, box: Box, wat
     assert (watched.descriptors, box.noticed_times) == ({}, 0)
 
 
+def test_unhurried_events_wait_and_none_is_lost(reactor: FakeReactor, watch: Watch, box: Box, watched: Watched) -> None:
+    with watch.unhurried():
+        with watch.unhurried():
+            box.put("cur", "a:2,")
+        assert reactor.readers == [], "the first of them is not over yet"
+        assert not watched.hints
+        reactor.turn()
+        assert hints(watched) == ({}, {"a:2,": True}), "now and then they are read all the same"
+        box.put("cur", "b:2,")
+    assert reactor.readers == [watch]
+    assert not any(call.active() for call in reactor.calls)
+    reactor.turn()
+    assert hints(watched) == ({}, {"b:2,": True})
+
+
+def test_unhurried_when_the_watch_is_closed_meanwhile(reactor: FakeReactor, watch: Watch) -> None:
+    with watch.unhurried():
+        watch.close()
+    assert reactor.readers == []
+    assert not any(call.active() for call in reactor.calls)
+
+
 # --- without inotify
 
 

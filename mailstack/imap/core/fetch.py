@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,8 +25,10 @@ COLUMNS_AT_ONCE = 1000
 """Messages whose responses are made in one piece."""
 DERIVED_AT_ONCE = 256
 """Messages whose envelopes or structures are made, or found in the index, in one visit to a worker."""
-CONTENTS_AT_ONCE = 32
+CONTENTS_AT_ONCE = 64
 """Messages that are read in one visit to a worker."""
+TOGETHER = 64 * 1024
+"""Octets of messages that are put together before they are sent."""
 
 MAX_MODIFIERS = 20
 """fetch-modifiers of one command; ours."""
@@ -92,8 +94,8 @@ async def respond(session: ImapSession, what: FetchPlan, uids: Sequence[int]) ->
     if what.needs_content:
         if what.sets_seen and not session.view.read_only and "s" in session.view.mailbox.rights:
             await set_seen(session, uids, told=FetchAtt.FLAGS in what.columns)
-        if kept := what.derivable():
-            return await derived(session, what, kept, uids)
+        if what.kept:
+            return await derived(session, what, uids)
         return await contents(session, what, uids)
     for start in range(0, len(uids), COLUMNS_AT_ONCE):
         await session.say_much(await columns(session, what, uids[start : start + COLUMNS_AT_ONCE]))
@@ -135,42 +137,78 @@ async def rendered(session: ImapSession, what: FetchPlan, found: Columns, conten
     )  # fmt: skip
 
 
-async def derived(session: ImapSession, what: FetchPlan, kept: Sequence[str], uids: Sequence[int]) -> Reply:
+async def derived(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> Reply:
     """Responses whose content is small and is kept once it is made."""
     mailbox = session.view.mailbox
     vanished = 0
     for start in range(0, len(uids), DERIVED_AT_ONCE):
         batch = uids[start : start + DERIVED_AT_ONCE]
-        made = [await mailbox.derive(batch, item, partial(what.derive, n)) for n, item in enumerate(kept)]
-        whole = {
-            uid: b" ".join(filter(None, values))
-            for uid, *values in zip(batch, *made, strict=True)
-            if None not in values
-        }
-        found = mailbox.columns([*whole])
-        vanished += len(batch) - len(found.uids)
-        await session.say_much(await rendered(session, what, found, [whole[uid] for uid in found.uids]))
+        made = [await mailbox.derive(batch, name, make) for name, make in what.kept]
+        contents = made[0] if len(made) == 1 else map(joined, *made)
+        whole = {uid: content for uid, content in zip(batch, contents, strict=True) if content is not None}
+        vanished += len(batch) - await several(session, what, whole)
     if vanished:
         return incomplete(session, uids, vanished)
     return replies.ok("FETCH completed")
+
+
+def joined(*contents: bytes | None) -> bytes | None:
+    """The content items of one message; None if one is not to be had."""
+    return None if None in contents else b" ".join(contents)  # type: ignore[arg-type]  # there is no None
+
+
+async def several(session: ImapSession, what: FetchPlan, whole: Mapping[int, bytes]) -> int:
+    """Responses of messages (UIDs ascending) whose content items are at hand; how many were there still."""
+    if not whole:
+        return 0
+    found = session.view.mailbox.columns([*whole])
+    await session.say_much(await rendered(session, what, found, [whole[uid] for uid in found.uids]))
+    return len(found.uids)
 
 
 async def contents(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> Reply:
     """Responses that need the messages' octets."""
     mailbox = session.view.mailbox
-    vanished, unknown = 0, False
+    told, unknown = 0, False
     for start in range(0, len(uids), CONTENTS_AT_ONCE):
         batch = uids[start : start + CONTENTS_AT_ONCE]
-        for uid, pieces in zip(batch, await mailbox.examine(batch, what.render), strict=True):
-            if pieces is None:
-                vanished += 1
+        for group in grouped(batch, await mailbox.examine(batch, what.render)):
+            if isinstance(group, tuple):
+                unknown |= await one(session, what, *group)
+                told += 1
             else:
-                unknown |= await one(session, what, uid, pieces)
+                told += await several(session, what, group)
     if unknown:
         return replies.no("a part's transfer encoding is not known", "UNKNOWN-CTE")
-    if vanished:
-        return incomplete(session, uids, vanished)
+    if told < len(uids):
+        return incomplete(session, uids, len(uids) - told)
     return replies.ok("FETCH completed")
+
+
+def grouped(
+    uids: Sequence[int], rendered: Sequence[list[Piece] | None]
+) -> Iterator[dict[int, bytes] | tuple[int, Sequence[Piece]]]:
+    """Messages whose content is one piece, some TOGETHER octets of them at once, and each other message by
+    itself; those that have no content are left out."""
+    whole: dict[int, bytes] = {}
+    held = 0
+    for uid, pieces in zip(uids, rendered, strict=True):
+        if pieces is None:
+            continue
+        first = pieces[0] if len(pieces) == 1 else None
+        if isinstance(first, bytes) and first:
+            whole[uid] = first
+            held += len(first)
+            if held < TOGETHER:
+                continue
+            yield whole
+        else:
+            if whole:
+                yield whole
+            yield uid, pieces
+        whole, held = {}, 0
+    if whole:
+        yield whole
 
 
 def incomplete(session: ImapSession, uids: Sequence[int], missing: int) -> Reply:
@@ -185,7 +223,7 @@ async def one(session: ImapSession, what: FetchPlan, uid: int, pieces: Sequence[
     """One response; whether an item had to be left out."""
     view, mailbox = session.view, session.view.mailbox
     unknown = Trouble.UNKNOWN_CTE in pieces
-    said = [piece for piece in pieces if not isinstance(piece, Trouble)]
+    said = [piece for piece in pieces if piece and not isinstance(piece, Trouble)]
     if not said and not what.columns:
         return unknown  # a response has at least one item (RFC 9051 §9: msg-att)
     tell_keywords(session, what)
@@ -194,9 +232,6 @@ async def one(session: ImapSession, what: FetchPlan, uid: int, pieces: Sequence[
     more = [next(iter(await item.values(mailbox, found)), b"NIL") for item in what.extension_columns]
     size, date = mailbox.size(uid) or 0, mailbox.internal_date(uid) or 0.0
     head = what.render_column(view.number(uid), uid, flags, size, date, more)
-    if len(said) == 1 and isinstance(said[0], bytes):
-        await session.say_much(head + (b" " if what.columns and said[0] else b"") + said[0] + b")\r\n")
-        return unknown
     session.say(head + (b" " if what.columns and said else b""))
     for piece in said:
         if isinstance(piece, Slice):

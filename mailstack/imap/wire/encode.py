@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import date
 from functools import lru_cache
 
-from mailstack.mail.addresses import ListedAddress
+from mailstack.mail.addresses import address_list
 from mailstack.mail.envelope import envelope
 from mailstack.mail.header import Findable, block
 from mailstack.mail.mailbox_name import to_modified_utf7
@@ -23,6 +23,10 @@ MAX_QUOTED = 1000
 """Octets of a quoted string; a longer one goes as a literal, for the line buffers of clients (RFC 7162 §4)."""
 MAX_FLAG_LISTS = 4096
 """Flag lists that are remembered for one mailbox; ours."""
+SHORT_LIST = 200
+"""Octets of an address-list of which the response is remembered: a mailbox has the same ones again and again."""
+MAX_ADDRESS_LISTS = 1024
+"""Address-lists that are remembered, with at most 2 KB each; ours."""
 
 # QUOTED-CHAR without quoted-specials, and without other controls than TAB, on which clients stumble
 _PLAIN = re.compile(rb"[\t !#-\[\]-~]*")
@@ -171,14 +175,16 @@ def sequence_set(numbers: Sequence[int]) -> bytes:
 def envelope_of(header: bytes, *, utf8: bool = False) -> bytes:
     # envelope = "(" env-date SP env-subject SP env-from SP env-sender SP env-reply-to SP env-to SP env-cc SP
     #            env-bcc SP env-in-reply-to SP env-message-id ")"   ; RFC 9051 §9
+    """Who sent it and who is to be answered is the author, unless the header says otherwise (RFC 9051 §7.5.2)."""
     fields = envelope(header)
-    from_ = _addresses(fields.from_, utf8)
+    author = _addresses(fields.from_, utf8)
+    sender, reply_to = _addresses(fields.sender, utf8), _addresses(fields.reply_to, utf8)
     return b"(%b %b %b %b %b %b %b %b %b %b)" % (
         nstring(fields.date, utf8=utf8),
         nstring(fields.subject, utf8=utf8),
-        from_,
-        from_ if fields.sender is fields.from_ else _addresses(fields.sender, utf8),
-        from_ if fields.reply_to is fields.from_ else _addresses(fields.reply_to, utf8),
+        author,
+        author if sender == b"NIL" else sender,
+        author if reply_to == b"NIL" else reply_to,
         _addresses(fields.to, utf8),
         _addresses(fields.cc, utf8),
         _addresses(fields.bcc, utf8),
@@ -187,8 +193,16 @@ def envelope_of(header: bytes, *, utf8: bool = False) -> bytes:
     )
 
 
-def _addresses(addresses: list[ListedAddress], utf8: bool) -> bytes:
-    # "(" 1*address ")" / nil ; address = "(" addr-name SP addr-adl SP addr-mailbox SP addr-host ")"
+def _addresses(value: bytes, utf8: bool) -> bytes:
+    # "(" 1*address ")" / nil
+    if not value:
+        return b"NIL"
+    return _remembered_addresses(value, utf8) if len(value) <= SHORT_LIST else _list_of_addresses(value, utf8)
+
+
+def _list_of_addresses(value: bytes, utf8: bool) -> bytes:
+    # address = "(" addr-name SP addr-adl SP addr-mailbox SP addr-host ")"
+    addresses = address_list(value)
     if not addresses:
         return b"NIL"
     return b"(%b)" % b"".join(
@@ -196,6 +210,9 @@ def _addresses(addresses: list[ListedAddress], utf8: bool) -> bytes:
         % (nstring(name, utf8=utf8), nstring(adl, utf8=utf8), nstring(local, utf8=utf8), nstring(host, utf8=utf8))
         for name, adl, local, host in addresses
     )
+
+
+_remembered_addresses = lru_cache(MAX_ADDRESS_LISTS)(_list_of_addresses)
 
 
 def body(octets: Findable, part: Part, *, extended: bool, utf8: bool = False) -> bytes:

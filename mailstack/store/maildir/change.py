@@ -118,7 +118,7 @@ def _change_one(files: FolderFiles, uid: int, action: FlagAction, operand: int) 
             value = operand
         if value == old:
             break
-        if files.rename(row, rows.name_with(row, value)):
+        if files.reflag(row, value):
             return value
         if not files.found_again(uid):
             break
@@ -244,12 +244,13 @@ def _admit(target: FolderFiles, places: Sequence[str], sources: list[int]) -> Pl
     found = sync(target, Hints(cur=dict.fromkeys(placed, True)))
     target.touched()
     bases = [names.split(name)[0] for name in placed]
-    if found.error is None and not all(map(target.rows.find, bases)):
+    uids = list(map(target.rows.find, bases))
+    if found.error is None and not all(uids):
         found.extend(sync(target, force=True))  # others renamed some of them already
+        uids = list(map(target.rows.find, bases))
     if found.error is not None:
         _withdraw(places)
         return Placed([], [], found)
-    uids = [target.rows.find(base) for base in bases]
     if not all(uids):
         found.error = Refused(Problem.STORE_UNAVAILABLE, "another program removed what was just placed")
         _withdraw(places)

@@ -126,13 +126,13 @@ class FolderFiles:
 
     # --- what we do ourselves
 
-    def rename(self, row: int, after: str) -> bool:
-        """Give a message's file in cur/ another name; False if it has not the name that we know.
+    def reflag(self, row: int, flags: int) -> bool:
+        """Give a message's file in cur/ the name for these flags; False if it has not the name that we know.
         Raises: OSError."""
-        before = self.rows.name(row)
+        before, after = self.rows.names_with(row, flags)
         if not self._rename("cur", self.cur + before, before, after):
             return False
-        self.rows.rename(row, after)
+        self.rows.reflag(row, flags)
         return True
 
     def take_in(self, name: str) -> str | None:
@@ -144,8 +144,9 @@ class FolderFiles:
         return after if self._rename("new", self.new + name, name, after) else None
 
     def _rename(self, directory: str, path: str, before: str, after: str) -> bool:
-        self.expect(directory, before, False)
-        self.expect("cur", after, True)
+        if self.watch is not None:
+            self.watch.expect(directory, before, False)
+            self.watch.expect("cur", after, True)
         try:
             os.rename(path, self.cur + after)
         except OSError as error:

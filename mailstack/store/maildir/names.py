@@ -24,6 +24,7 @@ _LETTERS: tuple[tuple[str, int], ...] = (
     ("T", int(Flag.DELETED)),
 )  # fmt: skip
 _BITS = dict(_LETTERS)
+_CRLF = re.compile(r",S=(\d{1,15}),W=\1(?=[,:]|$)")
 _SIZE = re.compile(r",([SW])=(\d{1,15})(?=[,:]|$)")
 
 
@@ -77,6 +78,11 @@ def sizes(base: str) -> Sizes:
         return Sizes(-1, -1)
     found = {key: int(value) for key, value in _SIZE.findall(base)}
     return Sizes(found.get("S", -1), found.get("W", -1))
+
+
+def has_crlf(name: str) -> bool:
+    """Whether a name says that the line ends of its file are CRLF already: both sizes are the same."""
+    return ",W=" in name and _CRLF.search(name) is not None
 
 
 def bits(letters: str) -> int:

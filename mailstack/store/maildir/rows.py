@@ -10,10 +10,11 @@ import threading
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, compress
+from itertools import accumulate
 from typing import NamedTuple
 from zlib import crc32
 
+from mailstack.store.arrays import joined, kept_runs
 from mailstack.store.maildir import names
 
 _END = b"/"
@@ -74,13 +75,15 @@ class Rows:
         odd = self._odd.get(self.uids[row]) if self._odd else None
         return odd if odd is not None else self.base(row) + names.suffix(self.flags[row])
 
-    def name_with(self, row: int, flags: int) -> str:
-        """The name that the file gets with other flags. Letters that are not flags of IMAP stay."""
+    def names_with(self, row: int, flags: int) -> tuple[str, str]:
+        """The name of the file, as last seen, and the one that it gets with other flags. Letters that are not
+        flags of IMAP stay."""
         odd = self._odd.get(self.uids[row]) if self._odd else None
         if odd is None:
-            return self.base(row) + names.suffix(flags)
+            base = self.base(row)
+            return base + names.suffix(self.flags[row]), base + names.suffix(flags)
         base, letters = names.split(odd)
-        return names.join(base, names.letters(flags, letters))
+        return odd, names.join(base, names.letters(flags, letters))
 
     def name_of(self, uid: int) -> str | None:
         """The name of a message's file in cur/, as last seen; None if there is no such message."""
@@ -155,6 +158,13 @@ class Rows:
                 self._odd.pop(uid, None)
         return flags
 
+    def reflag(self, row: int, flags: int) -> None:
+        """The file has the name now that `names_with` said for these flags."""
+        if self._odd:
+            self.rename(row, self.names_with(row, flags)[1])
+        else:
+            self.flags[row] = names.info_bits(names.suffix(flags))
+
     def remove(self, uids: Iterable[int]) -> None:
         """Messages that are gone. Unknown UIDs are passed over."""
         with self._lock:
@@ -167,12 +177,9 @@ class Rows:
             for row in reversed(rows):
                 del self.uids[row], self.flags[row], self._starts[row]
         else:
-            keep = bytearray(b"\1") * len(self.uids)
-            for row in rows:
-                keep[row] = 0
-            self.uids = array("I", compress(self.uids, keep))
-            self.flags = array("I", compress(self.flags, keep))
-            self._starts = array("I", compress(self._starts, keep))
+            runs = kept_runs(len(self.uids), rows)
+            self.uids, self.flags = joined(self.uids, runs), joined(self.flags, runs)
+            self._starts = joined(self._starts, runs)
         if self._garbage > len(self._buffer) // 2:
             self._compact()
 
@@ -192,6 +199,17 @@ class Rows:
             return bytes(self._buffer).split(_END)[:-1]
         buffer, index = bytes(self._buffer), self._buffer.index
         return [buffer[start : index(_END, start)] for start in self._starts]
+
+    def all_names(self) -> Iterator[bytes]:
+        """The name of each message's file in cur/, as last seen, in the order of UIDs."""
+        ends = {flags: names.suffix(flags).encode() for flags in set(self.flags)}
+        whole = map(bytes.__add__, self.bases(), map(ends.__getitem__, self.flags))
+        if not self._odd:
+            return whole
+        return (
+            os.fsencode(self._odd[uid]) if uid in self._odd else name
+            for uid, name in zip(self.uids, whole, strict=True)
+        )
 
     def odd(self) -> dict[int, str]:
         """Names in cur/ that base and flags do not tell, by UID."""
