@@ -109,6 +109,8 @@ def _imap(config: Config, listener: Listener, resources: Resources, manners: Man
         max_message_size=config.limits.max_message_size,
         timeout=config.imap.timeout,
         utf8_only=config.imap.utf8_only,
+        message_limit=config.imap.message_limit,
+        save_limit=config.imap.save_limit,
         administrators=frozenset(account.lower() for account in config.auth.administrators),
         everybody_administers=manners.anybody,
         admin_contact=f"mailto:{_administrator(config)}",

@@ -249,6 +249,11 @@ class Imap:
     utf8_only: bool = False
     """Whether a client must take UTF-8 (ENABLE UTF8=ACCEPT or IMAP4rev2) before it sees mailboxes (RFC 6855 §6);
     no client in general use does of itself."""
+    message_limit: int = 0
+    """Messages that one command may be about (RFC 9738), announced as MESSAGELIMIT; 0: any. Clients that do not
+    know of it get less than they asked for."""
+    save_limit: int = 0
+    """Messages that may be copied or appended at once (RFC 9738), announced as SAVELIMIT; 0: any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from mailstack.imap.ext import (
     rfc9585_inprogress,
     rfc9586_uidonly,
     rfc9590_list_metadata,
+    rfc9738_messagelimit,
     rfc10022_uidbatches,
 )  # fmt: skip
 from mailstack.imap.registry import Capability, Enable, Feature, FetchModifier, FetchWord, Row, StatusItem, StreamedRow
@@ -65,6 +66,7 @@ FEATURES: tuple[Feature, ...] = (
     rfc9585_inprogress.FEATURE,
     rfc9586_uidonly.FEATURE,
     rfc9590_list_metadata.FEATURE,
+    rfc9738_messagelimit.FEATURE,
     rfc10022_uidbatches.FEATURE,
 )
 TABLE: Mapping[bytes, Row | StreamedRow] = {row.name: row for feature in FEATURES for row in feature.commands}

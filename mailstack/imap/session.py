@@ -16,6 +16,7 @@ from mailstack.errors import (
     ShuttingDown,
 )  # fmt: skip
 from mailstack.imap import replies
+from mailstack.imap.ext.rfc9738_messagelimit import stopped
 from mailstack.imap.registry import Row, State, StreamedRow
 from mailstack.imap.replies import Reply, bye
 from mailstack.imap.settings import ImapResources, ImapSettings
@@ -69,6 +70,8 @@ class ImapSession:
         self.tag = b"*"
         self.told = 0.0
         """When the command began, or its client was last told that it goes on (RFC 9585)."""
+        self.stopped_at = 0
+        """The lowest UID that the command got to, if it may not be about more messages (RFC 9738)."""
         self._table, self._guards = _features()
 
     # --- what commands use
@@ -377,6 +380,8 @@ class ImapSession:
             self.log.failure("command failed", command=name.decode())
             self.resources.counters.count("internal_errors", "imap")
             reply = replies.BUG
+        if self.stopped_at:
+            reply = stopped(self, reply)
         await self._catch_up(allow_expunge=not keeps_numbers, adding=name in ADDING)
         if reply is not replies.SAID:
             self.say(reply.line(self.tag))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from mailstack.errors import BadSyntax, Problem, Refused
 from mailstack.imap import replies
+from mailstack.imap.ext.rfc9738_messagelimit import all_or_nothing
 from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, streamed
 from mailstack.imap.replies import Reply
 from mailstack.imap.url_content import open_url
@@ -129,6 +130,7 @@ class Building:
             case Begin():
                 if len(self.messages) >= self._most:
                     raise Refused(Problem.LIMIT, "too many messages in one command")
+                all_or_nothing(self._session, len(self.messages) + 1)
                 self._begin, self._lines = step, CrlfStream()
                 self._sink = self._session.resources.spool.sink()
             case Text():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mailstack.errors import BadSyntax, Refused
 from mailstack.imap import replies
+from mailstack.imap.ext.rfc9738_messagelimit import limited
 from mailstack.imap.fetch import FetchPlan, Piece, Slice, Trouble, plan, send_slice
 from mailstack.imap.registry import SELECTED, Capability, Feature, FetchRequest, Modifiers, command
 from mailstack.imap.replies import Reply
@@ -84,7 +85,9 @@ async def fetch(session: ImapSession, asked: Fetch, *, by_uid: bool) -> Reply:
     for name, row in FETCH_MODIFIERS.items():
         if name in asked.modifiers:
             request = await row.act(session, request, asked.modifiers)
-    return await respond(session, plan(request.items, utf8=session.utf8, uid_only=session.uid_only), request.uids)
+    return await respond(
+        session, plan(request.items, utf8=session.utf8, uid_only=session.uid_only), limited(session, request.uids)
+    )
 
 
 async def respond(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> Reply:

@@ -11,6 +11,7 @@ from mailstack.errors import Problem, Refused
 from mailstack.imap import replies
 from mailstack.imap.ext.rfc9585_inprogress import turn
 from mailstack.imap.ext.rfc9586_uidonly import REQUIRED
+from mailstack.imap.ext.rfc9738_messagelimit import narrowed
 from mailstack.imap.registry import SELECTED, Capability, Feature, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.search import Searched, search
@@ -73,7 +74,7 @@ async def matching(session: ImapSession, key: SearchKey) -> list[int]:
     """UIDs of the messages of the selected mailbox that match, ascending. The key has come from `resolved`."""
     view = session.view
     where = Searched(view.mailbox, view.uids, view.recent)
-    return await search(key, where, session.resources.clock.now(), partial(turn, session))
+    return await search(narrowed(session, key), where, session.resources.clock.now(), partial(turn, session))
 
 
 async def resolved(session: ImapSession, key: SearchKey, depth: int = 0) -> SearchKey:
