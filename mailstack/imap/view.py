@@ -22,8 +22,10 @@ _FEW = 8
 class View:
     """Implements `ports.MailboxListener`."""
 
-    def __init__(self, wake: Callable[[], None], *, read_only: bool) -> None:
+    def __init__(self, wake: Callable[[], None], *, read_only: bool, uid_only: bool = False) -> None:
         self.read_only = read_only
+        self.uid_only = uid_only
+        """No message sequence number is said (RFC 9586): `number` and `numbers` are UIDs."""
         self.gone = False
         """The mailbox is not there any more; the session must leave it."""
         self.uids: array[int] = array("I")
@@ -126,8 +128,14 @@ class View:
         bits = self.mailbox.flags(uid) or 0
         return bits if rev2 or uid not in self.recent else bits | encode.RECENT
 
+    def number(self, uid: int) -> int:
+        """What a FETCH response begins with."""
+        return uid if self.uid_only else self.seq(uid)
+
     def numbers(self, uids: Sequence[int]) -> Sequence[int]:
         """The message sequence numbers of messages (UIDs ascending) that the client knows."""
+        if self.uid_only:
+            return uids
         first = self.seq(uids[0]) if len(uids) else 0
         wanted = uids if isinstance(uids, array) else array("I", uids)
         if first and self.uids[first - 1 : first - 1 + len(uids)] == wanted:
@@ -192,17 +200,24 @@ class View:
             lists = self.lists
             for uid in sorted(changed):
                 seq = self.seq(uid)
-                if seq and self.mailbox.flags(uid) is not None:
-                    yield b"* %d FETCH (UID %d FLAGS %s)\r\n" % (seq, uid, lists[self.flag_bits(uid, rev2=rev2)])
+                if not seq or self.mailbox.flags(uid) is None:
+                    continue
+                flags = lists[self.flag_bits(uid, rev2=rev2)]
+                if self.uid_only:
+                    yield b"* %d UIDFETCH (FLAGS %s)\r\n" % (uid, flags)
+                else:
+                    yield b"* %d FETCH (UID %d FLAGS %s)\r\n" % (seq, uid, flags)
 
     def _flush_expunged(self) -> Iterator[bytes]:
         expunged, self._expunged = self._expunged, set()
         self._added = [uid for uid in self._added if uid not in expunged]
         self._changed -= expunged
         self.recent -= expunged
+        if self.uid_only and (vanished := [uid for uid in sorted(expunged) if self.seq(uid)]):
+            yield b"* VANISHED %b\r\n" % encode.sequence_set(vanished)
         seqs = sorted((seq for uid in expunged if (seq := self.seq(uid))), reverse=True)
         self.uids = array("I", [uid for uid in self.uids if uid not in expunged])
-        for seq in seqs:  # highest first: each is still true when it is read
+        for seq in () if self.uid_only else seqs:  # highest first: each is still true when it is read
             yield b"* %d EXPUNGE\r\n" % seq
 
     def _flush_added(self, *, rev2: bool) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mailstack.errors import BadSyntax, Refused
 from mailstack.imap import replies
+from mailstack.imap.ext.rfc9738_messagelimit import limited
 from mailstack.imap.fetch import FetchPlan, Piece, Slice, Trouble, plan, send_slice
 from mailstack.imap.registry import SELECTED, Capability, Feature, FetchRequest, Modifiers, command
 from mailstack.imap.replies import Reply
@@ -79,12 +80,14 @@ async def fetch(session: ImapSession, asked: Fetch, *, by_uid: bool) -> Reply:
     from mailstack.imap.features import FETCH_MODIFIERS
 
     check_numbers(session, asked.wanted, by_uid=by_uid)
-    items = (FetchAtt.UID, *asked.items) if by_uid else asked.items
+    items = (FetchAtt.UID, *asked.items) if by_uid and not session.uid_only else asked.items
     request = FetchRequest(session.view.select(asked.wanted, by_uid=by_uid), items, by_uid)
     for name, row in FETCH_MODIFIERS.items():
         if name in asked.modifiers:
             request = await row.act(session, request, asked.modifiers)
-    return await respond(session, plan(request.items, utf8=session.rev2), request.uids)
+    return await respond(
+        session, plan(request.items, utf8=session.utf8, uid_only=session.uid_only), limited(session, request.uids)
+    )
 
 
 async def respond(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> Reply:
@@ -231,7 +234,7 @@ async def one(session: ImapSession, what: FetchPlan, uid: int, pieces: Sequence[
     found = mailbox.columns([uid])
     more = [next(iter(await item.values(mailbox, found)), b"NIL") for item in what.extension_columns]
     size, date = mailbox.size(uid) or 0, mailbox.internal_date(uid) or 0.0
-    head = what.render_column(view.seq(uid), uid, flags, size, date, more)
+    head = what.render_column(view.number(uid), uid, flags, size, date, more)
     session.say(head + (b" " if what.columns and said else b""))
     for piece in said:
         if isinstance(piece, Slice):

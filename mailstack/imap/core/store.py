@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mailstack.imap import replies
 from mailstack.imap.core.fetch import check_numbers
 from mailstack.imap.core.selected import writable
+from mailstack.imap.ext.rfc9738_messagelimit import limited
 from mailstack.imap.registry import SELECTED, Feature, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.wire.cursor import Cursor, flag_list, flags_without_parentheses, sp
@@ -48,7 +49,7 @@ async def store(session: ImapSession, asked: Store, *, by_uid: bool) -> Reply:
     check_numbers(session, asked.wanted, by_uid=by_uid)
     writable(session)
     view = session.view
-    uids = view.select(asked.wanted, by_uid=by_uid)
+    uids = limited(session, view.select(asked.wanted, by_uid=by_uid))
     await view.mailbox.store_flags(uids, asked.action, asked.flags, view)
     if not asked.silent:
         view.note_flags(uids)
