@@ -7,6 +7,8 @@ when it next waits, so that a batch of pipelined commands is answered with one w
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet import protocol
@@ -26,6 +28,7 @@ MAX_UNREAD = 64 * 1024
 """Octets that may wait for a busy session before the socket is not read any more."""
 HANDSHAKE_TIME = 60.0
 """Seconds that a client has for TLS, where that comes before the greeting."""
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
 CLOSE_GRACE = 20.0
 """Seconds that the last octets may take to leave before the connection is cut."""
 
@@ -187,7 +190,10 @@ class WireProtocol(protocol.Protocol):
             if self._host.draining and not in_flight:
                 raise ShuttingDown
             self._in_flight = in_flight
-            self._flush()
+            if self._output:
+                self._flush()
+            else:
+                self._acknowledge()
             self._resume_reading()
             if not self._input and self._end is None:
                 self._waiter = Deferred()
@@ -275,6 +281,15 @@ class WireProtocol(protocol.Protocol):
             output = self._output
             self.transport.write(output[0] if len(output) == 1 else b"".join(output))
             output.clear()
+
+    def _acknowledge(self) -> None:
+        # Nothing is said that would carry the acknowledgement of what came. A client that sends a command in
+        # pieces (imaplib: the literal of APPEND, then its CRLF) has the next one held back by Nagle's algorithm
+        # until then, and Linux would wait 40 ms with it.
+        sock = getattr(self.transport, "socket", None)
+        if sock is not None and sock.family in _INTERNET:
+            with suppress(OSError):  # it is closed already, which we shall hear of
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _resume_reading(self) -> None:
         if self._paused_reading and self._end is None and not self._input_ended:

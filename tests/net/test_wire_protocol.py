@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -378,3 +379,33 @@ class TestTlsFromTheFirstOctet:
         protocol.connectionLost()
         assert rig.clock.getDelayedCalls() == []
         assert rig.listener.service.name and not rig.listener._connections
+
+
+class Acknowledging:
+    """A socket that counts how often it shall acknowledge at once."""
+
+    def __init__(self, family: int = socket.AF_INET) -> None:
+        self.family = family
+        self.asked = 0
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        assert (level, option, value) == (socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        self.asked += 1
+
+
+@pytest.mark.parametrize(("family", "times"), [(socket.AF_INET, 1), (socket.AF_INET6, 1), (socket.AF_UNIX, 0)])
+def test_what_gets_no_answer_is_acknowledged_at_once(family: int, times: int) -> None:
+    async def body(connection: WireProtocol) -> None:
+        while True:
+            if (await connection.receive()).endswith(b"\n"):
+                connection.write(b"+")
+
+    protocol, transport = Rig(body).connect()
+    transport.socket = sock = Acknowledging(family)  # type: ignore[attr-defined]
+    protocol.dataReceived(b"a line\n")  # its answer carries the acknowledgement
+    assert sock.asked == 0
+    protocol.dataReceived(b"a piece of one")
+    assert sock.asked == times
+    protocol.dataReceived(b" and the rest\n")
+    assert sock.asked == times
+    assert transport.value() == b"++"
