@@ -57,7 +57,16 @@ def imapflow() -> Path:
     directory = Path(os.environ.get("MAILSTACK_IMAPFLOW") or cache / "mailstack-tests" / IMAPFLOW)
     if not (directory / "node_modules" / "imapflow" / "package.json").exists():
         directory.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(directory), IMAPFLOW]
+        command = [
+            "npm",
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--prefix",
+            str(directory),
+            IMAPFLOW,
+        ]
         try:
             subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)
         except (OSError, subprocess.SubprocessError) as error:

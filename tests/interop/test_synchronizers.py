@@ -224,7 +224,14 @@ def test_imapclient_speaks_extensions(server: Server) -> None:
         assert connection.find_special_folder(imapclient.imapclient.SENT) == "Sent"
         assert connection.select_folder("INBOX")[b"EXISTS"] == 6
         assert connection.search(["OR", "FLAGGED", "ANSWERED", "NOT", "SUBJECT", "letter 2"]) == [4]
-        assert connection.search(["SINCE", datetime(1996, 7, 17), "BEFORE", datetime(1996, 7, 18)]) == [1, 2, 3, 4, 5, 6]
+        assert connection.search(["SINCE", datetime(1996, 7, 17), "BEFORE", datetime(1996, 7, 18)]) == [
+            1,
+            2,
+            3,
+            4,
+            5,
+            6,
+        ]
         assert connection.search(["TEXT", "Grüße — ünïcödé"], charset="UTF-8") == [3]
         structure = connection.fetch([4], ["BODYSTRUCTURE", "ENVELOPE"])[4]
         assert structure[b"BODYSTRUCTURE"].is_multipart and len(structure[b"BODYSTRUCTURE"][0]) == 2
