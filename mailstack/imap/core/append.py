@@ -75,6 +75,9 @@ async def append(session: ImapSession, started: Started, announced: LiteralAnnou
     try:
         options: Options | None = started.options
         while options is not None:
+            if not announced.size:  # RFC 3502: an error, "can be used to cancel the append"
+                await session.throw_away(announced)
+                return replies.no("nothing is appended: a message has no octets")
             blob = await message(session, announced, sum(taken.blob.size for taken in messages))
             if blob is None:
                 return replies.refused(Problem.TOO_BIG)
