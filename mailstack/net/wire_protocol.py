@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListen
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailstack.errors import ConnectionClosed, IdleTimeout, SessionEnded, ShuttingDown
+from mailstack.errors import ConnectionClosed, IdleTimeout, SessionEnded, ShuttingDown, Silence
 from mailstack.net import tls_channel
 from mailstack.ports import Log, Peer, TlsInfo
 
@@ -78,6 +78,7 @@ class WireProtocol(protocol.Protocol):
         self._drained: Deferred[None] | None = None
         self._in_flight = False
         self._woken = False
+        self._silent = False
         self._end: type[SessionEnded] | None = None
         self._input_ended = False
         self._paused_reading = False
@@ -86,6 +87,7 @@ class WireProtocol(protocol.Protocol):
         self._secure = False
         self._tls: TlsInfo | None = None
         self._running = False
+        self._patient = False
         self._deadline = 0.0
         self._timer: Any = None
         self._cut: Any = None
@@ -176,13 +178,16 @@ class WireProtocol(protocol.Protocol):
     def write(self, data: bytes) -> None:
         self._output.append(data)
 
-    async def receive(self, *, in_flight: bool = False) -> bytes:
+    async def receive(self, *, in_flight: bool = False, at_most: float | None = None) -> bytes:
         while True:
             if self._input:
                 return self._take_input()
             if self._woken:
                 self._woken = False
                 return b""
+            if self._silent:
+                self._silent = False
+                raise Silence
             if self._end is not None:
                 raise self._end
             if self._input_ended:
@@ -196,8 +201,9 @@ class WireProtocol(protocol.Protocol):
                 self._acknowledge()
             self._resume_reading()
             if not self._input and self._end is None:
+                self._silent = False
                 self._waiter = Deferred()
-                self._watch_clock()
+                self._watch_clock(at_most)
                 await self._waiter
 
     async def drain(self) -> None:
@@ -316,14 +322,16 @@ class WireProtocol(protocol.Protocol):
             self._producing = False
             self.transport.unregisterProducer()
 
-    def _watch_clock(self) -> None:
+    def _watch_clock(self, at_most: float | None = None) -> None:
         # One timer a connection, moved only when it fires: moving it on each command would cost
         # more than the command.
-        self._deadline = self._reactor.seconds() + self.timeout
+        wait = self.timeout if at_most is None else at_most
+        self._patient = at_most is not None
+        self._deadline = self._reactor.seconds() + wait
         if self._timer is None:
-            self._timer = self._reactor.callLater(self.timeout, self._time_passed)
+            self._timer = self._reactor.callLater(wait, self._time_passed)
         elif self._deadline < self._timer.getTime():
-            self._timer.reset(self.timeout)
+            self._timer.reset(wait)
 
     def _time_passed(self) -> None:
         self._timer = None
@@ -335,6 +343,9 @@ class WireProtocol(protocol.Protocol):
         elif self._drained is not None:
             self.log.event("peer does not read", seconds=self.timeout)
             self.abort()
+        elif self._patient:
+            self._silent = True
+            self._fire_waiter()
         else:
             self._end = IdleTimeout
             self._fire_waiter()

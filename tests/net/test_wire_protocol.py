@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from mailstack.errors import ConnectionClosed, IdleTimeout, ShuttingDown
+from mailstack.errors import ConnectionClosed, IdleTimeout, ShuttingDown, Silence
 from mailstack.net.listener import Admission, Listener, Refusal, Service, connection_ids
 from mailstack.net.wire_protocol import CLOSE_GRACE, HANDSHAKE_TIME, MAX_UNREAD, WireProtocol
 from mailstack.observe.metrics import Counts
@@ -409,3 +409,32 @@ def test_what_gets_no_answer_is_acknowledged_at_once(family: int, times: int) ->
     protocol.dataReceived(b" and the rest\n")
     assert sock.asked == times
     assert transport.value() == b"++"
+
+
+def test_a_session_that_waits_with_patience_hears_of_silence_and_goes_on() -> None:
+    heard: list[object] = []
+
+    async def body(connection: WireProtocol) -> None:
+        connection.timeout = 10.0
+        for at_most in (30.0, 30.0, 30.0, None):
+            try:
+                heard.append(await connection.receive(at_most=at_most))
+            except (Silence, IdleTimeout) as error:
+                heard.append(type(error))
+
+    rig = Rig(body)
+    protocol, transport = rig.connect()
+    rig.clock.advance(29.0)
+    assert heard == []
+    rig.clock.advance(1.0)
+    assert heard == [Silence]
+    rig.clock.advance(29.0)
+    protocol.dataReceived(b"x")
+    rig.clock.advance(29.0)
+    assert heard == [Silence, b"x"]
+    rig.clock.advance(1.0)
+    assert heard == [Silence, b"x", Silence]
+    rig.clock.advance(9.0)
+    assert not transport.disconnecting
+    rig.clock.advance(1.0)
+    assert heard == [Silence, b"x", Silence, IdleTimeout] and transport.disconnecting
