@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from letters import FLAGS, LETTERS, Account, as_flags, letter
+from recorder import Recorder
 from server_process import Server, send_message
 
 pytestmark = pytest.mark.interop
@@ -121,18 +122,29 @@ def wait(condition: Callable[[], Any]) -> None:
 @pytest.fixture
 def account(server: Server) -> Iterator[Account]:
     made = Account(server, "thunderbird@example.org")
+    made.create("Work/2024")
+    imap = made.connect()
+    imap.command(b"DELETE Work")  # a name with others below it, and no mailbox
+    imap.command(b"SUBSCRIBE Work")
+    imap.close()
     made.put()
     yield made
 
 
 @pytest.mark.needs("thunderbird")
 def test_thunderbird(server: Server, client: Any, account: Account) -> None:
-    with Thunderbird(client) as thunderbird:
-        thunderbird.run("connect(...given);", server.port("imap"), account.user)
+    with Recorder(server.port("imap")) as wire, Thunderbird(client) as thunderbird:
+        thunderbird.run("connect(...given);", wire.port, account.user)
         listed = thunderbird.run(
-            """await until(() => root().subFolders.length === 6);
+            """await until(() => root().subFolders.length === 7);
             return root().subFolders.map(each => [each.name, each.flags & Ci.nsMsgFolderFlags.SpecialUse]);"""
         )
+        closed = thunderbird.run(
+            """return root().descendants.filter(each => each.flags & Ci.nsMsgFolderFlags.ImapNoselect)
+            .map(each => each.name);"""
+        )
+        assert closed == ["Work"]
+        listed = [(name, use) for name, use in listed if name != "Work"]
         assert sorted(name for name, _ in listed) == ["Archive", "Drafts", "INBOX", "Junk", "Sent", "Trash"]
         assert len({use for _, use in listed}) == 6 and all(use for _, use in listed), listed
 
@@ -151,12 +163,16 @@ def test_thunderbird(server: Server, client: Any, account: Account) -> None:
             folder("INBOX").addKeywordsToMessages([message(3)], "$label1");
             root().createSubfolder("Entwürfe & alte", null);
             await until(() => root().containsChildNamed("Entwürfe & alte"));
+            folder("Entwürfe & alte").createSubfolder("2024", null);
+            await until(() => folder("Entwürfe & alte").containsChildNamed("2024"));
             await transfer([3, 4], "Entwürfe & alte", false);
             await transfer([5], "Entwürfe & alte", true);
             await transfer([6], "Trash", true);"""
         )
         assert account.octets("Entw&APw-rfe &- alte") == list(LETTERS[2:5])
         assert account.octets("Trash") == [LETTERS[5]]
+        made = [line for line in wire.commands() if "create " in line.lower()]
+        assert [line.rpartition("&- ")[2] for line in made] == ['alte"', 'alte/2024"'], made  # no "/" at the end
 
         thunderbird.run('await update("INBOX");')
         send_message(server, account.user, letter(8, b"\r\nnew\r\n"))
