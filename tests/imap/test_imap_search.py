@@ -229,7 +229,8 @@ def test_content_decides(key: SearchKey, expected: bool) -> None:
 INSIDE = (
     b"Subject: folded\r\n\tby a tab\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
     b"Content-Type: image/png;\r\n\tname=cat.png\r\n\r\nx\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n"
-    b"Content-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\nContent-Type: application/pdf\r\n\r\nx\r\n--c--\r\n--b--\r\n"
+    b"Content-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\nContent-Type: application/pdf\r\n\r\nx\r\n"
+    b"--c--\r\n--b--\r\n"
 )
 
 

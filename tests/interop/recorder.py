@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
+from contextlib import suppress
 
 
 class Recorder:
@@ -24,10 +26,8 @@ class Recorder:
 
     def __exit__(self, *error: object) -> None:
         for sock in self._sockets:
-            try:
+            with suppress(OSError):  # its other end is gone already
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # its other end is gone already
         for thread in self._threads:
             thread.join()
         for sock in self._sockets:
@@ -41,10 +41,11 @@ class Recorder:
                 said.clear()
         return [line.partition(" ")[2] or line for line in lines]
 
-    def wait(self, text: bytes, seconds: float = 30) -> None:
-        """Until a client says this. Raises: AssertionError."""
+    def wait(self, pattern: bytes, seconds: float = 30) -> None:
+        """Until what a client said on a connection has this in it. Raises: AssertionError."""
+        wanted = re.compile(pattern, re.DOTALL)
         with self._changed:
-            assert self._changed.wait_for(lambda: any(text in said for said in self._said), seconds), self._said
+            assert self._changed.wait_for(lambda: any(map(wanted.search, self._said)), seconds), self._said
 
     def _start(self, run: object, *arguments: object) -> None:
         thread = threading.Thread(target=run, args=arguments)  # type: ignore[arg-type]

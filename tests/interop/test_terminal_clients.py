@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,8 +37,7 @@ set sleep_time=0 mark_old=no quit=yes delete=yes wait_key=no confirmappend=no
         screen.type("1\rF", "!.*letter 0")
         screen.type("2\rd", "letter 1")
         screen.type("3\rC=Archive\r")
-        wire.wait(b"COPY")
-        wire.wait(b"IDLE")
+        wire.wait(rb"COPY .* IDLE\r\n")
         send_message(server, account.user, letter(8, b"\r\nnew\r\n"))
         screen.wait("letter 8")
         screen.type("q")

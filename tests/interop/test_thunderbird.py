@@ -150,7 +150,8 @@ def test_thunderbird(server: Server, client: Any, account: Account) -> None:
 
         shown = thunderbird.run(
             """await update("INBOX");
-            return [...folder("INBOX").messages].map(each => [each.messageKey, each.mime2DecodedSubject, each.messageSize]);"""
+            return [...folder("INBOX").messages].map(
+                each => [each.messageKey, each.mime2DecodedSubject, each.messageSize]);"""
         )
         assert shown == [[uid, f"letter {uid - 1}", len(octets)] for uid, octets in enumerate(LETTERS, 1)]
         for uid, octets in enumerate(LETTERS, 1):
