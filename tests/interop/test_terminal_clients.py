@@ -28,7 +28,7 @@ def test_neomutt(server: Server, client: Any, wire: Recorder) -> None:
         "neomuttrc",
         f"""set imap_user={account.user} imap_pass=secret ssl_starttls=no ssl_force_tls=no
 set folder={folder} header_cache={client.home}/cache imap_idle=yes
-set sleep_time=0 mark_old=no quit=yes delete=yes wait_key=no confirmappend=no
+set timeout=1 mail_check=1 sleep_time=0 mark_old=no quit=yes delete=yes wait_key=no confirmappend=no
 """,
     )
     command = ["neomutt", "-n", "-F", str(rc), "-f", folder + "INBOX"]
