@@ -83,5 +83,9 @@ class IdleTimeout(SessionEnded):
     """The peer said nothing for `Connection.timeout` seconds."""
 
 
+class Silence(Exception):
+    """The peer said nothing for as long as the session wanted to wait; the connection lives on."""
+
+
 class ShuttingDown(SessionEnded):
     """The server stops; say so to the peer and return."""

@@ -113,11 +113,12 @@ class Connection(Protocol):
     def has_input(self) -> bool:
         """Whether the peer has said something that `receive` would give at once."""
 
-    async def receive(self, *, in_flight: bool = False) -> bytes:
+    async def receive(self, *, in_flight: bool = False, at_most: float | None = None) -> bytes:
         """The next octets from the peer, or b"" if `wake` was called meanwhile.
 
-        `in_flight` says that a transaction is under way which a shutdown should let finish.
-        Raises: ConnectionClosed, IdleTimeout, ShuttingDown (not when in_flight)."""
+        `in_flight` says that a transaction is under way which a shutdown should let finish. With
+        `at_most`, so many seconds of silence raise Silence, and `timeout` does not count.
+        Raises: Silence, ConnectionClosed, IdleTimeout, ShuttingDown (not when in_flight)."""
 
     def wake(self) -> None:
         """Make a waiting (or the next) `receive` return b"". Safe to call at any time from the

@@ -28,6 +28,7 @@ USES = [
     (mime, "_TOKEN", "match"),
     (transfer, "_NON_BASE64", "finditer"),
     (transfer, "_TRAILING_SPACE", "finditer"),
+    (words, "_COMMENTED", "match"),
     (words, "_ENCODED_WORD", "finditer"),
     (words, "_NON_BASE64", "finditer"),
     (words, "_PARAMETER", "finditer"),

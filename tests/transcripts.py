@@ -480,6 +480,8 @@ class FakeWorld:
                 link.connection.shut_down()
             case "timeout":
                 link.connection.time_out()
+            case "silence":
+                link.connection.be_silent()
             case "tick":
                 self.fakes.clock.advance(60.0)
             case _:

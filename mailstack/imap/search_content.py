@@ -83,7 +83,7 @@ class Content:
             case Not(inside):
                 return negation(self.verdict(inside))
             case HeaderHas(field, text):
-                wanted = fold(text)
+                wanted = fold(one_blank(text))
                 return any(wanted in fold(readable(raw)) for raw in self.fields().get(field.lower(), ()))
             case SentDay(order, day):
                 sent = sent_day(self.fields().get(b"date", [b""])[0])
@@ -91,7 +91,7 @@ class Content:
             case BodyHas(text):
                 return self.body_has(fold(text))
             case TextHas(text):
-                return self._text_has(fold(text))
+                return self._text_has(text)
             case ContentKey():
                 return key.matches(self)
             case _:
@@ -102,9 +102,20 @@ class Content:
             self._fields = values(block(self.octets, 0, body_start(self.octets, 0, len(self.octets))))
         return self._fields
 
-    def _text_has(self, wanted: str) -> bool:
+    def _text_has(self, text: str) -> bool:
+        wanted = fold(one_blank(text))
         header = block(self.octets, 0, body_start(self.octets, 0, len(self.octets)))
-        return wanted in fold(readable(header)) or self.body_has(wanted)
+        if wanted in fold(readable(header)) or self.body_has(fold(text)):
+            return True
+        return any(wanted in fold(readable(each)) for each in self._part_headers(self._scanned()))
+
+    def _part_headers(self, part: mime.Part) -> Iterator[bytes]:
+        """The headers of body parts, which TEXT looks into and BODY does not."""
+        for child in part.children:
+            yield block(self.octets, child.header_start, child.body_start)
+            yield from self._part_headers(child)
+        if part.message is not None:
+            yield from self._part_headers(part.message)
 
     def body_has(self, wanted: str) -> bool:
         if not wanted:
@@ -118,9 +129,12 @@ class Content:
     def _texts(self, overlap: int) -> Iterator[str]:
         """The folded text of the body: of text parts, and of the headers of messages inside. A long
         part comes in windows, each beginning with the last `overlap` characters before it."""
+        yield from self._texts_of(self._scanned(), overlap)
+
+    def _scanned(self) -> mime.Part:
         if self._structure is None:
             self._structure = mime.scan(self.octets)
-        yield from self._texts_of(self._structure, overlap)
+        return self._structure
 
     def _texts_of(self, part: mime.Part, overlap: int) -> Iterator[str]:
         if part.message is not None:
@@ -161,8 +175,14 @@ def _incremental(charset: str, sample: bytes) -> codecs.IncrementalDecoder:
 
 
 def readable(raw: bytes) -> str:
-    """A header field's value, or a whole header, with its encoded-words decoded."""
-    return words.decode_words(unfold(raw))
+    """A header field's value, or a whole header, with its encoded-words decoded and spaces for tabs."""
+    return one_blank(words.decode_words(unfold(raw)))
+
+
+def one_blank(text: str) -> str:
+    """Text of a header, or to be found in one: where a field was folded is either a space or a tab, and the
+    reader sees a space."""
+    return text.replace("\t", " ")
 
 
 def stands(order: DateOrder, actual: date, day: date) -> bool:

@@ -13,7 +13,7 @@ from itertools import compress, count
 from mailstack.acl import ALL_RIGHTS, Rights
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.values import STAR, SequenceSet
-from mailstack.ports import Added, Change, Expunged, FlagsChanged, Mailbox, MailboxGone
+from mailstack.ports import MAX_KEYWORDS, Added, Change, Expunged, FlagsChanged, Mailbox, MailboxGone
 
 _FEW = 8
 """Messages among which one is asked for, on average, from which on each is looked up by itself."""
@@ -246,5 +246,6 @@ def permanent_flags(view: View) -> str:
     needed = {"\\Answered": "w", "\\Flagged": "w", "\\Deleted": "t", "\\Seen": "s", "\\Draft": "w"}
     flags = [flag for flag, right in needed.items() if right in rights]
     if "w" in rights:
-        flags += [*filter(None, view.mailbox.keywords), "\\*"]
+        keywords = [*filter(None, view.mailbox.keywords)]
+        flags += keywords if len(keywords) == MAX_KEYWORDS else [*keywords, "\\*"]  # "\*": it has room for more
     return f"PERMANENTFLAGS ({' '.join(flags)})"

@@ -122,6 +122,8 @@ Parameters = tuple[tuple[bytes, bytes], ...]
 _PARAMETER = re.compile(
     rb";[ \t\r\n]*+([^\x00-\x20=;\"]++)[ \t\r\n]*+=[ \t\r\n]*+(?:\"((?:[^\"\\]|\\.)*+)(?:\"|\\?\Z)|([^;]*+))", re.DOTALL
 )
+# a token with a comment behind it, as in the example of RFC 2045 §5.1: us-ascii (Plain text)
+_COMMENTED = re.compile(rb"([^\x00-\x20()<>@,;:\\\"/\[\]?=]++)[ \t\r\n]++\([^()]*+\)\Z")
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 # attribute *section* of RFC 2231 §3 and §4: name*0, name*0*, name*
 _SECTION = re.compile(rb"([^*]+)\*(?:([0-9]{1,4})(\*)?)?\Z")
@@ -138,11 +140,16 @@ def parameters(value: bytes) -> Parameters:
         if len(plain) == MAX_PARAMETERS:
             break
         name, quoted, token = match[1], match[2], match[3]
-        text = unquote(quoted) if quoted is not None else token.strip(b" \t\r\n")
+        text = unquote(quoted) if quoted is not None else _without_comment(token.strip(b" \t\r\n"))
         plain.append((name.lower(), text))
     if not any(b"*" in name for name, _ in plain):
         return tuple(plain)
     return _join(plain)
+
+
+def _without_comment(token: bytes) -> bytes:
+    commented = _COMMENTED.match(token) if token.endswith(b")") else None
+    return commented[1] if commented is not None else token
 
 
 def unquote(quoted: bytes) -> bytes:

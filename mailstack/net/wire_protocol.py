@@ -7,6 +7,8 @@ when it next waits, so that a batch of pipelined commands is answered with one w
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet import protocol
@@ -15,7 +17,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListen
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailstack.errors import ConnectionClosed, IdleTimeout, SessionEnded, ShuttingDown
+from mailstack.errors import ConnectionClosed, IdleTimeout, SessionEnded, ShuttingDown, Silence
 from mailstack.net import tls_channel
 from mailstack.net.deflate import Deflate
 from mailstack.ports import Log, Peer, TlsInfo
@@ -29,6 +31,7 @@ HANDSHAKE_TIME = 60.0
 """Seconds that a client has for TLS, where that comes before the greeting."""
 PIECES_A_TURN = 4
 """Pieces that are decompressed for one session before others have their turn: a millisecond or two."""
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
 CLOSE_GRACE = 20.0
 """Seconds that the last octets may take to leave before the connection is cut."""
 
@@ -78,6 +81,7 @@ class WireProtocol(protocol.Protocol):
         self._drained: Deferred[None] | None = None
         self._in_flight = False
         self._woken = False
+        self._silent = False
         self._end: type[SessionEnded] | None = None
         self._input_ended = False
         self._paused_reading = False
@@ -88,6 +92,7 @@ class WireProtocol(protocol.Protocol):
         self._running = False
         self._deflate: Deflate | None = None
         self._inflated = 0
+        self._patient = False
         self._deadline = 0.0
         self._timer: Any = None
         self._cut: Any = None
@@ -178,7 +183,7 @@ class WireProtocol(protocol.Protocol):
     def write(self, data: bytes) -> None:
         self._output.append(data)
 
-    async def receive(self, *, in_flight: bool = False) -> bytes:
+    async def receive(self, *, in_flight: bool = False, at_most: float | None = None) -> bytes:
         while True:
             if self._deflate is not None:
                 if data := await self._inflate(self._deflate):
@@ -188,6 +193,9 @@ class WireProtocol(protocol.Protocol):
             if self._woken:
                 self._woken = False
                 return b""
+            if self._silent:
+                self._silent = False
+                raise Silence
             if self._end is not None:
                 raise self._end
             if self._input_ended:
@@ -195,12 +203,16 @@ class WireProtocol(protocol.Protocol):
             if self._host.draining and not in_flight:
                 raise ShuttingDown
             self._in_flight = in_flight
-            self._flush()
+            if self._output:
+                self._flush()
+            else:
+                self._acknowledge()
             self._resume_reading()
             if not self._input and self._end is None:
                 self._inflated = 0
+                self._silent = False
                 self._waiter = Deferred()
-                self._watch_clock()
+                self._watch_clock(at_most)
                 await self._waiter
 
     async def drain(self) -> None:
@@ -306,6 +318,15 @@ class WireProtocol(protocol.Protocol):
             self.transport.write(octets if self._deflate is None else self._deflate.compress(octets))
             output.clear()
 
+    def _acknowledge(self) -> None:
+        # Nothing is said that would carry the acknowledgement of what came. A client that sends a command in
+        # pieces (imaplib: the literal of APPEND, then its CRLF) has the next one held back by Nagle's algorithm
+        # until then, and Linux would wait 40 ms with it.
+        sock = getattr(self.transport, "socket", None)
+        if sock is not None and sock.family in _INTERNET:
+            with suppress(OSError):  # it is closed already, which we shall hear of
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
     def _resume_reading(self) -> None:
         if self._paused_reading and self._end is None and not self._input_ended:
             self._paused_reading = False
@@ -331,14 +352,16 @@ class WireProtocol(protocol.Protocol):
             self._producing = False
             self.transport.unregisterProducer()
 
-    def _watch_clock(self) -> None:
+    def _watch_clock(self, at_most: float | None = None) -> None:
         # One timer a connection, moved only when it fires: moving it on each command would cost
         # more than the command.
-        self._deadline = self._reactor.seconds() + self.timeout
+        wait = self.timeout if at_most is None else at_most
+        self._patient = at_most is not None
+        self._deadline = self._reactor.seconds() + wait
         if self._timer is None:
-            self._timer = self._reactor.callLater(self.timeout, self._time_passed)
+            self._timer = self._reactor.callLater(wait, self._time_passed)
         elif self._deadline < self._timer.getTime():
-            self._timer.reset(self.timeout)
+            self._timer.reset(wait)
 
     def _time_passed(self) -> None:
         self._timer = None
@@ -350,6 +373,9 @@ class WireProtocol(protocol.Protocol):
         elif self._drained is not None:
             self.log.event("peer does not read", seconds=self.timeout)
             self.abort()
+        elif self._patient:
+            self._silent = True
+            self._fire_waiter()
         else:
             self._end = IdleTimeout
             self._fire_waiter()

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from twisted.internet.defer import Deferred
 
-from mailstack.errors import ConnectionClosed, IdleTimeout, SessionEnded, ShuttingDown
+from mailstack.errors import ConnectionClosed, IdleTimeout, SessionEnded, ShuttingDown, Silence
 from mailstack.net.deflate import Deflate
 from mailstack.ports import Peer, TlsInfo
 
 
 class MemoryConnection:
     """Implements `ports.Connection` without a reactor. The session runs inside `feed`, `wake`,
-    `close`, `shut_down` and `time_out`, until it next waits."""
+    `close`, `shut_down`, `be_silent` and `time_out`, until it next waits."""
 
     def __init__(
         self,
@@ -40,6 +40,8 @@ class MemoryConnection:
         self._waiter: Deferred[None] | None = None
         self._in_flight = False
         self._woken = False
+        self._at_most: float | None = None
+        self._silent = False
         self._draining = False
         self._end: type[SessionEnded] | None = None
         self._deflate: Deflate | None = None
@@ -71,7 +73,7 @@ class MemoryConnection:
         if self._end is ConnectionClosed:
             raise ConnectionClosed
 
-    async def receive(self, *, in_flight: bool = False) -> bytes:
+    async def receive(self, *, in_flight: bool = False, at_most: float | None = None) -> bytes:
         while True:
             if self._deflate is not None:
                 self._deflate.feed(b"".join(self._input))
@@ -85,12 +87,16 @@ class MemoryConnection:
             if self._woken:
                 self._woken = False
                 return b""
+            if self._silent:
+                self._silent = False
+                raise Silence
             if self._end is not None:
                 raise self._end
             if self._draining and not in_flight:
                 raise ShuttingDown
             self._in_flight = in_flight
             self._flush()
+            self._at_most = at_most
             self._waiter = Deferred()
             await self._waiter
 
@@ -144,6 +150,12 @@ class MemoryConnection:
         """The peer was silent for `timeout` seconds."""
         self._end = IdleTimeout
         self._fire()
+
+    def be_silent(self) -> None:
+        """The peer was silent for as long as the session wants to wait, or did not mind."""
+        if self._waiter is not None and self._at_most is not None:
+            self._silent = True
+            self._fire()
 
     def shut_down(self) -> None:
         """The server stops: a session with a transaction in flight may finish it."""

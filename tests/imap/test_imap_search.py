@@ -226,6 +226,31 @@ def test_content_decides(key: SearchKey, expected: bool) -> None:
     assert verdict(key, MESSAGE) is expected
 
 
+INSIDE = (
+    b"Subject: folded\r\n\tby a tab\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+    b"Content-Type: image/png;\r\n\tname=cat.png\r\n\r\nx\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n"
+    b"Content-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\nContent-Type: application/pdf\r\n\r\nx\r\n"
+    b"--c--\r\n--b--\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        (HeaderHas(b"subject", "folded by a tab"), True),
+        (HeaderHas(b"subject", "folded\tby"), True),
+        (HeaderHas(b"subject", "foldedby"), False),
+        (TextHas("folded by a tab"), True),
+        (TextHas("image/png; name=cat.png"), True),
+        (TextHas("application/pdf"), True),
+        (BodyHas("cat.png"), False),
+        (BodyHas("application/pdf"), False),
+    ],
+)
+def test_headers_are_read_unfolded_and_text_is_in_those_of_parts_too(key: SearchKey, expected: bool) -> None:
+    assert verdict(key, INSIDE) is expected
+
+
 @pytest.mark.parametrize("charset", [b"utf-8", b"no-such-charset", b"us-ascii", b"utf-7", b"x\xff", b"hex"])
 def test_a_find_across_the_windows_of_a_large_part(charset: bytes) -> None:
     head = b"Content-Type: text/plain; charset=" + charset + b"\r\n\r\n"

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
+import re
 import select
 import shutil
+import struct
 import subprocess
-from collections.abc import Iterator, Sequence
+import termios
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from server_process import Server
 
 CLIENT_LIMIT = 30
+_CONTROL = re.compile(r"(?:\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[()].|[=>78])|[\x00-\x09\x0e-\x1f])+")
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +36,7 @@ class Client:
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
+            "SHELL": "/bin/sh",
             "LC_ALL": "C.UTF-8",
             "TERM": "xterm",
             "USER": "tester",
@@ -59,35 +66,75 @@ class Client:
 
     def run_in_terminal(self, *command: str) -> None:
         """For programs that want a terminal."""
-        controller, terminal = pty.openpty()
-        process = subprocess.Popen(
+        with self.terminal(*command) as terminal:
+            terminal.end()
+
+    @contextmanager
+    def terminal(self, *command: str) -> Iterator[Terminal]:
+        """A program that the test types to; it has to `end`."""
+        terminal = Terminal(command, self.environment, self.home)
+        try:
+            yield terminal
+        finally:
+            terminal.close()
+
+
+class Terminal:
+    """A program in a terminal of 40 lines by 120 columns."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], directory: Path) -> None:
+        self.shown = ""
+        """What it wrote, without the sequences that move the cursor and the like."""
+        self._seen = 0
+        self._bytes = b""
+        self._controller, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        self._process = subprocess.Popen(
             command,
             stdin=terminal,
             stdout=terminal,
             stderr=terminal,
-            env=self.environment,
-            cwd=self.home,
+            env=dict(environment),
+            cwd=directory,
             start_new_session=True,
         )
         os.close(terminal)
+
+    def wait(self, pattern: str) -> None:
+        """Until it shows this after what was waited for before. Raises: AssertionError."""
+        while (found := re.compile(pattern).search(self.shown, self._seen)) is None:
+            assert self._read(), f"it ended, and did not show {pattern!r}:\n{self.shown}"
+        self._seen = found.end()
+
+    def type(self, keys: str, pattern: str = "") -> None:
+        """Type keys, and wait for `pattern`."""
+        os.write(self._controller, keys.encode())
+        if pattern:
+            self.wait(pattern)
+
+    def end(self) -> None:
+        """It ends by itself, with status 0. Raises: AssertionError."""
+        while self._read():
+            pass
+        assert self._process.wait(CLIENT_LIMIT) == 0, self.shown
+
+    def _read(self) -> bool:
+        """Some more of what it shows; False: it has no terminal any more. Raises: AssertionError."""
+        ready = select.select([self._controller], [], [], CLIENT_LIMIT)[0]
+        assert ready, f"it waits for an answer:\n{self.shown}"
         try:
-            output = b""
-            while select.select([controller], [], [], CLIENT_LIMIT)[0]:
-                try:
-                    piece = os.read(controller, 65536)
-                except OSError:
-                    break  # how Linux says that the terminal has no user any more
-                if not piece:
-                    break
-                output += piece
-            else:
-                raise AssertionError("it waits for an answer:\n" + output.decode("utf-8", "replace"))
-            assert process.wait(CLIENT_LIMIT) == 0, output.decode("utf-8", "replace")
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            os.close(controller)
+            piece = os.read(self._controller, 65536)
+        except OSError:
+            return False  # how Linux says that the terminal has no user any more
+        self._bytes += piece
+        self.shown = _CONTROL.sub(" ", self._bytes.decode("utf-8", "replace"))
+        return bool(piece)
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        os.close(self._controller)
 
 
 @pytest.fixture

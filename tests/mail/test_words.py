@@ -47,6 +47,8 @@ def test_no_charset_raises(charset: str) -> None:
         (b'a/b; n*1="c"; n*0="ab"; x=y', ((b"n", b"abc"), (b"x", b"y"))),
         (b"a/b; n*0*=iso-8859-1'en'%e4; n*1=%2f", ((b"n*", b"utf-8'en'%C3%A4%252f"),)),
         (b"a/b; n*=utf-8''%C3%A4", ((b"n*", b"utf-8''%C3%A4"),)),
+        (b"a/b; charset=us-ascii (Plain text); x=y (z", ((b"charset", b"us-ascii"), (b"x", b"y (z"))),
+        (b"a/b; name=my file (1); x=(y)", ((b"name", b"my file (1)"), (b"x", b"(y)"))),
         (b"a/b; n*0=a; n*2=c", ((b"n", b"a"),)),
     ],
 )

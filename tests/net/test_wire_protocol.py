@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from mailstack.errors import ConnectionClosed, IdleTimeout, ShuttingDown
+from mailstack.errors import ConnectionClosed, IdleTimeout, ShuttingDown, Silence
 from mailstack.net.deflate import PIECE
 from mailstack.net.listener import Admission, Listener, Refusal, Service, connection_ids
 from mailstack.net.wire_protocol import CLOSE_GRACE, HANDSHAKE_TIME, MAX_UNREAD, PIECES_A_TURN, WireProtocol
@@ -409,3 +410,62 @@ class TestTlsFromTheFirstOctet:
         protocol.connectionLost()
         assert rig.clock.getDelayedCalls() == []
         assert rig.listener.service.name and not rig.listener._connections
+
+
+class Acknowledging:
+    """A socket that counts how often it shall acknowledge at once."""
+
+    def __init__(self, family: int = socket.AF_INET) -> None:
+        self.family = family
+        self.asked = 0
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        assert (level, option, value) == (socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        self.asked += 1
+
+
+@pytest.mark.parametrize(("family", "times"), [(socket.AF_INET, 1), (socket.AF_INET6, 1), (socket.AF_UNIX, 0)])
+def test_what_gets_no_answer_is_acknowledged_at_once(family: int, times: int) -> None:
+    async def body(connection: WireProtocol) -> None:
+        while True:
+            if (await connection.receive()).endswith(b"\n"):
+                connection.write(b"+")
+
+    protocol, transport = Rig(body).connect()
+    transport.socket = sock = Acknowledging(family)  # type: ignore[attr-defined]
+    protocol.dataReceived(b"a line\n")  # its answer carries the acknowledgement
+    assert sock.asked == 0
+    protocol.dataReceived(b"a piece of one")
+    assert sock.asked == times
+    protocol.dataReceived(b" and the rest\n")
+    assert sock.asked == times
+    assert transport.value() == b"++"
+
+
+def test_a_session_that_waits_with_patience_hears_of_silence_and_goes_on() -> None:
+    heard: list[object] = []
+
+    async def body(connection: WireProtocol) -> None:
+        connection.timeout = 10.0
+        for at_most in (30.0, 30.0, 30.0, None):
+            try:
+                heard.append(await connection.receive(at_most=at_most))
+            except (Silence, IdleTimeout) as error:
+                heard.append(type(error))
+
+    rig = Rig(body)
+    protocol, transport = rig.connect()
+    rig.clock.advance(29.0)
+    assert heard == []
+    rig.clock.advance(1.0)
+    assert heard == [Silence]
+    rig.clock.advance(29.0)
+    protocol.dataReceived(b"x")
+    rig.clock.advance(29.0)
+    assert heard == [Silence, b"x"]
+    rig.clock.advance(1.0)
+    assert heard == [Silence, b"x", Silence]
+    rig.clock.advance(9.0)
+    assert not transport.disconnecting
+    rig.clock.advance(1.0)
+    assert heard == [Silence, b"x", Silence, IdleTimeout] and transport.disconnecting

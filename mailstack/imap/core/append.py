@@ -27,6 +27,8 @@ MAX_MESSAGES = 1000
 """Messages of one APPEND."""
 MAX_STRING = 64 * 1024
 """Octets of a literal that is a string of the command: a URL."""
+NOTHING = replies.no("nothing is appended: a message has no octets")
+"""RFC 3502 §6.3.11: an error, by which a client may cancel the whole command."""
 UNKNOWN_CTE = replies.no("a NUL stands where no part is in the binary encoding", "UNKNOWN-CTE")
 
 
@@ -161,6 +163,8 @@ class Building:
         session, literal = self._session, step.literal
         if step.utf8 and not session.utf8:
             raise replies.Declined(replies.no("ENABLE UTF8=ACCEPT comes first", "CANNOT"))
+        if not literal.size and not step.is_part:
+            raise replies.Declined(NOTHING)
         await self._admit(literal.size)
         session.framer.stream()
         self._awaited = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mailstack.errors import BadSyntax
+from mailstack.errors import BadSyntax, Silence
 from mailstack.imap import replies
 from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, State, command, nothing
 from mailstack.imap.replies import Reply
@@ -12,6 +12,13 @@ from mailstack.imap.wire.framing import Command
 
 if TYPE_CHECKING:
     from mailstack.imap.session import ImapSession
+
+
+KEEP_ALIVE = 120.0
+"""Seconds without a word after which an idling client is told that the connection lives: routers forget
+connections that are silent for longer, some after a few minutes. A peer that is gone does not acknowledge it,
+and the system ends the connection, so that the time-out for silent clients need not: many of them idle until
+something happens, and do not come back when they are logged out meanwhile."""
 
 
 async def idle(session: ImapSession, _: None) -> Reply:
@@ -22,7 +29,7 @@ async def idle(session: ImapSession, _: None) -> Reply:
             await tell(session)
             event = session.framer.next_event()
             if event is None:
-                session.framer.feed(await session.connection.receive())
+                await more(session)
                 continue
             if isinstance(event, Command) and event.octets.strip().upper() == b"DONE":
                 return replies.ok("IDLE terminated")
@@ -30,6 +37,14 @@ async def idle(session: ImapSession, _: None) -> Reply:
             raise BadSyntax("DONE")
     finally:
         session.idling = False
+
+
+async def more(session: ImapSession) -> None:
+    """What the client says next, or a reason to look at the mailbox. Raises: SessionEnded."""
+    try:
+        session.framer.feed(await session.connection.receive(at_most=KEEP_ALIVE))
+    except Silence:
+        session.say(replies.ok("still here").line(b"*"))
 
 
 async def tell(session: ImapSession) -> None:

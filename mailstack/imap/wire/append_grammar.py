@@ -37,6 +37,8 @@ class Text:
     literal: LiteralAnnounced
     utf8: bool = False
     """Of the UTF8 data extension: the header may be in UTF-8 (RFC 6855 §4)."""
+    is_part: bool = False
+    """Of CATENATE: more may be before and behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ class AppendGrammar:
         if cur.skip(b"TEXT "):
             if found.literal is None or not cur.at_end or found.literal.binary:
                 raise cur.expected("a literal")
-            steps.append(Text(found.literal))
+            steps.append(Text(found.literal, is_part=True))
             self._place = _Place.AFTER_PART
             return False
         if not cur.skip(b"URL "):
