@@ -18,13 +18,25 @@ from mailstack.imap.ext import (
     rfc5464_metadata,
     rfc5465_notify,
     rfc6851_move,
+    rfc7162_condstore,
+    rfc7162_qresync,
     rfc8437_unauthenticate,
     rfc8440_list_myrights,
     rfc8474_objectid,
     rfc9208_quota,
     rfc9590_list_metadata,
 )  # fmt: skip
-from mailstack.imap.registry import Capability, Enable, Feature, FetchModifier, FetchWord, Row, StatusItem
+from mailstack.imap.registry import (
+    Capability,
+    Enable,
+    Feature,
+    FetchModifier,
+    FetchWord,
+    Row,
+    SelectParameter,
+    StatusItem,
+    StoreModifier,
+)  # fmt: skip
 from mailstack.imap.wire.search_grammar import Vocabulary
 
 FEATURES: tuple[Feature, ...] = (
@@ -49,6 +61,8 @@ FEATURES: tuple[Feature, ...] = (
     rfc5464_metadata.FEATURE,
     rfc5465_notify.FEATURE,
     rfc6851_move.FEATURE,
+    rfc7162_condstore.FEATURE,
+    rfc7162_qresync.FEATURE,
     rfc8437_unauthenticate.FEATURE,
     rfc8440_list_myrights.FEATURE,
     rfc8474_objectid.FEATURE,
@@ -63,6 +77,12 @@ FETCH_MODIFIERS: Mapping[bytes, FetchModifier] = {
     row.name: row for feature in FEATURES for row in feature.fetch_modifiers
 }
 STATUS_ITEMS: Mapping[str, StatusItem] = {row.name: row for feature in FEATURES for row in feature.status_items}
+SELECT_PARAMETERS: Mapping[bytes, SelectParameter] = {
+    row.name: row for feature in FEATURES for row in feature.select_parameters
+}
+STORE_MODIFIERS: Mapping[bytes, StoreModifier] = {
+    row.name: row for feature in FEATURES for row in feature.store_modifiers
+}
 SEARCH_WORDS = Vocabulary(
     keys={word: rule for feature in FEATURES for word, rule in feature.search_keys.items()},
     prefixes={word: rule for feature in FEATURES for word, rule in feature.search_prefixes.items()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mailstack.errors import (
@@ -84,6 +85,16 @@ class ImapSession:
     def administers(self) -> bool:
         """Whether the user may set what belongs to the server or to others."""
         return self.settings.everybody_administers or self.account in self.settings.administrators
+
+    @property
+    def condstore(self) -> bool:
+        """Whether the client is to be told mod-sequences (RFC 7162 §3.1)."""
+        return "CONDSTORE" in self.enabled
+
+    @property
+    def qresync(self) -> bool:
+        """Whether the client enabled QRESYNC (RFC 7162 §3.2.3)."""
+        return "QRESYNC" in self.enabled
 
     @property
     def may_log_in(self) -> bool:
@@ -181,7 +192,9 @@ class ImapSession:
     def flush(self, *, allow_expunge: bool) -> None:
         """Tell what others did to the selected mailbox."""
         if self._view is not None and not self._view.idle:
-            for response in self._view.flush(allow_expunge=allow_expunge, rev2=self.rev2):
+            for response in self._view.flush(
+                allow_expunge=allow_expunge, rev2=self.rev2, condstore=self.condstore, qresync=self.qresync
+            ):
                 self.connection.write(response)
 
     def stop_notifying(self) -> None:
@@ -189,6 +202,11 @@ class ImapSession:
         notifier, self.notifier = self.notifier, None
         if notifier is not None:
             notifier.close()
+
+    def modseq_code(self) -> str:
+        """HIGHESTMODSEQ, when it has to be told after `flush`; "" otherwise."""
+        modseq = self._view.modseq_to_tell() if self._view is not None else 0
+        return f"HIGHESTMODSEQ {modseq}" if modseq and self.condstore else ""
 
     def wake(self) -> None:
         """Something happened that the client is to be told, in IDLE or after NOTIFY also without a command."""
@@ -313,6 +331,11 @@ class ImapSession:
             self.resources.counters.count("internal_errors", "imap")
             reply = replies.BUG
         await self._catch_up(allow_expunge=not keeps_numbers, adding=name in ADDING)
+        code = self.modseq_code()
+        if code and reply.status == b"OK" and not reply.code and reply is not replies.SAID:
+            reply = replace(reply, code=code)
+        elif code:
+            self.say(replies.ok("the highest mod-sequence", code).line(b"*"))
         if reply is not replies.SAID:
             self.say(reply.line(self.tag))
 

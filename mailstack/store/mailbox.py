@@ -9,8 +9,8 @@ import errno
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -36,6 +36,7 @@ from mailstack.ports import (
 )  # fmt: skip
 from mailstack.store.columns import NO_DATE, UNKNOWN, MessageColumns
 from mailstack.store.maildir import change, counted, names
+from mailstack.store.maildir.change import Unchanged
 from mailstack.store.maildir.differences import Differences, Hints
 from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.sync import sync
@@ -83,6 +84,8 @@ class OpenMailbox:
         self._columns = MessageColumns()
         self._keywords: tuple[str, ...] = ()
         self._recent: set[int] = set()
+        self._tests: list[int] = []
+        """The highest mod-sequence as each command began that is testing mod-sequences."""
         self._listeners: list[MailboxListener] = []
         self._large: OrderedDict[int, Octets] = OrderedDict()
         self._large_lock = threading.Lock()
@@ -137,6 +140,9 @@ class OpenMailbox:
     def save_date(self, uid: int) -> int | None:
         name = self.files.rows.name_of(uid)
         return None if name is None else names.second(name)
+
+    def since(self, modseq: int) -> int:
+        return modseq if modseq == self.highest_modseq else self._columns.since(modseq)
 
     def vanished(self, modseq: int) -> Sequence[int] | None:
         return self._columns.history.after(modseq)
@@ -302,11 +308,41 @@ class OpenMailbox:
     # --- what sessions do
 
     async def store_flags(
-        self, uids: Collection[int], action: FlagAction, flags: Flags, by: MailboxListener | None
-    ) -> None:
-        with self.heedless(len(uids)):
+        self,
+        uids: Collection[int],
+        action: FlagAction,
+        flags: Flags,
+        by: MailboxListener | None,
+        *,
+        unchanged_since: int | None = None,
+    ) -> Sequence[int]:
+        failed: list[int] = []
+        if unchanged_since is not None:
+            await self.refresh()  # what others did until now is not unchanged
+        with self.heedless(len(uids)), self._testing():
             for piece in _pieces(uids):
-                self.take(await self._in_lane(partial(change.store_flags, self.files, piece, action, flags)), by)
+                test = None if unchanged_since is None else self._unchanged(piece, unchanged_since)
+                done = await self._in_lane(partial(change.store_flags, self.files, piece, action, flags, test))
+                failed += done.failed
+                self.take(done, by)
+        return sorted(failed)
+
+    @contextmanager
+    def _testing(self) -> Iterator[None]:
+        """The lane is to remember changes that are not in the columns now."""
+        known = self.highest_modseq
+        self._tests.append(known)
+        try:
+            yield
+        finally:
+            self._tests.remove(known)
+
+    def _unchanged(self, uids: Sequence[int], modseq: int) -> Unchanged:
+        """What UNCHANGEDSINCE asks of these messages, as far as it is known before the lane is reached."""
+        found = self._columns.select(sorted(uids))
+        since = self.since(modseq)  # what a client that was told `modseq` elsewhere may not know
+        pairs = zip(found.uids, found.modseqs, strict=True)
+        return Unchanged(modseq, frozenset(uid for uid, value in pairs if value > since and value != modseq))
 
     def heedless(self, count: int) -> AbstractContextManager[object]:
         """So much is to be changed that nobody should be woken for each file, or even that hearing of each costs
@@ -399,6 +435,7 @@ class OpenMailbox:
         self.uid_validity, self.uid_next, self.mailbox_id = uidlist.validity, uidlist.next_uid, uidlist.guid
         self._keywords = tuple(self.files.keywords)
         self.highest_modseq = max(found.modseq, self.highest_modseq, 1)
+        self.files.applied = min([self.highest_modseq, *self._tests])
         if found.reset or found.gone:
             self._columns = MessageColumns()
             self._columns.history.since = found.modseq

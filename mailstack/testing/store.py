@@ -124,6 +124,9 @@ class MemoryMailbox:
     def save_date(self, uid: int) -> int | None:
         return int(DEFAULT_DATE) if uid in self.messages else None
 
+    def since(self, modseq: int) -> int:
+        return modseq
+
     def vanished(self, modseq: int) -> Sequence[int] | None:
         return sorted(uid for uid, when in self._vanished.items() if when > modseq)
 
@@ -142,17 +145,30 @@ class MemoryMailbox:
         return None
 
     async def store_flags(
-        self, uids: Collection[int], action: FlagAction, flags: Flags, by: MailboxListener | None
-    ) -> None:
+        self,
+        uids: Collection[int],
+        action: FlagAction,
+        flags: Flags,
+        by: MailboxListener | None,
+        *,
+        unchanged_since: int | None = None,
+    ) -> Sequence[int]:
         if self.read_only:
             raise Refused(Problem.READ_ONLY, self.name)
         bits = self.bits(flags)
-        changed = []
+        changed: list[Uid] = []
+        failed: list[int] = []
+        test_and_set = unchanged_since == 0 and action is FlagAction.ADD and not flags.system
         for uid in sorted(uids):
             message = self.messages.get(uid)
             if message is None:
                 continue
             old = message.flags
+            if unchanged_since is not None and (
+                old & bits if test_and_set else message.modseq > unchanged_since
+            ):  # fmt: skip
+                failed.append(uid)
+                continue
             match action:
                 case FlagAction.REPLACE:
                     message.flags = bits
@@ -167,6 +183,7 @@ class MemoryMailbox:
             for uid in changed:
                 self.messages[uid].modseq = self.highest_modseq
             self.tell(FlagsChanged(tuple(changed), by))
+        return failed
 
     async def copy(
         self, uids: Collection[int], destination: str, *, into: AccountStore | None = None, keep: int = ALL_FLAGS
@@ -274,6 +291,7 @@ class MemoryMailbox:
             uid_validity=self.uid_validity,
             mailbox_id=self.mailbox_id,
             deleted_size=sum(len(message.octets) for message in messages if message.flags & Flag.DELETED),
+            highest_modseq=self.highest_modseq,
         )
 
 

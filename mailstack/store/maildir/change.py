@@ -30,6 +30,7 @@ TOGETHER = 100
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 TRIES = 5
 """Looks for a message that others rename again and again, before it is taken for gone."""
+_SYSTEM_FLAGS = (1 << FIRST_KEYWORD) - 1
 _SIZE_WORDS = re.compile(r",S=\d{1,15},W=\d{1,15}$")
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
@@ -71,14 +72,36 @@ def flag_bits(files: FolderFiles, flags: Flags, *, add_keywords: bool) -> int:
     return value
 
 
-def store_flags(files: FolderFiles, uids: Collection[int], action: FlagAction, flags: Flags) -> Differences:
-    """`changed` has the messages whose flags are others now. Messages that are gone are passed over.
-    An error on the way is in `error`. Raises: Refused(TOO_MANY_KEYWORDS), OSError."""
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The test of UNCHANGEDSINCE (RFC 7162 §3.1.3): `changed` are those that failed it before the lane was reached."""
+
+    since: int
+    changed: frozenset[int]
+
+    def fails(self, files: FolderFiles, uid: int, action: FlagAction, operand: int) -> bool:
+        """Whether the message must stay as it is."""
+        if self.since == 0 and action is FlagAction.ADD and not operand & _SYSTEM_FLAGS:
+            row = files.rows.row(uid)  # a keyword that is not set does not exist, unlike a system flag
+            return row >= 0 and files.rows.flags[row] & operand != 0
+        return uid in self.changed or files.lately.get(uid, 0) > self.since
+
+
+def store_flags(
+    files: FolderFiles, uids: Collection[int], action: FlagAction, flags: Flags, test: Unchanged | None = None
+) -> Differences:
+    """`changed` has the messages whose flags are others now; `failed` those that did not pass the test. Messages that
+    are gone are passed over. An error on the way is in `error`. Raises: Refused(TOO_MANY_KEYWORDS), OSError."""
     operand = flag_bits(files, flags, add_keywords=action is not FlagAction.REMOVE)
     done = Differences()
     try:
         for uid in uids:
-            value = _change_one(files, uid, action, operand)
+            if test is not None and test.fails(files, uid, action, operand):
+                done.failed.append(uid)
+                continue
+            value, beaten = _change_one(files, uid, action, operand, once=test is not None)
+            if beaten:
+                done.failed.append(uid)
             if value is not None:
                 done.changed.append((uid, value))
     except OSError as error:
@@ -96,18 +119,21 @@ def _number(files: FolderFiles, done: Differences) -> None:
     except OSError as error:
         done.modseq = files.modseqs.last
         done.error = done.error or error
+    files.note_changed([uid for uid, _ in done.changed], done.modseq)
 
 
-def _change_one(files: FolderFiles, uid: int, action: FlagAction, operand: int) -> int | None:
+def _change_one(
+    files: FolderFiles, uid: int, action: FlagAction, operand: int, *, once: bool
+) -> tuple[int | None, bool]:
     """The flags of a message, if they are not those that were known before: by us, or by others who renamed
-    it between our look and our rename."""
+    it between our look and our rename. With `once` it is left to the others then, and the second is true."""
     rows = files.rows
     told: int | None = None
     old = 0
     for _ in range(TRIES):
         row = rows.row(uid)
         if row < 0:
-            return None
+            return None, False
         old = rows.flags[row]
         told = old if told is None else told
         if action is FlagAction.ADD:
@@ -119,10 +145,12 @@ def _change_one(files: FolderFiles, uid: int, action: FlagAction, operand: int) 
         if value == old:
             break
         if files.reflag(row, value):
-            return value
+            return value, False
         if not files.found_again(uid):
             break
-    return None if old == told else old
+        if once and rows.flags[rows.row(uid)] != told:
+            return rows.flags[rows.row(uid)], True
+    return (None if old == told else old), False
 
 
 def expunge(files: FolderFiles, uids: Collection[int]) -> Differences:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -62,6 +63,11 @@ class FolderFiles:
         self.ledger = ledger
         self.uidlist = UidList(self.path / UIDLIST)
         self.modseqs = ModSequences(self.path)
+        self.lately: dict[int, int] = {}
+        """UID → mod-sequence of messages whose flags changed above `applied`."""
+        self.applied = 0
+        """The mod-sequence up to which the columns had every change when they were last asked for what is still to be
+        done here. Set in the reactor's thread."""
         self.keywords: list[str] = []
         self._keywords_stamp: tuple[int, ...] = ()
         self.rows = Rows()
@@ -179,6 +185,12 @@ class FolderFiles:
         """What comes is our own doing."""
         if self.watch is not None:
             self.watch.expect(directory, name, present)
+
+    def note_changed(self, uids: Iterable[int], modseq: int) -> None:
+        """These have other flags, and this mod-sequence now."""
+        applied = self.applied
+        self.lately = {uid: number for uid, number in self.lately.items() if number > applied}
+        self.lately.update(dict.fromkeys(uids, modseq))
 
     def touched(self) -> None:
         """We changed the directory ourselves. Its time stamp may hide what others did meanwhile."""
