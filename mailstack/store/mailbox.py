@@ -9,8 +9,8 @@ import errno
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -84,8 +84,6 @@ class OpenMailbox:
         self._columns = MessageColumns()
         self._keywords: tuple[str, ...] = ()
         self._recent: set[int] = set()
-        self._tests: list[int] = []
-        """The highest mod-sequence as each command began that is testing mod-sequences."""
         self._listeners: list[MailboxListener] = []
         self._large: OrderedDict[int, Octets] = OrderedDict()
         self._large_lock = threading.Lock()
@@ -319,23 +317,13 @@ class OpenMailbox:
         failed: list[int] = []
         if unchanged_since is not None:
             await self.refresh()  # what others did until now is not unchanged
-        with self.heedless(len(uids)), self._testing():
+        with self.heedless(len(uids)), self.files.lately.asking():
             for piece in _pieces(uids):
                 test = None if unchanged_since is None else self._unchanged(piece, unchanged_since)
                 done = await self._in_lane(partial(change.store_flags, self.files, piece, action, flags, test))
                 failed += done.failed
                 self.take(done, by)
         return sorted(failed)
-
-    @contextmanager
-    def _testing(self) -> Iterator[None]:
-        """The lane is to remember changes that are not in the columns now."""
-        known = self.highest_modseq
-        self._tests.append(known)
-        try:
-            yield
-        finally:
-            self._tests.remove(known)
 
     def _unchanged(self, uids: Sequence[int], modseq: int) -> Unchanged:
         """What UNCHANGEDSINCE asks of these messages, as far as it is known before the lane is reached."""
@@ -435,7 +423,7 @@ class OpenMailbox:
         self.uid_validity, self.uid_next, self.mailbox_id = uidlist.validity, uidlist.next_uid, uidlist.guid
         self._keywords = tuple(self.files.keywords)
         self.highest_modseq = max(found.modseq, self.highest_modseq, 1)
-        self.files.applied = min([self.highest_modseq, *self._tests])
+        self.files.lately.applied(self.highest_modseq)
         if found.reset or found.gone:
             self._columns = MessageColumns()
             self._columns.history.since = found.modseq

@@ -84,7 +84,7 @@ class Unchanged:
         if self.since == 0 and action is FlagAction.ADD and not operand & _SYSTEM_FLAGS:
             row = files.rows.row(uid)  # a keyword that is not set does not exist, unlike a system flag
             return row >= 0 and files.rows.flags[row] & operand != 0
-        return uid in self.changed or files.lately.get(uid, 0) > self.since
+        return uid in self.changed or files.lately.modseq(uid) > self.since
 
 
 def store_flags(
@@ -119,7 +119,7 @@ def _number(files: FolderFiles, done: Differences) -> None:
     except OSError as error:
         done.modseq = files.modseqs.last
         done.error = done.error or error
-    files.note_changed([uid for uid, _ in done.changed], done.modseq)
+    files.lately.note([uid for uid, _ in done.changed], done.modseq)
 
 
 def _change_one(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +14,7 @@ from typing import Protocol
 from mailstack.ports import Log
 from mailstack.quota import QuotaLimit
 from mailstack.store.maildir import keywords, names
+from mailstack.store.maildir.lately import Lately
 from mailstack.store.maildir.layout import Folder
 from mailstack.store.maildir.locks import dotlock
 from mailstack.store.maildir.modseq import ModSequences
@@ -63,11 +63,7 @@ class FolderFiles:
         self.ledger = ledger
         self.uidlist = UidList(self.path / UIDLIST)
         self.modseqs = ModSequences(self.path)
-        self.lately: dict[int, int] = {}
-        """UID → mod-sequence of messages whose flags changed above `applied`."""
-        self.applied = 0
-        """The mod-sequence up to which the columns had every change when they were last asked for what is still to be
-        done here. Set in the reactor's thread."""
+        self.lately = Lately()
         self.keywords: list[str] = []
         self._keywords_stamp: tuple[int, ...] = ()
         self.rows = Rows()
@@ -185,12 +181,6 @@ class FolderFiles:
         """What comes is our own doing."""
         if self.watch is not None:
             self.watch.expect(directory, name, present)
-
-    def note_changed(self, uids: Iterable[int], modseq: int) -> None:
-        """These have other flags, and this mod-sequence now."""
-        applied = self.applied
-        self.lately = {uid: number for uid, number in self.lately.items() if number > applied}
-        self.lately.update(dict.fromkeys(uids, modseq))
 
     def touched(self) -> None:
         """We changed the directory ourselves. Its time stamp may hide what others did meanwhile."""

@@ -130,7 +130,7 @@ class _Sync:
                 modseqs.load()
             if self.found:
                 self.found.modseq = modseqs.next(durable=not self.files.read_only)
-                self.files.note_changed([uid for uid, _ in self.found.changed], self.found.modseq)
+                self.files.lately.note([uid for uid, _ in self.found.changed], self.found.modseq)
         except OSError as error:
             self.found.modseq = modseqs.last
             self.found.error = self.found.error or error
