@@ -57,7 +57,7 @@ def once_after(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], obj
 
 
 def test_a_message_that_came_and_went_within_one_look(files: FolderFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    others_give(files, "first")
+    others_give(files, "first", "brief")
     put(files, "first:2,")
     brief = put(files, "brief:2,")
     once_after(monkeypatch, "_insert", brief.unlink)
