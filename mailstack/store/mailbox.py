@@ -443,8 +443,10 @@ class OpenMailbox:
             self._recent |= found.recent
             self._tell(Added(_uids(added)))
         changed = self._columns.change(found.changed, found.modseq)
-        if changed:
-            self._tell(FlagsChanged(_uids(changed), by))
+        others = set(found.others)
+        for which, who in (([uid for uid in changed if uid not in others], by), (sorted(others & set(changed)), None)):
+            if which:
+                self._tell(FlagsChanged(_uids(which), who))
 
     def _tell(self, what: Change) -> None:
         for listener in list(self._listeners):

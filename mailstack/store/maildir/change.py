@@ -99,9 +99,9 @@ def store_flags(
             if test is not None and test.fails(files, uid, action, operand):
                 done.failed.append(uid)
                 continue
-            value, beaten = _change_one(files, uid, action, operand, once=test is not None)
-            if beaten:
-                done.failed.append(uid)
+            value, others_too = _change_one(files, uid, action, operand, once=test is not None)
+            if others_too:
+                (done.others if test is None else done.failed).append(uid)
             if value is not None:
                 done.changed.append((uid, value))
     except OSError as error:
@@ -117,7 +117,7 @@ def _number(files: FolderFiles, done: Differences) -> None:
     try:
         done.modseq = files.modseqs.next()
     except OSError as error:
-        done.modseq = files.modseqs.last
+        done.modseq = files.modseqs.next(durable=False)  # one that clients know would hide the change from them
         done.error = done.error or error
     files.lately.note([uid for uid, _ in done.changed], done.modseq)
 
@@ -125,11 +125,11 @@ def _number(files: FolderFiles, done: Differences) -> None:
 def _change_one(
     files: FolderFiles, uid: int, action: FlagAction, operand: int, *, once: bool
 ) -> tuple[int | None, bool]:
-    """The flags of a message, if they are not those that were known before: by us, or by others who renamed
-    it between our look and our rename. With `once` it is left to the others then, and the second is true."""
+    """The flags of a message, if they are not those that were known before, and whether that is by others, too, who
+    renamed it between our look and our rename; with `once` it is left to them then."""
     rows = files.rows
     told: int | None = None
-    old = 0
+    old, others = 0, False
     for _ in range(TRIES):
         row = rows.row(uid)
         if row < 0:
@@ -145,12 +145,14 @@ def _change_one(
         if value == old:
             break
         if files.reflag(row, value):
-            return value, False
+            return value, others
         if not files.found_again(uid):
             break
-        if once and rows.flags[rows.row(uid)] != told:
-            return rows.flags[rows.row(uid)], True
-    return (None if old == told else old), False
+        found = rows.flags[rows.row(uid)]
+        others = others or found != old
+        if once and others:
+            return found, True
+    return (None if old == told else old), others
 
 
 def expunge(files: FolderFiles, uids: Collection[int]) -> Differences:

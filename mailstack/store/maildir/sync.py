@@ -135,10 +135,10 @@ class _Sync:
                 modseqs.load()
             if self.found:
                 self.found.modseq = modseqs.next(durable=not self.files.read_only)
-                self.files.lately.note([uid for uid, _ in self.found.changed], self.found.modseq)
         except OSError as error:
-            self.found.modseq = modseqs.last
+            self.found.modseq = modseqs.next(durable=False)  # one that clients know would hide the change from them
             self.found.error = self.found.error or error
+        self.files.lately.note([uid for uid, _ in self.found.changed], self.found.modseq)
 
     # --- the whole of both directories
 
