@@ -60,6 +60,8 @@ class ImapSession:
         self._bulk = 0
         self._errors = 0
         self.tag = b"*"
+        self.uses_numbers = False
+        """Whether this command has message sequence numbers in it though it does not keep them: no EXPUNGE now."""
         self._table: Mapping[bytes, Row] = _table()
 
     # --- what commands use
@@ -322,6 +324,7 @@ class ImapSession:
             self.log.event("refused", command=name.decode(), reason=str(refused))
             reply = replies.refused(refused.problem)
         except BadSyntax as error:
+            self.uses_numbers = False
             self._bad(error)
             return
         except (SessionEnded, FramingLost):
@@ -330,6 +333,7 @@ class ImapSession:
             self.log.failure("command failed", command=name.decode())
             self.resources.counters.count("internal_errors", "imap")
             reply = replies.BUG
+        keeps_numbers, self.uses_numbers = keeps_numbers or self.uses_numbers, False
         await self._catch_up(allow_expunge=not keeps_numbers, adding=name in ADDING)
         code = self.modseq_code()
         if code and reply.status == b"OK" and not reply.code and reply is not replies.SAID:

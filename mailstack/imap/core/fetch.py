@@ -61,13 +61,14 @@ async def fetch(session: ImapSession, asked: Fetch, *, by_uid: bool) -> Reply:
 
     check_numbers(session, asked.wanted, by_uid=by_uid)
     items = (FetchAtt.UID, *asked.items) if by_uid else asked.items
-    begun = [FETCH_ITEMS[item.name.encode()].act for item in items if isinstance(item, ColumnItem | ContentItem)]
-    for begin in filter(None, begun):
-        begin(session)
+    for item in items:
+        row = FETCH_ITEMS.get(item.name.encode()) if isinstance(item, ColumnItem | ContentItem) else None
+        if row is not None and row.act is not None:
+            row.act(session)
     request = FetchRequest(session.view.select(asked.wanted, by_uid=by_uid), items, by_uid, asked.wanted)
-    for name, row in FETCH_MODIFIERS.items():
+    for name, modifier in FETCH_MODIFIERS.items():
         if name in asked.modifiers:
-            request = await row.act(session, request, asked.modifiers)
+            request = await modifier.act(session, request, asked.modifiers)
     return await respond(session, plan(request.items, utf8=session.rev2), request.uids)
 
 

@@ -4,8 +4,9 @@ HIGHESTMODSEQ at SELECT is said by `core/mailboxes.py`, mod-sequences in unsolic
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mailstack.imap import replies
@@ -23,15 +24,18 @@ from mailstack.imap.registry import (
     StoreModifier,
     StoreRequest,
 )
-from mailstack.imap.wire.cursor import Cursor, number, sp
-from mailstack.imap.wire.values import ColumnItem
+from mailstack.imap.search_keys import ColumnKey, Rows, SessionKey, leaves
+from mailstack.imap.wire.cursor import Cursor, number, sp, string
+from mailstack.imap.wire.values import ColumnItem, SearchKey
 from mailstack.ports import Columns, Mailbox, MailboxStatus
 
 if TYPE_CHECKING:
+    from mailstack.imap.core.search import Result
     from mailstack.imap.session import ImapSession
 
 AT_ONCE = 20_000
 """Messages whose mod-sequences are compared before others have their turn."""
+_ENTRY_TYPE = re.compile(rb"(?i:priv|shared|all)\b")
 MAX_MODSEQ = (1 << 63) - 1
 
 
@@ -99,6 +103,59 @@ def highest_modseq(session: ImapSession, found: MailboxStatus) -> str:
     return str(found.highest_modseq)
 
 
+# --- SEARCH
+
+
+@dataclass(frozen=True, slots=True)
+class ModifiedSince(SessionKey):
+    """MODSEQ n: messages with this mod-sequence or a higher one (RFC 7162 §3.1.5)."""
+
+    modseq: int
+
+    async def resolve(self, session: ImapSession) -> SearchKey:
+        begin(session)
+        mailbox = session.view.mailbox
+        if mailbox.since(self.modseq) == self.modseq:
+            return ModifiedAfter(self.modseq - 1)
+        return ModifiedAfter(mailbox.since(self.modseq - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class ModifiedAfter(ColumnKey):
+    """Messages with a higher mod-sequence."""
+
+    modseq: int
+
+    def decide(self, rows: Rows) -> Iterable[bool]:
+        return map(self.modseq.__lt__, rows.columns.modseqs)
+
+
+def search_modsequence(cur: Cursor) -> ModifiedSince:
+    # search-modsequence = "MODSEQ" [SP entry-name SP entry-type-req] SP mod-sequence-valzer
+    if cur.peek(2) == b' "':
+        sp(cur)
+        start = cur.position
+        if not string(cur).startswith(b"/flags/"):
+            raise cur.expected('"/flags/" and a flag', start)
+        sp(cur)
+        cur.match(_ENTRY_TYPE, "priv, shared or all")
+    return ModifiedSince(mod_sequence(cur))  # one number a message: the entry is to be ignored (§3.1.5)
+
+
+def searched_modseq(session: ImapSession, result: Result) -> bytes:
+    """The highest mod-sequence of what a search by MODSEQ returns (RFC 7162 §3.1.6 and §3.1.10, RFC 4731 §3.2)."""
+    if not result.uids or not any(isinstance(key, ModifiedAfter) for key in leaves(result.key)):
+        return b""
+    uids, returns = result.uids, result.returns
+    if returns is not None and b"ALL" not in returns and b"COUNT" not in returns:
+        ends = [uid for word, uid in ((b"MIN", uids[0]), (b"MAX", uids[-1])) if word in returns]
+        uids = ends or uids
+    modseq = max(session.view.mailbox.columns(sorted(set(uids))).modseqs, default=0)
+    if not modseq:
+        return b""  # they vanished just now
+    return (b"(MODSEQ %d)" if returns is None else b"MODSEQ %d") % modseq
+
+
 def select_condstore(session: ImapSession, _: None) -> None:
     """SELECT (CONDSTORE): every SELECT says HIGHESTMODSEQ, and that of the old mailbox is of no use any more."""
     session.enabled.add("CONDSTORE")
@@ -112,4 +169,6 @@ FEATURE = Feature(
     status_items=(StatusItem("HIGHESTMODSEQ", highest_modseq),),
     select_parameters=(SelectParameter(b"CONDSTORE", lambda _: None, select_condstore),),
     store_modifiers=(StoreModifier(b"UNCHANGEDSINCE", mod_sequence, unchanged_since),),
+    search_keys={b"MODSEQ": search_modsequence},
+    search_data=(searched_modseq,),
 )
