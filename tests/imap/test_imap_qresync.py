@@ -210,8 +210,14 @@ def test_searches_tell_the_highest_of_what_they_return() -> None:
     assert client.lines(b"SEARCH NOT MODSEQ 5")[-2] == b"* SEARCH 1 2 3 (MODSEQ 4)"
     assert client.lines(b"SEARCH MODSEQ 7")[-2] == b"* SEARCH"
     assert client.lines(b"SEARCH ALL")[-2] == b"* SEARCH 1 2 3 4 5"
-    for returns, said in ((b"MIN", b"MIN 2 MODSEQ 3"), (b"MAX", b"MAX 5 MODSEQ 6"),
-                          (b"MIN MAX", b"MIN 2 MAX 5 MODSEQ 6"), (b"MIN COUNT", b"MIN 2 COUNT 4 MODSEQ 6"), (b"", b"ALL 2:5 MODSEQ 6")):  # fmt: skip
+    answers = {
+        b"MIN": b"MIN 2 MODSEQ 3",
+        b"MAX": b"MAX 5 MODSEQ 6",
+        b"MIN MAX": b"MIN 2 MAX 5 MODSEQ 6",
+        b"MIN COUNT": b"MIN 2 COUNT 4 MODSEQ 6",
+        b"": b"ALL 2:5 MODSEQ 6",
+    }
+    for returns, said in answers.items():
         lines = client.lines(b"SEARCH RETURN (%b) MODSEQ 3" % returns)
         assert lines[-2] == b'* ESEARCH (TAG "t") ' + said
     assert client.lines(b"SEARCH RETURN (COUNT) MODSEQ 7")[-2] == b'* ESEARCH (TAG "t") COUNT 0'

@@ -94,11 +94,12 @@ def test_a_change_that_waits_before_it_counts(world: World) -> None:
     assert world.store_later([1, 2], FLAGGED, world.mailbox.highest_modseq) == [[]]
 
 
-def test_a_change_that_waits_before_another_counts(world: World) -> None:
+def test_a_change_that_waits_before_others_counts(world: World) -> None:
     known = world.mailbox.highest_modseq
     world.workers.held = []
     world.store_later([1], SEEN)
     world.store_later([3], SEEN)
+    world.store_later([3], FLAGGED)
     last = world.store_later([1, 2], FLAGGED, known)
     world.workers.go()
     assert last == [[1]]
