@@ -89,7 +89,8 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """Messages came into the mailbox; UIDs ascend and are above all earlier ones."""
+    """Messages came into the mailbox; UIDs ascend and are above all earlier ones, unless the mailbox cannot be
+    written: then no other UID can be given to a message that came out of order."""
 
     uids: tuple[Uid, ...]
 

@@ -48,6 +48,8 @@ class ImapSession:
         self.state = State.NOT_AUTHENTICATED
         self.account = AccountName("")
         self.enabled: set[str] = set()
+        self.condstore = False
+        """Whether the client is to be told mod-sequences, since it asked for any (RFC 7162 §3.1)."""
         self.client_name = ""
         """What the client calls itself by ID."""
         self.login_failures = 0
@@ -87,11 +89,6 @@ class ImapSession:
     def administers(self) -> bool:
         """Whether the user may set what belongs to the server or to others."""
         return self.settings.everybody_administers or self.account in self.settings.administrators
-
-    @property
-    def condstore(self) -> bool:
-        """Whether the client is to be told mod-sequences (RFC 7162 §3.1)."""
-        return "CONDSTORE" in self.enabled
 
     @property
     def qresync(self) -> bool:
@@ -174,6 +171,7 @@ class ImapSession:
         self._store = None
         self.account = AccountName("")
         self.enabled.clear()
+        self.condstore = False
         self.state = State.NOT_AUTHENTICATED
         self.connection.timeout = self.settings.login_timeout
 

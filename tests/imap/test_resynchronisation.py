@@ -352,7 +352,7 @@ def scenario(kind: str, kinds: list[int], doings: list[tuple[int, str, int]], fo
 KINDS = st.lists(st.integers(0, 2), min_size=2, max_size=5)
 
 
-@settings(max_examples=EXAMPLES or 30, deadline=None)
+@settings(max_examples=EXAMPLES or 100, deadline=None)
 @given(KINDS, st.lists(DOINGS, min_size=8, max_size=25), st.integers(0, 7))
 def test_clients_know_the_mailbox_and_come_back(
     kinds: list[int], doings: list[tuple[int, str, int]], form: int
@@ -360,7 +360,7 @@ def test_clients_know_the_mailbox_and_come_back(
     scenario("memory", kinds, doings, form)
 
 
-@settings(max_examples=EXAMPLES or 10, deadline=None)
+@settings(max_examples=EXAMPLES or 40, deadline=None)
 @given(KINDS, st.lists(DOINGS, min_size=8, max_size=25), st.integers(0, 7))
 def test_clients_know_a_maildir_and_come_back(kinds: list[int], doings: list[tuple[int, str, int]], form: int) -> None:
     scenario("maildir", kinds, doings, form)

@@ -41,14 +41,8 @@ MAX_MODSEQ = (1 << 63) - 1
 
 def begin(session: ImapSession) -> None:
     """The client is CONDSTORE-aware from now on, and hears HIGHESTMODSEQ if that is new (RFC 7162 §3.1)."""
-    if not session.condstore:
-        session.enabled.add("CONDSTORE")
-        tell_highest(session)
-
-
-def tell_highest(session: ImapSession) -> None:
-    """The selected mailbox's HIGHESTMODSEQ, if there is one."""
-    if session.state is State.SELECTED:
+    known, session.condstore = session.condstore, True
+    if not known and session.state is State.SELECTED:
         modseq = session.view.highest_modseq
         session.say(replies.ok("the highest mod-sequence", f"HIGHESTMODSEQ {modseq}").line(b"*"))
 
@@ -158,12 +152,12 @@ def searched_modseq(session: ImapSession, result: Result) -> bytes:
 
 def select_condstore(session: ImapSession, _: None) -> None:
     """SELECT (CONDSTORE): every SELECT says HIGHESTMODSEQ, and that of the old mailbox is of no use any more."""
-    session.enabled.add("CONDSTORE")
+    session.condstore = True
 
 
 FEATURE = Feature(
     capabilities=(Capability("CONDSTORE"),),
-    enables=(Enable("CONDSTORE", tell_highest),),
+    enables=(Enable("CONDSTORE", begin),),
     fetch_items=(FetchWord(b"MODSEQ", lambda _: MODSEQ, begin),),
     fetch_modifiers=(FetchModifier(b"CHANGEDSINCE", mod_sequence, changed_since),),
     status_items=(StatusItem("HIGHESTMODSEQ", highest_modseq),),
