@@ -9,12 +9,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from imap_world import ALICE, Client, World
+from mailbox_copy import Cache, Copy, Moment, come_back, numbers
 from transcripts import result
 
 from mailstack.ports import AccountName, Delivery, Flag, FlagAction, Flags
@@ -26,104 +26,6 @@ EXAMPLES = int(os.environ.get("RESYNCHRONISATION_EXAMPLES", "0"))
 """Examples of each property; 0 for some that are quickly done."""
 SHM = Path("/dev/shm")
 SYSTEM = (b"\\Seen", b"\\Answered", b"\\Flagged", b"\\Deleted", b"\\Draft")
-_VANISHED = re.compile(rb"\* VANISHED (\(EARLIER\) )?([\d:,]+)$")
-_FETCH = re.compile(rb"\* (\d+) FETCH \((.*)\)$")
-Cache = dict[int, frozenset[bytes]]
-"""UID → flags."""
-
-
-def numbers(text: bytes) -> list[int]:
-    ranges = [tuple(map(int, piece.split(b":"))) for piece in text.split(b",")]
-    return [number for pair in ranges for number in range(pair[0], pair[-1] + 1)]
-
-
-@dataclass(slots=True)
-class Entry:
-    """What a client knows of one message; 0 and None for what it was not told."""
-
-    uid: int = 0
-    flags: frozenset[bytes] | None = None
-    modseq: int = 0
-
-
-@dataclass(slots=True)
-class Copy:
-    """A client's copy of the mailbox, made from untagged responses alone, and its HIGHESTMODSEQ by RFC 7162 §6."""
-
-    qresync: bool
-    entries: list[Entry] = field(default_factory=list)
-    cache: Cache = field(default_factory=dict)
-    """What it kept from an earlier session, while that is brought up to date."""
-    highest: int = 0
-    _seen: int = 0
-    _said: int = 0
-
-    def hear(self, lines: list[bytes]) -> None:
-        for line in lines:
-            if found := re.search(rb"\[HIGHESTMODSEQ (\d+)\]", line):
-                self._said = int(found[1])
-            if found := re.match(rb"\* (\d+) (EXISTS|EXPUNGE)$", line):
-                self._count(int(found[1]), found[2])
-            elif found := _VANISHED.match(line):
-                self._vanished(numbers(found[2]), earlier=bool(found[1]))
-            elif found := _FETCH.match(line):
-                self._fetched(int(found[1]), found[2])
-            if not line.startswith(b"* "):
-                self.highest = self._said or max(self.highest, self._seen)
-                self._said = self._seen = 0
-
-    def _count(self, number: int, what: bytes) -> None:
-        if what == b"EXISTS":
-            assert number >= len(self.entries)
-            self.entries += [Entry() for _ in range(number - len(self.entries))]
-        else:
-            assert not self.qresync, "EXPUNGE after ENABLE QRESYNC"
-            del self.entries[number - 1]
-
-    def _vanished(self, uids: list[int], *, earlier: bool) -> None:
-        assert self.qresync
-        if earlier:
-            assert not any(entry.uid in uids for entry in self.entries if entry.uid), "it is still there"
-            for uid in uids:
-                self.cache.pop(uid, None)
-            return
-        for uid in uids:
-            known = [entry.uid for entry in self.entries]
-            if uid in known:
-                del self.entries[known.index(uid)]
-            else:  # one whose UID this client was never told; it stands before the first that has a higher one
-                end = next((at for at, other in enumerate(known) if other > uid), len(known))
-                assert end and not known[end - 1], f"UID {uid} is none of the client's"
-                del self.entries[end - 1]
-
-    def _fetched(self, number: int, items: bytes) -> None:
-        entry = self.entries[number - 1]
-        if found := re.search(rb"UID (\d+)", items):
-            assert entry.uid in (0, int(found[1])), f"message {number} was UID {entry.uid}: {items!r}"
-            entry.uid = int(found[1])
-        if found := re.search(rb"FLAGS \(([^)]*)\)", items):
-            entry.flags = frozenset(found[1].split()) - {b"\\Recent"}
-        if found := re.search(rb"MODSEQ \((\d+)\)", items):
-            entry.modseq = int(found[1])
-            self._seen = max(self._seen, entry.modseq)
-
-    def kept(self) -> Cache:
-        """The messages up to the first that it does not know yet."""
-        found: Cache = {}
-        for entry in self.entries:
-            if not entry.uid or entry.flags is None:
-                break
-            found[entry.uid] = entry.flags
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """What a client has when its connection breaks."""
-
-    validity: int
-    highest: int
-    cache: Cache
 
 
 class Peer:
@@ -309,7 +211,7 @@ def do(world: Both, peer: Peer, what: str, n: int) -> None:
             peer.select()
 
 
-def come_back(world: Both, moment: Moment, form: int) -> Cache:
+def returned(world: Both, moment: Moment, form: int) -> Cache:
     """What a client that was away since then makes of its copy: told it has all, or some of it, or where it stands."""
     client = world.connect()
     client.lines(b"ENABLE QRESYNC")
@@ -322,15 +224,13 @@ def come_back(world: Both, moment: Moment, form: int) -> Cache:
         more += b" (%s %s)" % (
             b",".join(b"%d" % seq for seq in picked), b",".join(b"%d" % uids[seq - 1] for seq in picked)
         )  # fmt: skip
-    copy = Copy(qresync=True, cache=dict(moment.cache))
     arguments = b"%d %d%s" % (moment.validity, max(moment.highest, 1), more)
-    copy.hear(client.lines(b"SELECT INBOX (QRESYNC (%s))" % arguments))
+    lines = client.lines(b"SELECT INBOX (QRESYNC (%s))" % arguments)
     if form & 4:  # the same once more, as a command
-        copy.hear(client.lines(b"UID FETCH 1:* (FLAGS) (CHANGEDSINCE %d VANISHED)" % max(moment.highest, 1)))
-    copy.hear(client.lines(b"UID FETCH %d:* (FLAGS)" % (max(moment.cache, default=0) + 1)))
-    told = {entry.uid: entry.flags for entry in copy.entries if entry.uid and entry.flags is not None}
+        lines += client.lines(b"UID FETCH 1:* (FLAGS) (CHANGEDSINCE %d VANISHED)" % max(moment.highest, 1))
+    lines += client.lines(b"UID FETCH %d:* (FLAGS)" % (max(moment.cache, default=0) + 1))
     client.lines(b"LOGOUT")
-    return {**copy.cache, **told}
+    return come_back(moment.cache, lines)
 
 
 def scenario(kind: str, kinds: list[int], doings: list[tuple[int, str, int]], form: int) -> None:
@@ -345,14 +245,14 @@ def scenario(kind: str, kinds: list[int], doings: list[tuple[int, str, int]], fo
         whole = world.download()
         moments = {(moment.highest, *moment.cache.items()): moment for peer in peers for moment in peer.moments}
         for moment in moments.values():
-            assert come_back(world, moment, form) == whole
+            assert returned(world, moment, form) == whole
         assert not world.log.failures
 
 
 KINDS = st.lists(st.integers(0, 2), min_size=2, max_size=5)
 
 
-@settings(max_examples=EXAMPLES or 100, deadline=None)
+@settings(max_examples=EXAMPLES or 70, deadline=None)
 @given(KINDS, st.lists(DOINGS, min_size=8, max_size=25), st.integers(0, 7))
 def test_clients_know_the_mailbox_and_come_back(
     kinds: list[int], doings: list[tuple[int, str, int]], form: int
@@ -360,7 +260,7 @@ def test_clients_know_the_mailbox_and_come_back(
     scenario("memory", kinds, doings, form)
 
 
-@settings(max_examples=EXAMPLES or 40, deadline=None)
+@settings(max_examples=EXAMPLES or 25, deadline=None)
 @given(KINDS, st.lists(DOINGS, min_size=8, max_size=25), st.integers(0, 7))
 def test_clients_know_a_maildir_and_come_back(kinds: list[int], doings: list[tuple[int, str, int]], form: int) -> None:
     scenario("maildir", kinds, doings, form)
