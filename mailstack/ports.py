@@ -396,10 +396,10 @@ class Mailbox(Protocol):
         *,
         unchanged_since: int | None = None,
     ) -> Sequence[int]:
-        """Change flags, as far as the user may; every listener hears FlagsChanged for the messages that differ now. With
-        `unchanged_since` only of messages whose mod-sequence is not above it, as they are when they are changed; 0 is
-        below all, but lets keywords be added to a message that has none of them (RFC 7162 §3.1.3). Returns the UIDs of
-        those that failed this test, ascending. Raises: Refused(TOO_MANY_KEYWORDS | READ_ONLY |
+        """Change flags, as far as the user may; every listener hears FlagsChanged for the messages that differ now.
+        With `unchanged_since` only of messages whose mod-sequence is not above it, as they are when they are changed;
+        0 is below all, but lets keywords be added to a message that has none of them (RFC 7162 §3.1.3). Returns the
+        UIDs of those that failed this test, ascending. Raises: Refused(TOO_MANY_KEYWORDS | READ_ONLY |
         NOT_PERMITTED if none of the flags may be changed)."""
 
     async def copy(

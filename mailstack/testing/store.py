@@ -78,6 +78,7 @@ class MemoryMailbox:
         self.highest_modseq = 1
         self.special_use = ""
         self._vanished: dict[int, int] = {}
+        self._flips: list[tuple[int, int, int]] = []
         self.messages: dict[int, MemoryMessage] = {}
         self.listeners: list[MailboxListener] = []
         self.read_only = False
@@ -165,7 +166,7 @@ class MemoryMailbox:
                 continue
             old = message.flags
             if unchanged_since is not None and (
-                old & bits if test_and_set else message.modseq > unchanged_since
+                old & bits if test_and_set else self._flipped(uid, unchanged_since, action, bits)
             ):  # fmt: skip
                 failed.append(uid)
                 continue
@@ -178,12 +179,20 @@ class MemoryMailbox:
                     message.flags = old & ~bits
             if message.flags != old:
                 changed.append(Uid(uid))
+                self._flips.append((self.highest_modseq + 1, uid, message.flags ^ old))
         if changed:
             self.highest_modseq += 1
             for uid in changed:
                 self.messages[uid].modseq = self.highest_modseq
             self.tell(FlagsChanged(tuple(changed), by))
         return failed
+
+    def _flipped(self, uid: int, since: int, action: FlagAction, bits: int) -> bool:
+        """Whether the flags that a conditional STORE is about may have changed since."""
+        if self.messages[uid].modseq <= since:
+            return False
+        flips = [flipped for modseq, flipped_uid, flipped in self._flips if flipped_uid == uid and modseq > since]
+        return action is FlagAction.REPLACE or not flips or any(flipped & bits for flipped in flips)
 
     async def copy(
         self, uids: Collection[int], destination: str, *, into: AccountStore | None = None, keep: int = ALL_FLAGS
@@ -249,6 +258,7 @@ class MemoryMailbox:
         self.uid_next += 1
         self.highest_modseq += 1
         self.messages[uid] = MemoryMessage(octets, bits, internal_date, self.highest_modseq)
+        self._flips.append((self.highest_modseq, uid, -1))
         self._uids = None
         return uid
 

@@ -119,15 +119,16 @@ def test_a_change_that_came_to_nothing_counts(world: World) -> None:
 def test_what_another_program_did_counts(world: World) -> None:
     known = world.mailbox.highest_modseq
     path = Path(world.mailbox.files.locate(1))
-    path.rename(f"{path}R")
-    assert world.store_later([1, 2], FLAGGED, known) == [[1]], "it is noticed before"
+    path.rename(f"{path}S")
+    assert world.store_later([1, 2], SEEN, known) == [[1]], "it is noticed before"
+    assert world.store_later([1, 2], FLAGGED, known) == [[]], "which was another flag"
     known = world.mailbox.highest_modseq
     path = Path(world.mailbox.files.locate(2))
     world.mailbox.refresh = _nothing
     path.rename(f"{path}R")
-    assert world.store_later([2, 3], SEEN, known) == [[2]], "it is noticed as the file is renamed"
-    assert world.mailbox.flags(2) == Flag.FLAGGED | Flag.ANSWERED
-    assert sorted(os.listdir(path.parent))[1].endswith(":2,FR")
+    assert world.store_later([2, 3], Flags(Flag.DRAFT), known) == [[2]], "it is noticed as the file is renamed"
+    assert world.mailbox.flags(2) == Flag.FLAGGED | Flag.ANSWERED | Flag.SEEN
+    assert sorted(os.listdir(path.parent))[1].endswith(":2,FSR")
 
 
 async def _nothing() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -74,17 +74,23 @@ def flag_bits(files: FolderFiles, flags: Flags, *, add_keywords: bool) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """The test of UNCHANGEDSINCE (RFC 7162 §3.1.3): `changed` are those that failed it before the lane was reached."""
+    """The test of UNCHANGEDSINCE (RFC 7162 §3.1.3). `changed` are those with a higher mod-sequence as far as the
+    columns told, with the bits of their flags that may have changed; `known` is how far they told."""
 
     since: int
-    changed: frozenset[int]
+    changed: Mapping[int, int]
+    known: int
 
     def fails(self, files: FolderFiles, uid: int, action: FlagAction, operand: int) -> bool:
         """Whether the message must stay as it is."""
         if self.since == 0 and action is FlagAction.ADD and not operand & _SYSTEM_FLAGS:
             row = files.rows.row(uid)  # a keyword that is not set does not exist, unlike a system flag
             return row >= 0 and files.rows.flags[row] & operand != 0
-        return uid in self.changed or files.lately.modseq(uid) > self.since
+        if files.lately.modseq(uid) > max(self.since, self.known):
+            return True
+        if action is FlagAction.REPLACE or self.since == 0:
+            return uid in self.changed
+        return self.changed.get(uid, 0) & operand != 0  # another flag's change is none to +FLAGS (§3.1.12)
 
 
 def store_flags(

@@ -28,7 +28,8 @@ class Lately:
         self._modseqs.update(dict.fromkeys(uids, modseq))
 
     def modseq(self, uid: int) -> int:
-        """The mod-sequence of a message; 0 for one whose mod-sequence was in the columns when `asking` began."""
+        """The mod-sequence of a message; 0, or not above what the columns had when `asking` began, if that is known
+        there."""
         return self._modseqs.get(uid, 0)
 
     # --- in the reactor's thread
