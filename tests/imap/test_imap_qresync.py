@@ -296,3 +296,18 @@ def test_who_comes_back_to_another_process_misses_nothing(tmp_path: Path) -> Non
     assert back.lines(b"STORE 2 (UNCHANGEDSINCE %d) +FLAGS.SILENT (\\Seen)" % modseq)[-1] == b"t OK STORE completed"
     for process in (here, there):
         result(process.real.close())
+
+
+def test_flags_that_notify_leaves_out_are_not_taken_for_told() -> None:
+    world = world_with(3)
+    client = qresync(world)
+    client.lines(b"SELECT INBOX")
+    client.lines(b"NOTIFY SET (SELECTED (MessageNew MessageExpunge))")
+    before = world.inbox.highest_modseq
+    result(world.inbox.store_flags([1], FlagAction.ADD, Flags(keywords=frozenset({"$A"})), None))
+    lines = client.lines(b"STORE 2 +FLAGS.SILENT (\\Seen)")
+    assert b"* 2 FETCH (UID 2 MODSEQ (%d))" % (before + 2) in lines
+    assert lines[-1] == b"t OK [HIGHESTMODSEQ %d] STORE completed" % before
+    assert not [line for line in lines if line.startswith(b"* 1 FETCH")]
+    client.lines(b"SELECT INBOX")
+    assert client.lines(b"NOOP") == [b"t OK NOOP completed"]
