@@ -311,3 +311,14 @@ def test_flags_that_notify_leaves_out_are_not_taken_for_told() -> None:
     assert not [line for line in lines if line.startswith(b"* 1 FETCH")]
     client.lines(b"SELECT INBOX")
     assert client.lines(b"NOOP") == [b"t OK NOOP completed"]
+
+
+def test_another_login_knows_nothing_of_mod_sequences() -> None:
+    client = qresync(world_with(2))
+    client.lines(b"SELECT INBOX")
+    client.lines(b"UNAUTHENTICATE")
+    client.lines(b"LOGIN %s secret" % ALICE.encode())
+    client.lines(b"SELECT INBOX")
+    assert client.lines(b"STORE 1:2 +FLAGS.SILENT (\\Deleted)") == [b"t OK STORE completed"]
+    assert client.lines(b"EXPUNGE") == [b"* 2 EXPUNGE", b"* 1 EXPUNGE", b"t OK EXPUNGE completed"]
+    assert client.lines(b"SELECT INBOX (QRESYNC (1 1))")[-1].startswith(b"t BAD")
