@@ -128,6 +128,10 @@ class Connection(Protocol):
         (RFC 3207 §5, CVE-2011-0411); the caller must drop what its framing holds.
         Write the go-ahead before calling."""
 
+    def start_compression(self, received: bytes) -> None:
+        """Everything from now on is raw DEFLATE (RFC 4978 §3), both ways, and `received`, which came already, too.
+        Write the go-ahead before calling. `receive` raises FramingLost when the peer sends anything else."""
+
 
 class Log(Protocol):
     """The structured log. Values are str, int, float, bool or None; never a secret."""
@@ -416,6 +420,11 @@ class Mailbox(Protocol):
         """As copy, and the sources are Expunged. Within an account never refused for the quota: it has no more
         than before."""
 
+    async def replace(self, uid: int, destination: str, message: NewMessage, by: MailboxListener | None) -> Appended:
+        """As AccountStore.append of one message, after which message `uid` of this mailbox is Expunged; there is room
+        if there is when that is gone. When it is refused, nothing has changed.
+        Raises: Refused(NO_SUCH_MESSAGE), and what append raises."""
+
     async def expunge(self, uids: Collection[int], by: MailboxListener | None) -> Sequence[int]:
         """Remove these messages for good (whatever their flags); returns those that it removed."""
 
@@ -476,6 +485,13 @@ class AccountStore(Protocol):
         """All or none, durable on return. Open mailboxes have heard Added.
         Raises: Refused(NO_SUCH_MAILBOX | OVER_QUOTA | DISK_FULL | TOO_MANY_KEYWORDS)."""
 
+    async def access_key(self, name: str, *, renew: bool = False) -> bytes:
+        """The secret with which URLs of this mailbox are authorised (RFC 4467 §2), made when there is none, or to
+        `renew` it; durable on return. Raises: Refused(NO_SUCH_MAILBOX)."""
+
+    async def forget_access_keys(self) -> None:
+        """Those of all mailboxes; durable on return."""
+
     async def quota(self) -> Quota:
         """What the account uses, and what it may. Without a limit it is counted now, which takes its time."""
 
@@ -494,8 +510,12 @@ class MailStore(Protocol):
         """Give the account a limit of its own; durable on return. Returns what `quota` says then.
         Raises: Refused(NO_SUCH_ACCOUNT | CANNOT | STORE_UNAVAILABLE)."""
 
-    async def has_room(self, account: AccountName, octets: int) -> bool:
-        """Whether a message of so many octets may be delivered; 0 asks whether the account is not full."""
+    async def access_key(self, account: AccountName, name: str) -> bytes | None:
+        """The secret of somebody's mailbox, None if there is none. Asking makes nothing."""
+
+    async def has_room(self, account: AccountName, octets: int, *, delivery: bool = True) -> bool:
+        """Whether a message of so many octets may be delivered, or else appended, for which there is no grace;
+        0 asks whether the account is not full."""
 
     async def deliver(self, blob: Blob, deliveries: Sequence[Delivery]) -> Sequence[Problem | None]:
         """Put one copy into each mailbox. Each copy whose answer is None is durable. A missing

@@ -12,8 +12,8 @@ import pytest
 from regex_steps import steps
 
 from mailstack.imap import search_content
-from mailstack.imap.wire import cursor, fetch_grammar, framing
-from mailstack.mail import addresses, header, lines, mime, transfer, words
+from mailstack.imap.wire import cursor, fetch_grammar, framing, url
+from mailstack.mail import addresses, binary, header, lines, mime, transfer, words
 from mailstack.smtp.wire import framing as smtp_framing
 
 USES = [
@@ -40,6 +40,11 @@ USES = [
     (cursor, "_LIST_CHARS", "match"),
     (cursor, "_ESCAPE", "finditer"),
     (fetch_grammar, "_PART", "match"),
+    (url, "_SERVER", "match"),
+    (url, "_MAILBOX", "match"),
+    (url, "_SECTION", "match"),
+    (url, "_ACCESS", "match"),
+    (binary, "_ENCODING", "finditer"),
     (smtp_framing, "_BARE_NEWLINE", "finditer"),
 ]
 """Module, expression, and how it is used there."""

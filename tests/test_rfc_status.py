@@ -24,6 +24,11 @@ SITUATIONS: tuple[tuple[dict[str, str], TlsInfo | None], ...] = (
     ({"tls_available": "yes", "allow_plaintext_auth": "no"}, None),
 )
 """Settings and TLS of the connections whose words together are everything that may be offered."""
+OF_IMAP: tuple[tuple[dict[str, str], TlsInfo | None], ...] = (
+    ({"utf8_only": "yes", "message_limit": "9"}, None),
+    ({"save_limit": "9"}, None),
+)
+"""More of them."""
 
 
 def rows(section: str) -> list[list[str]]:
@@ -53,12 +58,12 @@ def answer(protocol: str, settings: dict[str, str], tls: TlsInfo | None, said: b
 
 def imap_words() -> set[str]:
     words: set[str] = set()
-    for settings, tls in SITUATIONS:
+    for settings, tls in SITUATIONS + OF_IMAP:
         said = b"a CAPABILITY\r\nb LOGIN alice@example.org secret\r\nc CAPABILITY\r\n"
         for line in answer("imap", settings, tls, said).split("\r\n"):
             if line.startswith("* CAPABILITY "):
                 words.update(line.split()[2:])
-    return {re.sub(r"=\d+$", "=", word) if word.startswith("APPENDLIMIT") else word for word in words}
+    return {re.sub(r"=\d+$", "=", word) if "LIMIT=" in word else word for word in words}
 
 
 def smtp_words(protocol: str) -> set[str]:

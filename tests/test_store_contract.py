@@ -415,3 +415,52 @@ def test_room_for_a_message(both: Both) -> None:
     assert not got(both.store.has_room(ALICE, 0))
     both.limit(0, 0)
     assert got(both.store.has_room(ALICE, 10**12))
+
+
+def test_a_message_takes_another_s_place_and_room(both: Both) -> None:
+    first = both.append()
+    both.limit(len(OCTETS) + 5, 1)
+    seen = Listener()
+    mailbox = got(both.account.open("INBOX", seen))
+    blob = both.blob(OCTETS + b"12345")
+    appended = got(mailbox.replace(first, "INBOX", NewMessage(blob, Flags(Flag.SEEN)), None))
+    assert list(mailbox.uids) == list(appended.uids) == [first + 1]
+    assert mailbox.flags(first + 1) == Flag.SEEN
+    assert [type(change) for change in seen.heard] == [Added, Expunged]
+    assert got(both.account.quota()) == Quota(len(OCTETS) + 5, 1, QuotaLimit(len(OCTETS) + 5, 1))
+
+
+def test_what_cannot_be_replaced_stays(both: Both) -> None:
+    first = both.append()
+    mailbox = got(both.account.open("INBOX", Listener()))
+    blob = both.blob(OCTETS + b"12345")
+    message = NewMessage(blob, Flags())
+    for uid, destination, problem in (
+        (first + 7, "INBOX", Problem.NO_SUCH_MESSAGE),
+        (first, "None", Problem.NO_SUCH_MAILBOX),
+    ):
+        with pytest.raises(Refused) as refused:
+            got(mailbox.replace(uid, destination, message, None))
+        assert refused.value.problem is problem
+    both.limit(len(OCTETS) + 4, 0)
+    with pytest.raises(Refused) as refused:
+        got(mailbox.replace(first, "Trash", message, None))
+    assert refused.value.problem is Problem.OVER_QUOTA
+    assert list(mailbox.uids) == [first]
+    assert got(both.account.status("Trash")).messages == 0
+    assert got(both.account.quota()).octets == len(OCTETS)
+
+
+def test_access_keys_are_made_when_asked_for_by_the_owner_only(both: Both) -> None:
+    assert got(both.store.access_key(ALICE, "INBOX")) is None
+    inbox, trash = got(both.account.access_key("inbox")), got(both.account.access_key("Trash"))
+    assert inbox != trash
+    assert got(both.account.access_key("INBOX")) == got(both.store.access_key(ALICE, "INBOX")) == inbox
+    assert got(both.account.access_key("INBOX", renew=True)) != inbox
+    assert got(both.store.access_key(ALICE, "Trash")) == trash
+    assert got(both.store.access_key(AccountName("nobody@example.org"), "INBOX")) is None
+    with pytest.raises(Refused) as refused:
+        got(both.account.access_key("None"))
+    assert refused.value.problem is Problem.NO_SUCH_MAILBOX
+    got(both.account.forget_access_keys())
+    assert got(both.store.access_key(ALICE, "Trash")) is None

@@ -345,6 +345,14 @@ class Imap:
     hide_capabilities: tuple[str, ...] = ()
     """Capabilities that are announced to nobody, as "MOVE". The commands stay; who knows of them can use them."""
     hide: tuple[HideCapabilities, ...] = ()
+    utf8_only: bool = False
+    """Whether a client must take UTF-8 (ENABLE UTF8=ACCEPT or IMAP4rev2) before it sees mailboxes (RFC 6855 §6);
+    no client in general use does of itself."""
+    message_limit: int = 0
+    """Messages that one command may be about (RFC 9738), announced as MESSAGELIMIT; 0: any. Clients that do not
+    know of it get less than they asked for."""
+    save_limit: int = 0
+    """Messages that may be copied or appended at once (RFC 9738), announced as SAVELIMIT; 0: any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,19 +12,27 @@ from mailstack.imap.ext import (
     rfc3691_unselect,
     rfc4314_acl,
     rfc4315_uidplus,
+    rfc4467_urlauth,
+    rfc4978_compress,
     rfc5161_enable,
     rfc5255_language,
     rfc5258_list,
     rfc5464_metadata,
     rfc5465_notify,
     rfc6851_move,
+    rfc6855_utf8,
     rfc7162_condstore,
     rfc7162_qresync,
     rfc8437_unauthenticate,
     rfc8440_list_myrights,
     rfc8474_objectid,
+    rfc8508_replace,
     rfc9208_quota,
+    rfc9585_inprogress,
+    rfc9586_uidonly,
     rfc9590_list_metadata,
+    rfc9738_messagelimit,
+    rfc10022_uidbatches,
 )  # fmt: skip
 from mailstack.imap.registry import (
     Capability,
@@ -36,6 +44,7 @@ from mailstack.imap.registry import (
     SelectParameter,
     StatusItem,
     StoreModifier,
+    StreamedRow,
 )  # fmt: skip
 from mailstack.imap.wire.search_grammar import Vocabulary
 
@@ -55,22 +64,31 @@ FEATURES: tuple[Feature, ...] = (
     rfc3691_unselect.FEATURE,
     rfc4314_acl.FEATURE,
     rfc4315_uidplus.FEATURE,
+    rfc4467_urlauth.FEATURE,
+    rfc4978_compress.FEATURE,
     rfc5161_enable.FEATURE,
     rfc5255_language.FEATURE,
     rfc5258_list.FEATURE,
     rfc5464_metadata.FEATURE,
     rfc5465_notify.FEATURE,
     rfc6851_move.FEATURE,
+    rfc6855_utf8.FEATURE,
     rfc7162_condstore.FEATURE,
     rfc7162_qresync.FEATURE,
     rfc8437_unauthenticate.FEATURE,
     rfc8440_list_myrights.FEATURE,
     rfc8474_objectid.FEATURE,
+    rfc8508_replace.FEATURE,
     rfc9208_quota.FEATURE,
+    rfc9585_inprogress.FEATURE,
+    rfc9586_uidonly.FEATURE,
     rfc9590_list_metadata.FEATURE,
+    rfc9738_messagelimit.FEATURE,
+    rfc10022_uidbatches.FEATURE,
 )
-TABLE: Mapping[bytes, Row] = {row.name: row for feature in FEATURES for row in feature.commands}
+TABLE: Mapping[bytes, Row | StreamedRow] = {row.name: row for feature in FEATURES for row in feature.commands}
 CAPABILITIES: tuple[Capability, ...] = tuple(word for feature in FEATURES for word in feature.capabilities)
+GUARDS = tuple(guard for feature in FEATURES for guard in feature.guards)
 ENABLES: Mapping[str, Enable] = {row.name.upper(): row for feature in FEATURES for row in feature.enables}
 FETCH_ITEMS: Mapping[bytes, FetchWord] = {row.name: row for feature in FEATURES for row in feature.fetch_items}
 FETCH_MODIFIERS: Mapping[bytes, FetchModifier] = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
 
-from mailstack.errors import FramingLost, Problem, Refused
+from mailstack.errors import BadSyntax, FramingLost
 from mailstack.imap.fetch_kept import HEADER_SUBSETS, Kept, header_subset, kept, part_label, section_label
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.values import (
@@ -29,7 +29,7 @@ from mailstack.imap.wire.values import (
     SectionText,
 )
 from mailstack.mail import mime, transfer
-from mailstack.mail.header import block, body_start
+from mailstack.mail.header import block, body_start, subset
 from mailstack.ports import MEMORY_LIMIT, Connection, Mailbox, Octets
 
 MAX_ITEMS = 250
@@ -194,11 +194,11 @@ def _column(att: FetchAtt, uid: int, flags: bytes, size: int, internal_date: flo
     return size if att is FetchAtt.RFC822_SIZE else encode.date_time(internal_date)
 
 
-def plan(items: Sequence[FetchItem], *, utf8: bool = False) -> FetchPlan:
-    """Raises: Refused(LIMIT)."""
+def plan(items: Sequence[FetchItem], *, utf8: bool = False, uid_only: bool = False) -> FetchPlan:
+    """Raises: BadSyntax, for too many items."""
     unique = tuple(dict.fromkeys(items))
     if len(unique) > MAX_ITEMS:
-        raise Refused(Problem.LIMIT, f"{len(unique)} different data items in one FETCH")
+        raise BadSyntax(f"at most {MAX_ITEMS} different data items")
     columns = tuple(item for item in unique if isinstance(item, FetchAtt | ColumnItem) and _is_column(item))
     content = tuple(item for item in unique if item not in columns)
     directive = {FetchAtt.UID: b"%d", FetchAtt.RFC822_SIZE: b"%d"}
@@ -216,7 +216,7 @@ def plan(items: Sequence[FetchItem], *, utf8: bool = False) -> FetchPlan:
         sets_seen=any(_sets_seen(item) for item in content),
         utf8=utf8,
         # Built with % rather than +, so that the directives stay for later.
-        head=b"* %%d FETCH (%b" % inside,
+        head=b"* %%d %b (%b" % (b"UIDFETCH" if uid_only else b"FETCH", inside),
         kept=kept(content, utf8=utf8),
     )
 
@@ -246,6 +246,23 @@ def part_at(message: mime.Part, numbers: Sequence[int]) -> mime.Part | None:
         if part.message is not None:
             inside = part.message.children or (part.message,)
     return part
+
+
+def located(octets: Octets, section: Section, partial: Partial | None) -> bytes | Slice | None:
+    """What BODY[section]<partial> has inside its literal; None if there is no such part. A length of 0 goes
+    to the end. Pure; for Mailbox.examine."""
+    extent = _Rendering(octets, utf8=False).extent(section)
+    if extent is None:
+        return None
+    start, end = extent
+    if section.text in (SectionText.HEADER_FIELDS, SectionText.HEADER_FIELDS_NOT):
+        names = frozenset(name.lower() for name in section.fields)
+        found = subset(block(octets, start, end), names, exclude=section.text is SectionText.HEADER_FIELDS_NOT)
+        return found if partial is None else found[partial.offset :][: partial.length or None]
+    if partial is not None:
+        start = min(start + partial.offset, end)
+        end = min(start + partial.length, end) if partial.length else end
+    return octets[start:end] if end - start <= SMALL else Slice(start, end)
 
 
 class _Rendering:
@@ -351,7 +368,7 @@ class _Rendering:
             self._structure = mime.scan(self._octets)
         return self._structure
 
-    def _extent(self, section: Section) -> tuple[int, int] | None:
+    def extent(self, section: Section) -> tuple[int, int] | None:
         """Where the section lies, for a header subset the whole header; None if there is no such part."""
         if not section.part and section.text is not SectionText.MIME:
             end = len(self._octets)
@@ -377,7 +394,7 @@ class _Rendering:
     def _body_section(self, item: BodySection) -> None:
         section, partial = item.section, item.partial
         label = b"BODY[%b]%b" % (section_label(section), _origin(partial))
-        extent = self._extent(section)
+        extent = self.extent(section)
         if extent is None:
             self._say(label, b"NIL")
         elif section.text in HEADER_SUBSETS:

@@ -229,7 +229,7 @@ class Notifier:
         new = view.uids[bisect_right(view.uids, last) :]
         if len(new) and with_items and self._selected.items:
             items = (FetchAtt.UID, *self._selected.items)
-            await fetch.respond(session, plan(items, utf8=session.rev2), new)
+            await fetch.respond(session, plan(items, utf8=session.utf8, uid_only=session.uid_only), new)
 
     async def _tell_status(self, name: str, watched: Watched, *, everything: bool = False) -> None:
         """STATUS of a mailbox in which something happened (§5.1 to §5.3); not of the selected one."""
@@ -299,7 +299,7 @@ class Notifier:
             case SubscriptionChanged() if self._wants(name, "SUBSCRIPTIONCHANGE"):
                 await self._tell_name(name)
             case Annotated(_, entries) if entries and self._wants_annotation(name, now):
-                shown = encode.mailbox(name, utf8=self._session.rev2) if name else b'""'
+                shown = encode.mailbox(name, utf8=self._session.utf8) if name else b'""'
                 listed = b" ".join(encode.astring(entry.encode()) for entry in entries)
                 await self._session.say_much(b"* METADATA %s %s\r\n" % (shown, listed))
 
@@ -312,7 +312,7 @@ class Notifier:
     async def _tell_name(self, name: str, old: str = "") -> None:
         line = self._list(name)
         if old:
-            line = line[:-2] + b' ("OLDNAME" (%s))\r\n' % encode.mailbox(old, utf8=self._session.rev2)
+            line = line[:-2] + b' ("OLDNAME" (%s))\r\n' % encode.mailbox(old, utf8=self._session.utf8)
         await self._session.say_much(line)
 
     def _list(self, name: str) -> bytes:

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mailstack.imap.replies import Reply
+from mailstack.imap.wire.append_grammar import Segment
 from mailstack.imap.wire.cursor import Cursor, atom, sp
 from mailstack.imap.wire.search_grammar import KeyRule, PrefixRule, ReturnRule
 from mailstack.imap.wire.values import FetchItem, SequenceSet
@@ -49,6 +50,19 @@ class Row:
     too_long: Reply | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StreamedRow:
+    """A command whose literals are too long to be part of it. The rule starts after the name and ends where the
+    first of them may come; what follows is given to the coroutine as a segment, and the next ones it asks for."""
+
+    name: bytes
+    states: frozenset[State]
+    arguments: Callable[[Cursor], Any]
+    act: Callable[[ImapSession, Any, Segment], Awaitable[Reply]]
+    keeps_numbers: bool = False
+    too_long: Reply | None = None
+
+
 def command(
     name: bytes,
     states: frozenset[State],
@@ -62,12 +76,26 @@ def command(
     return Row(name, states, arguments, act, keeps_numbers, too_long)
 
 
+def streamed(
+    name: bytes,
+    states: frozenset[State],
+    arguments: Callable[[Cursor], T],
+    act: Callable[[ImapSession, T, Segment], Awaitable[Reply]],
+    *,
+    keeps_numbers: bool = False,
+) -> StreamedRow:
+    """As `command`, of a command whose literals are streamed."""
+    return StreamedRow(name, states, arguments, act, keeps_numbers)
+
+
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """One word of CAPABILITY: offered in these states."""
+    """One word of CAPABILITY: offered in these states, and with `shown` only when that gives a word, which is
+    said in its place."""
 
     name: str
     states: frozenset[State] = ANY
+    shown: Callable[[ImapSession], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +182,11 @@ class StatusItem:
 class Feature:
     """What one module adds."""
 
-    commands: tuple[Row, ...] = ()
+    commands: tuple[Row | StreamedRow, ...] = ()
     capabilities: tuple[Capability, ...] = ()
     enables: tuple[Enable, ...] = ()
+    guards: tuple[Callable[[ImapSession, bytes], None], ...] = ()
+    """Asked before each command, by its name. Raise: Declined, for one that may not be used now."""
     fetch_items: tuple[FetchWord, ...] = ()
     fetch_modifiers: tuple[FetchModifier, ...] = ()
     status_items: tuple[StatusItem, ...] = ()

@@ -39,6 +39,14 @@ def bye(text: str, code: str = "") -> bytes:
     return Reply(b"BYE", text, code).line(b"*")
 
 
+class Declined(Exception):
+    """A command ends with this reply: for what has a response code of its own."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.text)
+        self.reply = reply
+
+
 SAID = ok("")
 """The command said its tagged response itself."""
 BUG = no("internal error, it has been logged", "SERVERBUG")

@@ -166,6 +166,8 @@ class _Block:
         rows = [row for row, bit in enumerate(f"{wanted:0{len(self._uids)}b}") if bit == "1"]
         found = bytearray(b"0") * len(self._uids)
         for start in range(0, len(rows), CONTENTS_AT_ONCE):
+            if start:
+                await self._turn()
             batch = rows[start : start + CONTENTS_AT_ONCE]
             answers = await self._rows.mailbox.examine([self._uids[row] for row in batch], test)
             for row, answer in zip(batch, answers, strict=True):

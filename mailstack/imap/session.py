@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mailstack.errors import (
     BadSyntax,
@@ -17,12 +17,14 @@ from mailstack.errors import (
     ShuttingDown,
 )  # fmt: skip
 from mailstack.imap import replies
-from mailstack.imap.registry import Row, State
+from mailstack.imap.ext.rfc9738_messagelimit import stopped
+from mailstack.imap.registry import Row, State, StreamedRow
 from mailstack.imap.replies import Reply, bye
 from mailstack.imap.settings import ImapResources, ImapSettings
 from mailstack.imap.view import View, permanent_flags
+from mailstack.imap.wire.append_grammar import Segment
 from mailstack.imap.wire.cursor import Cursor, sp, tag
-from mailstack.imap.wire.framing import Command, Event, Framer, LiteralAnnounced, Oversized
+from mailstack.imap.wire.framing import MAX_COMMAND, MAX_LINE, Command, Event, Framer, LiteralAnnounced, Oversized
 from mailstack.imap.wire.search_grammar import BadCharset
 from mailstack.ports import AccountName, AccountStore, Connection
 
@@ -31,10 +33,17 @@ if TYPE_CHECKING:
 
 MAX_SMALL_LITERAL = 64 * 1024
 """Octets of a literal that becomes part of its command: names, passwords, search texts."""
-ADDING = frozenset({b"APPEND", b"COPY", b"UID COPY", b"MOVE", b"UID MOVE"})
+ADDING = frozenset({b"APPEND", b"REPLACE", b"UID REPLACE", b"COPY", b"UID COPY", b"MOVE", b"UID MOVE"})
 """Commands that add messages."""
 BULK = 64 * 1024
 """Octets of output after which the peer is let read them and others have their turn."""
+TOO_LONG = f"the command is too long: a line has at most {MAX_LINE} octets, all of it {MAX_COMMAND}"
+COMMANDS_A_TURN = 100
+"""Commands of one client that are answered before others have their turn: some milliseconds."""
+
+
+class LiteralTooBig(FramingLost):
+    """A client that does not wait for leave sends more than anybody wants to read (RFC 7888 §4)."""
 
 
 class ImapSession:
@@ -54,17 +63,23 @@ class ImapSession:
         """What the client calls itself by ID."""
         self.login_failures = 0
         self.idling = False
+        self.compressed = False
         self.notifier: Notifier | None = None
         """Tells what the client asked to be told unasked, if it did."""
         self.framer = Framer()
         self._store: AccountStore | None = None
         self._view: View | None = None
         self._bulk = 0
+        self._commands = 0
         self._errors = 0
         self.tag = b"*"
         self.uses_numbers = False
         """Whether this command has message sequence numbers in it though it does not keep them: no EXPUNGE now."""
-        self._table: Mapping[bytes, Row] = _table()
+        self.told = 0.0
+        """When the command began, or its client was last told that it goes on (RFC 9585)."""
+        self.stopped_at = 0
+        """The lowest UID that the command got to, if it may not be about more messages (RFC 9738)."""
+        self._table, self._guards = _features()
 
     # --- what commands use
 
@@ -96,6 +111,16 @@ class ImapSession:
         return "QRESYNC" in self.enabled
 
     @property
+    def utf8(self) -> bool:
+        """Whether the client takes and gives UTF-8 in strings and mailbox names (RFC 6855 §3, RFC 9051 §5.1)."""
+        return self.rev2 or "UTF8=ACCEPT" in self.enabled
+
+    @property
+    def uid_only(self) -> bool:
+        """Whether the client wants to hear of no message sequence number (RFC 9586)."""
+        return "UIDONLY" in self.enabled
+
+    @property
     def may_log_in(self) -> bool:
         """Whether a password may come on this connection now."""
         return self.settings.allow_plaintext_auth or self.connection.tls is not None
@@ -103,28 +128,41 @@ class ImapSession:
     def say(self, octets: bytes) -> None:
         """Queue an untagged response or a continuation."""
         self.connection.write(octets)
+        self._bulk += len(octets)
 
     async def say_much(self, octets: bytes) -> None:
         """As `say`, for responses of which there may be many."""
-        self.connection.write(octets)
-        self._bulk += len(octets)
+        self.say(octets)
         if self._bulk >= BULK:
-            self._bulk = 0
-            await self.connection.drain()
+            await self._give_turn()
 
     async def _next(self) -> Event:
         """As `event`, between commands."""
+        await self._share()
         while (event := self.framer.next_event()) is None:
             if self.notifier is not None:
                 await self.notifier.tell(allow_expunge=not self.notifier.delayed)
             self.framer.feed(await self.connection.receive())
         return event
 
-    async def event(self) -> Event:
-        """The next thing that the client says. Raises: SessionEnded, FramingLost."""
+    async def event(self, *, in_flight: bool = False) -> Event:
+        """The next thing that the client says; `in_flight` says that a shutdown should let it come.
+        Raises: SessionEnded, FramingLost."""
+        await self._share()
         while (event := self.framer.next_event()) is None:
-            self.framer.feed(await self.connection.receive())
+            self.framer.feed(await self.connection.receive(in_flight=in_flight))
         return event
+
+    async def _share(self) -> None:
+        """Give a turn when it is due."""
+        self._commands += 1
+        if self._bulk >= BULK or self._commands >= COMMANDS_A_TURN:
+            await self._give_turn()
+
+    async def _give_turn(self) -> None:
+        """Others are served now, and a client that does not read what it asked for is waited for."""
+        self._bulk = self._commands = 0
+        await self.connection.drain()
 
     async def chunk(self) -> bytes:
         """Some octets of the literal that is streamed. Raises: SessionEnded."""
@@ -148,13 +186,13 @@ class ImapSession:
             self.framer.refuse(synchronising=event.synchronising)
             if event.synchronising:
                 return
-            event = await self.event()
+            event = await self.event(in_flight=True)
 
     def check_literal(self, announced: LiteralAnnounced, limit: int) -> None:
         """A client that waits for leave is told no; one that does not would have to be read to the end.
         Raises: FramingLost."""
         if not announced.synchronising and announced.size > limit:
-            raise FramingLost(f"a literal of {announced.size} octets, above any limit")
+            raise LiteralTooBig(f"a literal of {announced.size} octets, above any limit")
 
     async def logged_in(self, account: AccountName) -> None:
         """The credentials were right."""
@@ -195,7 +233,7 @@ class ImapSession:
             for response in self._view.flush(
                 allow_expunge=allow_expunge, rev2=self.rev2, condstore=self.condstore, qresync=self.qresync
             ):
-                self.connection.write(response)
+                self.say(response)
 
     def stop_notifying(self) -> None:
         """Nothing is told any more that no command asks for."""
@@ -229,6 +267,8 @@ class ImapSession:
             self.say(bye("the server is stopping", "UNAVAILABLE"))
         except IdleTimeout:
             self.say(bye("idle for too long"))
+        except LiteralTooBig as lost:
+            self.say(bye(f"cannot go on: {lost}", "TOOBIG"))
         except FramingLost as lost:
             self.say(bye(f"cannot go on: {lost}"))
         except ConnectionClosed:
@@ -246,26 +286,48 @@ class ImapSession:
             self._oversized(event)
 
     async def _literal(self, announced: LiteralAnnounced) -> None:
-        from mailstack.imap.core import append
-
-        if self.state is not State.NOT_AUTHENTICATED:
-            started = append.starts(announced.so_far, utf8=self.rev2)
-            if started is not None:
-                self.tag = started.tag
-                await self._guarded(b"APPEND", append.append(self, started, announced), keeps_numbers=False)
+        segment = Segment(Cursor(announced.so_far, utf8=self.utf8), announced)
+        begun = self._streamed(segment.cur)
+        if begun is not None:
+            row, arguments = begun
+            try:
+                self._admit(row)
+            except replies.Declined as declined:
+                await self.throw_away(announced)
+                self.say(declined.reply.line(self.tag))
                 return
+            self._errors = 0
+            await self._guarded(row.name, row.act(self, arguments, segment), keeps_numbers=row.keeps_numbers)
+            return
         if announced.size <= MAX_SMALL_LITERAL:
-            self.framer.take()
-            if announced.synchronising:
-                self.say(b"+ go ahead\r\n")
+            self.take_into_command(announced)
             return
         self.check_literal(announced, 2 * self.settings.max_message_size)
         began = self.framer.refuse(synchronising=announced.synchronising)
         if announced.synchronising:
             self._say_too_long(began, f"a literal here has at most {MAX_SMALL_LITERAL} octets")
 
+    def take_into_command(self, announced: LiteralAnnounced) -> None:
+        """The literal is a part of its command."""
+        self.framer.take()
+        if announced.synchronising:
+            self.say(b"+ go ahead\r\n")
+
+    def _streamed(self, cur: Cursor) -> tuple[StreamedRow, Any] | None:
+        """The command that streams its literals and has begun so far that one may come; None if there is none, so
+        that the literal belongs to what it begins with, or to a command that is none."""
+        try:
+            self.tag = tag(cur)
+            sp(cur)
+            row = self._row(cur)
+            if isinstance(row, StreamedRow) and self.state in row.states:
+                return row, row.arguments(cur)
+        except BadSyntax:
+            pass
+        return None
+
     def _oversized(self, event: Oversized) -> None:
-        self._say_too_long(event.octets, "the command is too long")
+        self._say_too_long(event.octets, TOO_LONG)
         self._mistake()
 
     def _say_too_long(self, began: bytes, text: str) -> None:
@@ -274,7 +336,7 @@ class ImapSession:
         self.say((reply or replies.bad(text, "LIMIT")).line(_tag_of(began)))
 
     async def _command(self, octets: bytes) -> None:
-        cur = Cursor(octets, utf8=self.rev2)
+        cur = Cursor(octets, utf8=self.utf8)
         self.tag = b"*"
         try:
             self.tag = tag(cur)
@@ -283,11 +345,13 @@ class ImapSession:
             row = self._row(cur)
             if self.state not in row.states:
                 raise cur.expected(f"a command for the {self.state.value} state, not {row.name.decode()},", start)
-            arguments = row.arguments(cur)
-            if cur.octets[cur.position :].strip(b" "):
-                raise cur.expected("the end of the command")
+            self._admit(row)
+            work = self._whole(row, cur)
         except BadSyntax as error:
             self._bad(error)
+            return
+        except replies.Declined as declined:
+            self.say(declined.reply.line(self.tag))
             return
         except BadCharset:
             self.say(replies.no("text is searched in UTF-8", "BADCHARSET (US-ASCII UTF-8)").line(self.tag))
@@ -296,10 +360,23 @@ class ImapSession:
             self.say(replies.refused(refused.problem).line(self.tag))
             return
         self._errors = 0
-        self.resources.counters.count("imap_commands", row.name.decode())
-        await self._guarded(row.name, row.act(self, arguments), keeps_numbers=row.keeps_numbers)
+        await self._guarded(row.name, work, keeps_numbers=row.keeps_numbers)
 
-    def _row(self, cur: Cursor) -> Row:
+    def _admit(self, row: Row | StreamedRow) -> None:
+        """Raises: Declined, if a feature has something against the command."""
+        for guard in self._guards:
+            guard(self, row.name)
+
+    def _whole(self, row: Row | StreamedRow, cur: Cursor) -> Awaitable[Reply]:
+        """What a command does that has come to its end. Raises: BadSyntax."""
+        if isinstance(row, StreamedRow):
+            return row.act(self, row.arguments(cur), Segment(cur, None))
+        arguments = row.arguments(cur)
+        if cur.octets[cur.position :].strip(b" "):
+            raise cur.expected("the end of the command")
+        return row.act(self, arguments)
+
+    def _row(self, cur: Cursor) -> Row | StreamedRow:
         start = cur.position
         name = cur.octets[start:].split(b" ", 1)[0].upper()
         cur.position = start + len(name)
@@ -314,13 +391,17 @@ class ImapSession:
             cur.position += 1
         return row
 
-    async def _guarded(self, name: bytes, work: object, *, keeps_numbers: bool) -> None:
+    async def _guarded(self, name: bytes, work: Awaitable[Reply], *, keeps_numbers: bool) -> None:
         """Run a command, tell what happened meanwhile, then say how it ended."""
+        self.resources.counters.count("imap_commands", name.decode())
+        self.told = self.resources.clock.now()
         try:
-            reply: Reply = await work  # type: ignore[misc]  # a coroutine of some row
+            reply = await work
         except Refused as refused:
             self.log.event("refused", command=name.decode(), reason=str(refused))
             reply = replies.refused(refused.problem)
+        except replies.Declined as declined:
+            reply = declined.reply
         except BadSyntax as error:
             self.uses_numbers = False
             self._bad(error)
@@ -331,6 +412,8 @@ class ImapSession:
             self.log.failure("command failed", command=name.decode())
             self.resources.counters.count("internal_errors", "imap")
             reply = replies.BUG
+        if self.stopped_at:
+            reply = stopped(self, reply)
         keeps_numbers, self.uses_numbers = keeps_numbers or self.uses_numbers, False
         await self._catch_up(allow_expunge=not keeps_numbers, adding=name in ADDING)
         code = self.modseq_code()
@@ -387,8 +470,8 @@ def _tag_of(began: bytes) -> bytes:
         return b"*"
 
 
-def _table() -> Mapping[bytes, Row]:
+def _features() -> tuple[Mapping[bytes, Row | StreamedRow], Sequence[Callable[[ImapSession, bytes], None]]]:
     # Late, since the rows' coroutines take a session.
-    from mailstack.imap.features import TABLE
+    from mailstack.imap.features import GUARDS, TABLE
 
-    return TABLE
+    return TABLE, GUARDS

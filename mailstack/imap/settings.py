@@ -26,6 +26,12 @@ class ImapSettings:
     login_timeout: float = 180.0
     hidden: tuple[Hidden, ...] = ()
     """Capabilities that are not announced."""
+    utf8_only: bool = False
+    """Whether mailboxes are for clients that enabled UTF8=ACCEPT or IMAP4rev2 only (RFC 6855 §6)."""
+    message_limit: int = 0
+    """Messages that one command may be about (RFC 9738); 0: any."""
+    save_limit: int = 0
+    """Messages that may be copied or appended at once (RFC 9738); 0: any."""
     max_login_failures: int = 3
     administrators: frozenset[str] = frozenset()
     """Accounts that may set quotas and the server's annotations."""

@@ -22,8 +22,10 @@ _FEW = 8
 class View:
     """Implements `ports.MailboxListener`."""
 
-    def __init__(self, wake: Callable[[], None], *, read_only: bool) -> None:
+    def __init__(self, wake: Callable[[], None], *, read_only: bool, uid_only: bool = False) -> None:
         self.read_only = read_only
+        self.uid_only = uid_only
+        """No message sequence number is said (RFC 9586): `number` and `numbers` are UIDs."""
         self.gone = False
         """The mailbox is not there any more; the session must leave it."""
         self.uids: array[int] = array("I")
@@ -151,8 +153,14 @@ class View:
         bits = self.mailbox.flags(uid) or 0
         return bits if rev2 or uid not in self.recent else bits | encode.RECENT
 
+    def number(self, uid: int) -> int:
+        """What a FETCH response begins with."""
+        return uid if self.uid_only else self.seq(uid)
+
     def numbers(self, uids: Sequence[int]) -> Sequence[int]:
         """The message sequence numbers of messages (UIDs ascending) that the client knows."""
+        if self.uid_only:
+            return uids
         first = self.seq(uids[0]) if len(uids) else 0
         wanted = uids if isinstance(uids, array) else array("I", uids)
         if first and self.uids[first - 1 : first - 1 + len(uids)] == wanted:
@@ -250,7 +258,7 @@ class View:
         known = [(uid, seq) for uid in sorted(expunged) if (seq := self.seq(uid))]
         self.uids = array("I", [uid for uid in self.uids if uid not in expunged])
         self._told_expunged = self._told_expunged or bool(known)
-        if qresync:
+        if qresync or self.uid_only:
             yield from encode.vanished(encode.sequence_set([uid for uid, _ in known]))
             return
         for _, seq in reversed(known):  # highest first: each is still true when it is read
@@ -263,13 +271,17 @@ class View:
         for uid, bits, modseq in zip(found.uids, flags, found.modseqs, strict=True):
             if seq := self.seq(uid):
                 more = b" MODSEQ (%d)" % modseq if condstore else b""
-                yield b"* %d FETCH (UID %d FLAGS %b%b)\r\n" % (seq, uid, lists[bits], more)
+                yield b"* %b(%bFLAGS %b%b)\r\n" % (*self._fetch(seq, uid), lists[bits], more)
 
     def _flush_renumbered(self, renumbered: set[int]) -> Iterator[bytes]:
         found = self.mailbox.columns(sorted(renumbered))
         for uid, modseq in zip(found.uids, found.modseqs, strict=True):
             if seq := self.seq(uid):
-                yield b"* %d FETCH (UID %d MODSEQ (%d))\r\n" % (seq, uid, modseq)
+                yield b"* %b(%bMODSEQ (%d))\r\n" % (*self._fetch(seq, uid), modseq)
+
+    def _fetch(self, seq: int, uid: int) -> tuple[bytes, bytes]:
+        """What an unsolicited FETCH begins with, and its first item."""
+        return (b"%d UIDFETCH " % uid, b"") if self.uid_only else (b"%d FETCH " % seq, b"UID %d " % uid)
 
     def _flush_added(self, *, rev2: bool) -> Iterator[bytes]:
         added, self._added = self._added, []

@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from mailstack.errors import ConnectionClosed, IdleTimeout, SessionEnded, ShuttingDown
 from mailstack.net import tls_channel
+from mailstack.net.deflate import Deflate
 from mailstack.ports import Log, Peer, TlsInfo
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ MAX_UNREAD = 64 * 1024
 """Octets that may wait for a busy session before the socket is not read any more."""
 HANDSHAKE_TIME = 60.0
 """Seconds that a client has for TLS, where that comes before the greeting."""
+PIECES_A_TURN = 4
+"""Pieces that are decompressed for one session before others have their turn: a millisecond or two."""
 CLOSE_GRACE = 20.0
 """Seconds that the last octets may take to leave before the connection is cut."""
 
@@ -83,6 +86,8 @@ class WireProtocol(protocol.Protocol):
         self._secure = False
         self._tls: TlsInfo | None = None
         self._running = False
+        self._deflate: Deflate | None = None
+        self._inflated = 0
         self._deadline = 0.0
         self._timer: Any = None
         self._cut: Any = None
@@ -175,7 +180,10 @@ class WireProtocol(protocol.Protocol):
 
     async def receive(self, *, in_flight: bool = False) -> bytes:
         while True:
-            if self._input:
+            if self._deflate is not None:
+                if data := await self._inflate(self._deflate):
+                    return data
+            elif self._input:
                 return self._take_input()
             if self._woken:
                 self._woken = False
@@ -190,6 +198,7 @@ class WireProtocol(protocol.Protocol):
             self._flush()
             self._resume_reading()
             if not self._input and self._end is None:
+                self._inflated = 0
                 self._waiter = Deferred()
                 self._watch_clock()
                 await self._waiter
@@ -197,14 +206,12 @@ class WireProtocol(protocol.Protocol):
     async def drain(self) -> None:
         self._register_producer()
         self._flush()
-        turn: Deferred[None] = Deferred()
         if self._paused_writing:
-            self._drained = turn
+            self._drained = drained = Deferred[None]()
             self._watch_clock()
+            await drained
         else:
-            # One turn of the reactor for the others; a slow peer makes pauseProducing come meanwhile.
-            self._reactor.callLater(0, turn.callback, None)
-        await turn
+            await self._turn()  # a slow peer makes pauseProducing come meanwhile
         if self._end is ConnectionClosed:
             raise ConnectionClosed
 
@@ -220,6 +227,11 @@ class WireProtocol(protocol.Protocol):
         self._resume_reading()
         self._secure = True
         self.transport.startTLS(self._host.server_tls)
+
+    def start_compression(self, received: bytes) -> None:
+        self._flush()
+        self._deflate = Deflate()
+        self._deflate.feed(received)
 
     # --- what the listener calls
 
@@ -270,10 +282,28 @@ class WireProtocol(protocol.Protocol):
         self._unread = 0
         return data
 
+    async def _inflate(self, deflate: Deflate) -> bytes:
+        """The next octets of a compressed connection; b"" when the peer has to send more."""
+        if self._inflated >= PIECES_A_TURN:
+            self._inflated = 0
+            await self._turn()
+        if not deflate.pending and self._input:
+            deflate.feed(self._take_input())
+        data = deflate.take() if deflate.pending else b""
+        self._inflated += 1
+        return data
+
+    async def _turn(self) -> None:
+        """One turn of the reactor for the others."""
+        turn: Deferred[None] = Deferred()
+        self._reactor.callLater(0, turn.callback, None)
+        await turn
+
     def _flush(self) -> None:
         if self._output:
             output = self._output
-            self.transport.write(output[0] if len(output) == 1 else b"".join(output))
+            octets = output[0] if len(output) == 1 else b"".join(output)
+            self.transport.write(octets if self._deflate is None else self._deflate.compress(octets))
             output.clear()
 
     def _resume_reading(self) -> None:

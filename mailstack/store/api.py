@@ -33,8 +33,8 @@ from mailstack.store.annotations import StoredAnnotations
 from mailstack.store.hub import Hub
 from mailstack.store.index import AccountIndex, Indexes
 from mailstack.store.mailbox import OpenMailbox
+from mailstack.store.maildir import access_keys, change, counted, layout
 from mailstack.store.maildir import account as account_files
-from mailstack.store.maildir import change, counted, layout
 from mailstack.store.maildir.attributes import AttributeFile
 from mailstack.store.maildir.deliver import Directories, deliver
 from mailstack.store.maildir.folder import FolderFiles
@@ -120,15 +120,22 @@ class Store:
         except OSError as error:
             raise refusal(error) from error
 
-    async def has_room(self, account: AccountName, octets: int) -> bool:
+    async def access_key(self, account: AccountName, name: str) -> bytes | None:
+        try:
+            found = await self.workers.run(partial(access_keys.keys, self.path_of(account)))
+        except OSError as error:
+            raise refusal(error) from error
+        return found.get(layout.normalise(name))
+
+    async def has_room(self, account: AccountName, octets: int, *, delivery: bool = True) -> bool:
         if not self.quotas.limit(account):
             return True
         ledger = self.quotas.ledger(account, self.path_of(account))
-        known = ledger.at_hand(octets)
+        known = ledger.at_hand(octets, delivery=delivery)
         if known is not None:
             return known
         try:
-            return await self.workers.run(partial(ledger.has_room, octets))
+            return await self.workers.run(partial(ledger.has_room, octets, delivery=delivery))
         except OSError as error:
             raise refusal(error) from error
 
@@ -224,6 +231,13 @@ class StoredAccount:
     async def quota(self) -> Quota:
         self.store.quotas.limits.refresh()
         return await self.run(self.ledger.quota)
+
+    async def access_key(self, name: str, *, renew: bool = False) -> bytes:
+        mailbox = await self._mailbox(layout.normalise(name))
+        return await self.in_lane(partial(access_keys.make, self.path, mailbox.name, renew=renew))
+
+    async def forget_access_keys(self) -> None:
+        await self.in_lane(partial(access_keys.forget, self.path))
 
     @property
     def index(self) -> AccountIndex:
@@ -324,6 +338,19 @@ class StoredAccount:
         self.store.quotas.limits.refresh()
         placed = await self.in_lane(partial(counted.append, target.files, incoming, self.store.names))
         target.take(placed.found)
+        return Appended(target.uid_validity, tuple(map(Uid, placed.uids)))
+
+    async def replace(
+        self, source: OpenMailbox, uid: int, destination: str, message: NewMessage, by: MailboxListener | None
+    ) -> Appended:
+        """REPLACE's part of `ports.Mailbox`."""
+        target = await self._mailbox(layout.normalise(destination))
+        self.store.quotas.limits.refresh()
+        incoming = _incoming(message)
+        replace = partial(counted.replace, source.files, uid, target.files, incoming, self.store.names)
+        placed, gone = await self.in_lane(replace)
+        target.take(placed.found)
+        source.take(gone, by)
         return Appended(target.uid_validity, tuple(map(Uid, placed.uids)))
 
     async def take_copy(

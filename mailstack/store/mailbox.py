@@ -18,6 +18,7 @@ from mailstack.ports import (
     ALL_FLAGS,
     AccountStore,
     Added,
+    Appended,
     Change,
     Columns,
     Copied,
@@ -27,6 +28,7 @@ from mailstack.ports import (
     FlagsChanged,
     MailboxGone,
     MailboxListener,
+    NewMessage,
     Octets,
     Uid,
 )  # fmt: skip
@@ -330,6 +332,9 @@ class OpenMailbox:
         copied = await target.take_copy(self, sorted(uids), destination, moving=within, keep=keep)
         await self.expunge(copied.source, by)
         return copied
+
+    async def replace(self, uid: int, destination: str, message: NewMessage, by: MailboxListener | None) -> Appended:
+        return await self._account.replace(self, uid, destination, message, by)
 
     async def expunge(self, uids: Collection[int], by: MailboxListener | None) -> Sequence[int]:
         removed: list[int] = []

@@ -175,23 +175,23 @@ class Ledger:
         usage = self._quotas.file(self._path).recalculate(limit)
         return Quota(usage.octets, usage.messages, limit)
 
-    def has_room(self, octets: int) -> bool:
-        """Whether a message could be delivered. Raises: OSError."""
+    def has_room(self, octets: int, *, delivery: bool = True) -> bool:
+        """Whether a message could be delivered, or else appended. Raises: OSError."""
         file = self._quotas.file(self._path)
-        grace = self._quotas.limits.grace
+        grace = delivery and self._quotas.limits.grace
         if not file.promise(self.limit, max(octets, 1), 1, grace=grace):
             return False
         file.withdraw(max(octets, 1), 1)
         return True
 
-    def at_hand(self, octets: int) -> bool | None:
+    def at_hand(self, octets: int, *, delivery: bool = True) -> bool | None:
         """As `has_room`, in the reactor's thread; None if that takes longer. Full is never at hand: it may be
         worth a count."""
         limit = self.limit
         if not limit:
             return True
         used = self._quotas.file(self._path).at_hand(limit)
-        wanted = 1 if self._quotas.limits.grace else max(octets, 1)
+        wanted = 1 if delivery and self._quotas.limits.grace else max(octets, 1)
         if used is None or not limit.takes(used.octets + wanted, used.messages + 1):
             return None
         return True

@@ -12,6 +12,7 @@ from mailstack.ports import (
     ALL_FLAGS,
     FIRST_KEYWORD,
     AccountStore,
+    Appended,
     Columns,
     Copied,
     Flag,
@@ -19,6 +20,7 @@ from mailstack.ports import (
     Flags,
     Mailbox,
     MailboxListener,
+    NewMessage,
     Octets,
 )
 
@@ -176,6 +178,19 @@ class SharedMailbox:
             raise Refused(Problem.NOT_PERMITTED, f"{self.name}: messages may not be removed")
         to = await self._account.destination(destination, self._place.account)
         return await self._of.move(uids, to.name, by, into=to.into, keep=to.keep & keep)
+
+    async def replace(self, uid: int, destination: str, message: NewMessage, by: MailboxListener | None) -> Appended:
+        if not self.rights >= {"e", "t"}:  # RFC 8508 §4.1
+            raise Refused(Problem.NOT_PERMITTED, f"{self.name}: messages may not be removed")
+        to = await self._account.destination(destination, self._place.account)
+        kept = NewMessage(message.blob, self._allowed(message.flags, to.keep), message.internal_date)
+        if to.into is None:
+            return await self._of.replace(uid, to.name, kept, by)
+        if self._of.flags(uid) is None:
+            raise Refused(Problem.NO_SUCH_MESSAGE, f"UID {uid} is gone")
+        appended = await to.into.append(to.name, [kept])
+        await self._of.expunge([uid], by)
+        return appended
 
     async def expunge(self, uids: Collection[int], by: MailboxListener | None) -> Sequence[int]:
         if "e" not in self.rights:

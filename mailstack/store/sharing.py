@@ -106,8 +106,11 @@ class SharingStore:
     async def account(self, name: AccountName) -> SharingAccount:
         return SharingAccount(self, name, await self.plain.account(name))
 
-    async def has_room(self, account: AccountName, octets: int) -> bool:
-        return await self.plain.has_room(account, octets)
+    async def access_key(self, account: AccountName, name: str) -> bytes | None:
+        return await self.plain.access_key(account, name)
+
+    async def has_room(self, account: AccountName, octets: int, *, delivery: bool = True) -> bool:
+        return await self.plain.has_room(account, octets, delivery=delivery)
 
     async def deliver(self, blob: Blob, deliveries: Sequence[Delivery]) -> Sequence[Problem | None]:
         return await self.plain.deliver(blob, deliveries)
@@ -285,6 +288,16 @@ class SharingAccount:
             if refused.problem is Problem.NO_SUCH_MAILBOX:
                 await self.superior(name)
             raise
+
+    async def access_key(self, name: str, *, renew: bool = False) -> bytes:
+        """Of one's own mailboxes only: a right that is taken away must not live on in a URL."""
+        place = await self.place(name, "r")
+        if not place.own:
+            raise Refused(Problem.NOT_PERMITTED, f"{name} is somebody else's")
+        return await self.own.access_key(name, renew=renew)
+
+    async def forget_access_keys(self) -> None:
+        await self.own.forget_access_keys()
 
     async def quota(self) -> Quota:
         return await self.own.quota()

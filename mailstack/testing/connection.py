@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from twisted.internet.defer import Deferred
 
 from mailstack.errors import ConnectionClosed, IdleTimeout, SessionEnded, ShuttingDown
+from mailstack.net.deflate import Deflate
 from mailstack.ports import Peer, TlsInfo
 
 
@@ -41,6 +42,7 @@ class MemoryConnection:
         self._woken = False
         self._draining = False
         self._end: type[SessionEnded] | None = None
+        self._deflate: Deflate | None = None
 
     # --- what the session calls: ports.Connection
 
@@ -71,7 +73,12 @@ class MemoryConnection:
 
     async def receive(self, *, in_flight: bool = False) -> bytes:
         while True:
-            if self._input:
+            if self._deflate is not None:
+                self._deflate.feed(b"".join(self._input))
+                self._input.clear()
+                if self._deflate.pending and (data := self._deflate.take()):
+                    return data
+            elif self._input:
                 data = b"".join(self._input)
                 self._input.clear()
                 return data
@@ -96,6 +103,11 @@ class MemoryConnection:
         self._input.clear()
         self._tls = TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384")
 
+    def start_compression(self, received: bytes) -> None:
+        self._flush()
+        self._deflate = Deflate()
+        self._deflate.feed(received)
+
     # --- what the test calls
 
     @property
@@ -106,6 +118,8 @@ class MemoryConnection:
     @property
     def output(self) -> bytes:
         """What the session wrote and `take` has not taken, whether or not it left already."""
+        if self._deflate is not None:
+            self._flush()
         return b"".join(self._output + self._queued)
 
     def take(self) -> bytes:
@@ -142,7 +156,8 @@ class MemoryConnection:
     def _flush(self) -> None:
         if self._queued:
             self.writes += 1
-            self._output.extend(self._queued)
+            queued = b"".join(self._queued)
+            self._output.append(queued if self._deflate is None else self._deflate.compress(queued))
             self._queued.clear()
 
     def _fire(self) -> None:

@@ -224,6 +224,15 @@ class MemoryMailbox:
         await self.expunge(copied.source, by)
         return copied
 
+    async def replace(
+        self, uid: int, destination: str, message: NewMessage, by: MailboxListener | None
+    ) -> Appended:  # fmt: skip
+        if uid not in self.messages:
+            raise Refused(Problem.NO_SUCH_MESSAGE, str(uid))
+        appended = await self._account.append(destination, [message], instead_of=self.messages[uid])
+        await self.expunge([uid], by)
+        return appended
+
     async def expunge(self, uids: Collection[int], by: MailboxListener | None) -> Sequence[int]:
         if self.read_only:
             raise Refused(Problem.READ_ONLY, self.name)
@@ -313,12 +322,22 @@ class MemoryAccountStore:
         self.annotations = MemoryAnnotations(self, {} if server is None else server)
         self.boxes: dict[str, MemoryMailbox] = {}
         self.problem: Problem | None = None
+        self.access_keys: dict[str, bytes] = {}
         self.limit = QuotaLimit()
         self._numbers = count(1)
         self._subscribed: set[str] = set()
         self._make("INBOX")
         for name, use in SPECIAL_USE.items():
             self._make(name).special_use = use
+
+    async def access_key(self, name: str, *, renew: bool = False) -> bytes:
+        name = self.find(name).name
+        if renew or name not in self.access_keys:
+            self.access_keys[name] = b"%d key of %b" % (next(self._numbers), name.encode())
+        return self.access_keys[name]
+
+    async def forget_access_keys(self) -> None:
+        self.access_keys.clear()
 
     async def quota(self) -> Quota:
         return self.used()
@@ -404,11 +423,17 @@ class MemoryAccountStore:
             box.listeners.append(listener)
         return box
 
-    async def append(self, name: str, messages: Sequence[NewMessage]) -> Appended:
+    async def append(
+        self, name: str, messages: Sequence[NewMessage], *, instead_of: MemoryMessage | None = None
+    ) -> Appended:
         if self.problem is not None:
             raise Refused(self.problem)
         box = self.find(name)
-        self.admit(sum(message.blob.size for message in messages), len(messages))
+        octets = sum(message.blob.size for message in messages)
+        if instead_of is None:
+            self.admit(octets, len(messages))
+        elif octets > len(instead_of.octets):
+            self.admit(octets - len(instead_of.octets), 0)
         bits = [box.bits(message.flags) for message in messages]
         uids = []
         for message, flags in zip(messages, bits, strict=True):
@@ -471,7 +496,11 @@ class MemoryStore:
         self.of(account).limit = limit
         return await self.of(account).quota()
 
-    async def has_room(self, account: AccountName, octets: int) -> bool:
+    async def access_key(self, account: AccountName, name: str) -> bytes | None:
+        known = self.accounts.get(account)
+        return None if known is None else known.access_keys.get(canonical(name))
+
+    async def has_room(self, account: AccountName, octets: int, *, delivery: bool = True) -> bool:
         return self.of(account).has_room(max(octets, 1), 1)
 
     async def deliver(self, blob: Blob, deliveries: Sequence[Delivery]) -> Sequence[Problem | None]:

@@ -18,7 +18,7 @@ SPECIAL_USE = "special-use"
 SUBDIRECTORIES = ("cur", "new", "tmp")
 _IGNORED_PREFIXES = ("dovecot", "courier", "maildirfolder", "maildirsize", "subscriptions", "special-use", "transfers.",
                      "index.sqlite3", ".mbsyncstate", ".uidvalidity", ".isyncuidmap", "maildrop", "quota", "sieve",
-                     ".dovecot", ".sieve")  # fmt: skip
+                     "access-keys", ".dovecot", ".sieve")  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
-from mailstack.errors import FramingLost, Refused
+from mailstack.errors import BadSyntax, FramingLost
 from mailstack.imap import fetch
 from mailstack.imap.core.fetch import TOGETHER, grouped
 from mailstack.imap.fetch import Slice, Trouble
@@ -221,7 +221,7 @@ def test_what_a_plan_needs() -> None:
 
 
 def test_too_many_items_are_refused() -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(BadSyntax, match="at most 250 different data items"):
         fetch.plan([BodySection(Section((number,))) for number in range(1, fetch.MAX_ITEMS + 2)])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -38,7 +39,7 @@ def events(pieces: list[bytes], small: int = SMALL) -> list[Event]:
                     framer.take()
                 else:
                     began = framer.refuse(synchronising=event.synchronising)
-                    event = LiteralAnnounced(event.size, event.synchronising, tag(began))
+                    event = replace(event, so_far=tag(began))
             found.append(Oversized(tag(event.octets)) if isinstance(event, Oversized) else event)
     return found
 
@@ -65,7 +66,7 @@ def commands(found: list[Event]) -> list[bytes]:
         ),
         (
             b"a X ~{2+}\r\n\0\n\r\n",
-            [LiteralAnnounced(2, False, b"a X "), Command(b"a X ~{2+}\r\n\0\n")],
+            [LiteralAnnounced(2, False, b"a X ", binary=True), Command(b"a X ~{2+}\r\n\0\n")],
         ),
         (b"a X {0}\r\n\r\n", [LiteralAnnounced(0, True, b"a X "), Command(b"a X {0}\r\n")]),
         (b"a X {5}\r\nab", [LiteralAnnounced(5, True, b"a X ")]),

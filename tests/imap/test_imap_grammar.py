@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailstack.errors import BadSyntax, Refused
-from mailstack.imap.core.append import append_opts
 from mailstack.imap.core.copy import copy_arguments
 from mailstack.imap.core.fetch import fetch_arguments
 from mailstack.imap.core.login import authenticate_arguments, login_arguments
@@ -21,6 +20,7 @@ from mailstack.imap.ext.rfc2971_id import id_arguments
 from mailstack.imap.ext.rfc5258_list import RETURNS, list_arguments
 from mailstack.imap.features import STATUS_ITEMS
 from mailstack.imap.wire import cursor, fetch_grammar, search_grammar
+from mailstack.imap.wire.append_grammar import append_opts
 from mailstack.imap.wire.cursor import Cursor
 from mailstack.imap.wire.fetch_grammar import MACROS, MAX_HEADER_LIST, MAX_PART_DEPTH, fetch_att, fetch_items
 from mailstack.imap.wire.search_grammar import SAVED, BadCharset, SearchProgram, Vocabulary, search_program
@@ -312,7 +312,7 @@ def test_extensions_have_search_keys_and_return_options() -> None:
     assert search_program(Cursor(octets), words) == SearchProgram(key, {b"LAST": HasKeyword("x"), b"MIN": None})
     with pytest.raises(BadSyntax, match="MIN, MAX, ALL, COUNT, SAVE or LAST"):
         search_program(Cursor(b"RETURN (FIRST) ALL"), words)
-    with pytest.raises(Refused):
+    with pytest.raises(BadSyntax, match="at most 50 levels"):
         search_program(Cursor(b"X.NO " * 51 + b"ALL"), words)
 
 
@@ -320,7 +320,7 @@ def test_search_is_limited_in_depth_and_number() -> None:
     deep, many = search_grammar.MAX_DEPTH, search_grammar.MAX_KEYS
     assert parsed(search_program, b"NOT " * deep + b"ALL")
     for octets in (b"NOT " * (deep + 1) + b"ALL", b"(" * 100_000, b"OR " * 100_000, b" ".join([b"ALL"] * (many + 1))):
-        with pytest.raises(Refused):
+        with pytest.raises(BadSyntax, match="at most (50 levels of parentheses, NOT and OR|2000 search keys)"):
             search_program(Cursor(octets))
 
 

@@ -322,3 +322,22 @@ def test_another_login_knows_nothing_of_mod_sequences() -> None:
     assert client.lines(b"STORE 1:2 +FLAGS.SILENT (\\Deleted)") == [b"t OK STORE completed"]
     assert client.lines(b"EXPUNGE") == [b"* 2 EXPUNGE", b"* 1 EXPUNGE", b"t OK EXPUNGE completed"]
     assert client.lines(b"SELECT INBOX (QRESYNC (1 1))")[-1].startswith(b"t BAD")
+
+
+def test_a_client_that_wants_no_numbers_hears_none() -> None:
+    world = world_with(3)
+    client = qresync(world)
+    client.lines(b"ENABLE UIDONLY")
+    validity, before = world.inbox.uid_validity, world.inbox.highest_modseq
+    client.lines(b"SELECT INBOX")
+    result(world.inbox.expunge([1], None))
+    assert client.lines(b"UID STORE 3 +FLAGS.SILENT (\\Deleted)") == [
+        b"* VANISHED 1",
+        b"* 3 UIDFETCH (MODSEQ (%d))" % (before + 2),
+        b"t OK [HIGHESTMODSEQ %d] STORE completed" % (before + 2),
+    ]
+    select = b"SELECT INBOX (QRESYNC (%d %d%%b))" % (validity, before)
+    lines = told(client.lines(select % b""))
+    assert lines[0] == b"* VANISHED (EARLIER) 1"
+    assert re.fullmatch(rb"\* 3 UIDFETCH \(FLAGS \(.*\) MODSEQ \(%d\)\)" % (before + 2), lines[1])
+    assert client.lines(select % b" (1 2)")[-1].startswith(b"t BAD [UIDREQUIRED]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -13,8 +14,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from mailstack.errors import ConnectionClosed, IdleTimeout, ShuttingDown
+from mailstack.net.deflate import PIECE
 from mailstack.net.listener import Admission, Listener, Refusal, Service, connection_ids
-from mailstack.net.wire_protocol import CLOSE_GRACE, HANDSHAKE_TIME, MAX_UNREAD, WireProtocol
+from mailstack.net.wire_protocol import CLOSE_GRACE, HANDSHAKE_TIME, MAX_UNREAD, PIECES_A_TURN, WireProtocol
 from mailstack.observe.metrics import Counts
 from mailstack.ports import TlsInfo
 
@@ -80,6 +82,35 @@ class Secured(StringTransport):
 
     def get_cipher_name(self) -> str:
         return "TLS_AES_256_GCM_SHA384"
+
+
+async def compressed_echo(connection: WireProtocol) -> None:
+    """Echoes the sizes of the pieces that it gets."""
+    await connection.receive()
+    connection.write(b"go")
+    connection.start_compression(b"")
+    while data := await connection.receive():
+        connection.write(b"%d " % len(data))
+
+
+def test_others_have_their_turn_while_one_peer_s_data_is_decompressed() -> None:
+    rig = Rig(compressed_echo)
+    protocol, transport = rig.connect()
+    protocol.dataReceived(b"begin")
+    assert transport.value() == b"go"
+    transport.clear()
+    later: list[Callable[[object], None]] = []
+    rig.clock.callLater = lambda delay, call, *given: later.append(call)  # type: ignore[method-assign]
+    pack = zlib.compressobj(wbits=-15)
+    protocol.dataReceived(pack.compress(b"x" * 10_000_000) + pack.flush(zlib.Z_SYNC_FLUSH))
+    turns = 0
+    while later:
+        assert len(later) == 1
+        later.pop()(None)
+        turns += 1
+    assert turns == 10_000_000 // PIECE // PIECES_A_TURN
+    sizes = zlib.decompressobj(wbits=-15).decompress(transport.value()).split()
+    assert sum(map(int, sizes)) == 10_000_000
 
 
 async def echo(connection: WireProtocol) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def capability_words(session: ImapSession) -> str:
     """What is offered now, separated by spaces."""
     words = [*_words_of(session.state)]
+    words += [word for row in _shown_of(session.state) if row.shown is not None and (word := row.shown(session))]
     words.append(f"APPENDLIMIT={session.settings.max_message_size}")
     if session.state is State.NOT_AUTHENTICATED:
         if session.settings.tls_available and session.connection.tls is None:
@@ -32,7 +33,14 @@ def capability_words(session: ImapSession) -> str:
 def _words_of(state: State) -> tuple[str, ...]:
     from mailstack.imap.features import CAPABILITIES
 
-    return tuple(word.name for word in CAPABILITIES if state in word.states)
+    return tuple(word.name for word in CAPABILITIES if state in word.states and word.shown is None)
+
+
+@cache
+def _shown_of(state: State) -> tuple[Capability, ...]:
+    from mailstack.imap.features import CAPABILITIES
+
+    return tuple(word for word in CAPABILITIES if state in word.states and word.shown is not None)
 
 
 def login_words(session: ImapSession) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mailstack.errors import Problem, Refused
 from mailstack.imap import replies
 from mailstack.imap.core.fetch import check_numbers
+from mailstack.imap.ext.rfc9738_messagelimit import all_or_nothing
 from mailstack.imap.registry import SELECTED, Feature, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.wire import encode
@@ -54,6 +55,7 @@ def missing(refused: Refused) -> Reply:
 async def copy(session: ImapSession, asked: Arguments, *, by_uid: bool) -> Reply:
     wanted, destination = asked
     uids = chosen(session, wanted, by_uid=by_uid)
+    all_or_nothing(session, len(uids))
     try:
         copied = await session.view.mailbox.copy(uids, destination)
     except Refused as refused:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mailstack.errors import BadSyntax, Refused
 from mailstack.imap import replies
+from mailstack.imap.ext.rfc9738_messagelimit import limited
 from mailstack.imap.fetch import FetchPlan, Piece, Slice, Trouble, plan, send_slice
 from mailstack.imap.registry import SELECTED, Capability, Feature, FetchRequest, Modifiers, command, modifiers
 from mailstack.imap.replies import Reply
@@ -60,7 +61,7 @@ async def fetch(session: ImapSession, asked: Fetch, *, by_uid: bool) -> Reply:
     from mailstack.imap.features import FETCH_ITEMS, FETCH_MODIFIERS
 
     check_numbers(session, asked.wanted, by_uid=by_uid)
-    items = (FetchAtt.UID, *asked.items) if by_uid else asked.items
+    items = (FetchAtt.UID, *asked.items) if by_uid and not session.uid_only else asked.items
     for item in items:
         row = FETCH_ITEMS.get(item.name.encode()) if isinstance(item, ColumnItem | ContentItem) else None
         if row is not None and row.act is not None:
@@ -69,7 +70,9 @@ async def fetch(session: ImapSession, asked: Fetch, *, by_uid: bool) -> Reply:
     for name, modifier in FETCH_MODIFIERS.items():
         if name in asked.modifiers:
             request = await modifier.act(session, request, asked.modifiers)
-    return await respond(session, plan(request.items, utf8=session.rev2), request.uids)
+    return await respond(
+        session, plan(request.items, utf8=session.utf8, uid_only=session.uid_only), limited(session, request.uids)
+    )
 
 
 async def respond(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> Reply:
@@ -218,7 +221,7 @@ async def one(session: ImapSession, what: FetchPlan, uid: int, pieces: Sequence[
         return unknown  # it vanished just now
     more = [next(iter(await item.values(mailbox, found))) for item in what.extension_columns]
     size, date = mailbox.size(uid) or 0, mailbox.internal_date(uid) or 0.0
-    head = what.render_column(view.seq(uid), uid, flags, size, date, more)
+    head = what.render_column(view.number(uid), uid, flags, size, date, more)
     session.say(head + (b" " if what.columns and said else b""))
     for piece in said:
         if isinstance(piece, Slice):

@@ -111,7 +111,7 @@ async def open_mailbox(session: ImapSession, name: str, *, read_only: bool) -> N
     session.deselect()
     if was_selected:
         session.say(replies.ok("the mailbox that was selected is closed", "CLOSED").line(b"*"))
-    view = View(session.wake, read_only=read_only)
+    view = View(session.wake, read_only=read_only, uid_only=session.uid_only)
     opened = await session.store.open(name, view)
     view.read_only = read_only or not opened.rights & WRITES
     view.begin(opened)
@@ -119,7 +119,7 @@ async def open_mailbox(session: ImapSession, name: str, *, read_only: bool) -> N
     session.say(b"* %d EXISTS\r\n" % len(view.uids))
     if not session.rev2:
         session.say(b"* %d RECENT\r\n" % len(view.recent))
-        unseen = first_unseen(view)
+        unseen = 0 if view.uid_only else first_unseen(view)
         if unseen:
             session.say(replies.ok("first unseen message", f"UNSEEN {unseen}").line(b"*"))
     session.say(b"* FLAGS %s\r\n" % all_flags(opened))
@@ -128,6 +128,7 @@ async def open_mailbox(session: ImapSession, name: str, *, read_only: bool) -> N
     session.say(replies.ok("the next UID", f"UIDNEXT {opened.uid_next}").line(b"*"))
     session.say(replies.ok("the highest mod-sequence", f"HIGHESTMODSEQ {opened.highest_modseq}").line(b"*"))
     session.say(replies.ok("the mailbox's id", f"MAILBOXID ({opened.mailbox_id})").line(b"*"))
+    session.say(replies.ok("how URLs may be authorised", "URLMECH INTERNAL").line(b"*"))  # RFC 4467 §8
     if session.rev2:
         session.say(b'* LIST () "/" %s\r\n' % encode.mailbox(opened.name, utf8=True))
 
@@ -188,7 +189,7 @@ def status_response(session: ImapSession, name: str, items: tuple[str, ...], fou
     from mailstack.imap.features import STATUS_ITEMS
 
     shown = " ".join(f"{item} {STATUS_ITEMS[item].value(session, found)}" for item in items)
-    return b"* STATUS %s (%s)\r\n" % (encode.mailbox(name, utf8=session.rev2), shown.encode())
+    return b"* STATUS %s (%s)\r\n" % (encode.mailbox(name, utf8=session.utf8), shown.encode())
 
 
 def append_limit(session: ImapSession, _: MailboxStatus) -> str:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 from mailstack.errors import Problem, Refused
 from mailstack.imap import replies
+from mailstack.imap.ext.rfc9585_inprogress import turn
+from mailstack.imap.ext.rfc9586_uidonly import REQUIRED
+from mailstack.imap.ext.rfc9738_messagelimit import narrowed
 from mailstack.imap.registry import SELECTED, Capability, Feature, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.search import Searched, search
@@ -73,7 +76,7 @@ async def matching(session: ImapSession, key: SearchKey) -> list[int]:
     """UIDs of the messages of the selected mailbox that match, ascending. The key has come from `resolved`."""
     view = session.view
     where = Searched(view.mailbox, view.uids, view.recent)
-    return await search(key, where, session.resources.clock.now(), session.connection.drain)
+    return await search(narrowed(session, key), where, session.resources.clock.now(), partial(turn, session))
 
 
 async def resolved(session: ImapSession, key: SearchKey, depth: int = 0) -> SearchKey:
@@ -82,6 +85,8 @@ async def resolved(session: ImapSession, key: SearchKey, depth: int = 0) -> Sear
     match key:
         case InSequence(numbers) | InUids(numbers) if numbers == SAVED:
             return InUids(tuple((uid, uid) for uid in session.view.saved))
+        case InSequence() if session.uid_only:
+            raise replies.Declined(REQUIRED)
         case And(keys):
             return And(tuple([await resolved(session, inside, depth) for inside in keys]))
         case Or(left, right):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mailstack.imap import replies
 from mailstack.imap.core.fetch import check_numbers
 from mailstack.imap.core.selected import writable
+from mailstack.imap.ext.rfc9738_messagelimit import limited
 from mailstack.imap.registry import SELECTED, Feature, Modifiers, StoreRequest, command, modifiers
 from mailstack.imap.replies import Reply
 from mailstack.imap.wire import encode
@@ -61,7 +62,7 @@ async def store(session: ImapSession, asked: Store, *, by_uid: bool) -> Reply:
     check_numbers(session, asked.wanted, by_uid=by_uid)
     writable(session)
     view = session.view
-    request = StoreRequest(view.select(asked.wanted, by_uid=by_uid))
+    request = StoreRequest(limited(session, view.select(asked.wanted, by_uid=by_uid)))
     for name, value in asked.modifiers.items():
         request = STORE_MODIFIERS[name].act(session, request, value)
     uids = request.uids

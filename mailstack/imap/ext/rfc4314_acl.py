@@ -70,10 +70,10 @@ async def deleteacl(session: ImapSession, asked: tuple[str, str]) -> Reply:
 async def getacl(session: ImapSession, name: str) -> Reply:
     acl = await session.store.access.acl(name)
     pairs = b"".join(
-        b" %s %s" % (encode.astring(entry.shown_identifier.encode(), utf8=session.rev2), _letters(entry.rights))
+        b" %s %s" % (encode.astring(entry.shown_identifier.encode(), utf8=session.utf8), _letters(entry.rights))
         for entry in acl
     )
-    session.say(b"* ACL %s%s\r\n" % (encode.mailbox(name, utf8=session.rev2), pairs))
+    session.say(b"* ACL %s%s\r\n" % (encode.mailbox(name, utf8=session.utf8), pairs))
     return replies.ok("GETACL completed")
 
 
@@ -81,8 +81,8 @@ async def listrights(session: ImapSession, asked: tuple[str, str]) -> Reply:
     name, identifier = asked
     always, possible = await session.store.access.grantable(name, identifier)
     groups = b"".join(b" %s" % right.encode() for right in shown(possible))
-    who = encode.astring(identifier.encode(), utf8=session.rev2)
-    shown_name = encode.mailbox(name, utf8=session.rev2)
+    who = encode.astring(identifier.encode(), utf8=session.utf8)
+    shown_name = encode.mailbox(name, utf8=session.utf8)
     session.say(b"* LISTRIGHTS %s %s %s%s\r\n" % (shown_name, who, _letters(always), groups))
     return replies.ok("LISTRIGHTS completed")
 
@@ -94,7 +94,7 @@ async def myrights(session: ImapSession, name: str) -> Reply:
 
 def myrights_response(session: ImapSession, name: str, rights: Rights) -> bytes:
     """MYRIGHTS (RFC 4314 §3.8)."""
-    return b"* MYRIGHTS %s %s\r\n" % (encode.mailbox(name, utf8=session.rev2), _letters(rights))
+    return b"* MYRIGHTS %s %s\r\n" % (encode.mailbox(name, utf8=session.utf8), _letters(rights))
 
 
 def _letters(rights: Rights) -> bytes:

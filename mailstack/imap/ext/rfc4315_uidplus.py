@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mailstack.imap import replies
 from mailstack.imap.core.selected import deleted, writable
+from mailstack.imap.ext.rfc9738_messagelimit import limited
 from mailstack.imap.registry import SELECTED, Capability, Feature, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.wire.search_grammar import numbers
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 async def uid_expunge(session: ImapSession, wanted: SequenceSet) -> Reply:
     writable(session)
     view = session.view
-    await view.mailbox.expunge(deleted(session, view.select(wanted, by_uid=True)), view)
+    await view.mailbox.expunge(limited(session, deleted(session, view.select(wanted, by_uid=True))), view)
     return replies.ok("UID EXPUNGE completed")
 
 

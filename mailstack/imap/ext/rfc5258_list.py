@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from mailstack.imap.session import ImapSession
 
 DELIMITER = "/"
+MAX_PATTERN = 10_000
+"""Characters of a pattern that are looked at; a name that is longer than them does not match."""
+NAMES_A_TURN = 500
+"""Names that are compared with a pattern before others have their turn."""
 MAX_PATTERNS = 100
 """Patterns of one LIST."""
 _WORD = re.compile(rb"[A-Za-z-]+")
@@ -107,41 +111,33 @@ def lsub_arguments(cur: Cursor) -> tuple[str, str]:
 
 
 class Pattern:
-    """A name with "*" and "%" (RFC 9051 §6.3.9). Matching takes a time proportional to the length of
-    name times pattern, whatever the wildcards."""
+    """A name with "*" and "%" (RFC 9051 §6.3.9). Matching takes some steps for each character of the name, whatever
+    the wildcards: all positions of the pattern that are possible so far are the bits of one number."""
 
     def __init__(self, reference: str, pattern: str) -> None:
         joined = reference + pattern
         if joined[:5].upper() == "INBOX" and joined[5:6] in ("", DELIMITER, "*", "%"):
             joined = "INBOX" + joined[5:]  # in any case of letters (RFC 9051 §5.1)
-        self._pattern = re.sub(r"[*%]*\*[*%]*", "*", re.sub("%+", "%", joined))
+        tokens = re.sub(r"[*%]*\*[*%]*", "*", re.sub("%+", "%", joined))
+        self._literals = sum(token not in "*%" for token in tokens)
+        self._end = 1 << len(tokens)
+        self._at: dict[str, int] = {}
+        for position, token in enumerate(tokens[:MAX_PATTERN]):
+            self._at[token] = self._at.get(token, 0) | 1 << position
+        self._any = self._at.pop("*", 0)
+        self._wild = self._any | self._at.pop("%", 0)
 
     def matches(self, name: str) -> bool:
-        # Positions of the pattern that are possible after each character of the name.
-        pattern = self._pattern
-        reach = self._closed({0})
+        if self._literals > len(name):
+            return False
+        at, wild, anything = self._at, self._wild, self._any
+        reach = 1 | (wild & 1) << 1
         for char in name:
-            after: set[int] = set()
-            for position in reach:
-                if position == len(pattern):
-                    continue
-                token = pattern[position]
-                if token == "*" or (token == "%" and char != DELIMITER):
-                    after.add(position)
-                elif token == char:
-                    after.add(position + 1)
-            if not after:
+            reach = (reach & at.get(char, 0)) << 1 | (reach & (anything if char == DELIMITER else wild))
+            if not reach:
                 return False
-            reach = self._closed(after)
-        return len(pattern) in reach
-
-    def _closed(self, positions: set[int]) -> set[int]:
-        for position in sorted(positions):
-            at = position
-            while at < len(self._pattern) and self._pattern[at] in "*%":
-                at += 1
-                positions.add(at)
-        return positions
+            reach |= (reach & wild) << 1  # a wildcard may stand for nothing; two never stand together
+        return bool(reach & self._end)
 
 
 async def list_(session: ImapSession, asked: List) -> Reply:
@@ -151,7 +147,7 @@ async def list_(session: ImapSession, asked: List) -> Reply:
     mailboxes = await session.store.mailboxes()
     subscribed = set(await session.store.subscriptions())
     patterns = [Pattern(asked.reference, pattern) for pattern in asked.patterns]
-    for found in _choose(asked, mailboxes, subscribed, patterns):
+    for found in await _choose(session, asked, mailboxes, subscribed, patterns):
         line = response(session, b"LIST", found.attributes, found.name)
         if found.childinfo:
             line = line[:-2] + b' ("CHILDINFO" ("SUBSCRIBED"))\r\n'
@@ -166,14 +162,19 @@ async def list_(session: ImapSession, asked: List) -> Reply:
     return replies.ok("LIST completed")
 
 
-def _choose(asked: List, entries: Iterable[MailboxEntry], subscribed: set[str], patterns: list[Pattern]) -> list[Found]:
+async def _choose(
+    session: ImapSession, asked: List, entries: Iterable[MailboxEntry], subscribed: set[str], patterns: list[Pattern]
+) -> list[Found]:
     existing = {entry.name: entry for entry in entries}
     names = set(existing)
     if b"SUBSCRIBED" in asked.selections:
         names = subscribed | _ancestors(subscribed) if b"RECURSIVEMATCH" in asked.selections else set(subscribed)
     parents = _ancestors(existing)
     chosen: list[Found] = []
-    for name in sorted(names, key=lambda name: (name != "INBOX", name)):
+    turn = max(NAMES_A_TURN // max(len(patterns), 1), 1)
+    for number, name in enumerate(sorted(names, key=lambda name: (name != "INBOX", name)), 1):
+        if number % turn == 0:
+            await session.connection.drain()
         if not any(pattern.matches(name) for pattern in patterns):
             continue
         entry = existing.get(name)
@@ -230,7 +231,7 @@ async def lsub(session: ImapSession, asked: tuple[str, str]) -> Reply:
 
 def response(session: ImapSession, kind: bytes, attributes: list[str], name: str) -> bytes:
     """One LIST or LSUB response."""
-    shown = encode.mailbox(name, utf8=session.rev2)
+    shown = encode.mailbox(name, utf8=session.utf8)
     return b'* %s (%s) "/" %s\r\n' % (kind, " ".join(attributes).encode(), shown)
 
 

@@ -169,7 +169,7 @@ def _is_below(other: str, key: str, depth: int) -> bool:
 
 def response(session: ImapSession, name: str, values: Mapping[str, bytes | None]) -> bytes:
     """METADATA with values (RFC 5464 §4.4.1)."""
-    shown = encode.mailbox(name, utf8=session.rev2) if name else b'""'
+    shown = encode.mailbox(name, utf8=session.utf8) if name else b'""'
     pairs = b" ".join(
         b"%s %s" % (encode.astring(key.encode()), _value(session, value)) for key, value in values.items()
     )
@@ -180,7 +180,7 @@ def _value(session: ImapSession, value: bytes | None) -> bytes:
     # value = nstring / literal8 ; a literal8 for what no string can hold
     if value is not None and b"\0" in value:
         return encode.literal8(value)
-    return encode.nstring(value, utf8=session.rev2)
+    return encode.nstring(value, utf8=session.utf8)
 
 
 async def setmetadata(session: ImapSession, asked: Set) -> Reply:

@@ -9,6 +9,7 @@ from mailstack.errors import Refused
 from mailstack.imap import replies
 from mailstack.imap.core.copy import Arguments, chosen, copy_arguments, copyuid, missing
 from mailstack.imap.core.selected import writable
+from mailstack.imap.ext.rfc9738_messagelimit import limited
 from mailstack.imap.registry import SELECTED, Capability, Feature, command
 from mailstack.imap.replies import Reply
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 async def move(session: ImapSession, asked: Arguments, *, by_uid: bool) -> Reply:
     wanted, destination = asked
-    uids = chosen(session, wanted, by_uid=by_uid)
+    uids = limited(session, chosen(session, wanted, by_uid=by_uid))
     writable(session)
     try:
         copied = await session.view.mailbox.move(uids, destination, session.view)

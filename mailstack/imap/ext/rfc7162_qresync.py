@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mailstack.errors import BadSyntax
 from mailstack.imap.core.fetch import respond
 from mailstack.imap.ext.rfc7162_condstore import AT_ONCE, MODSEQ, begin, changed_after, mod_sequence
+from mailstack.imap.ext.rfc9586_uidonly import REQUIRED
 from mailstack.imap.fetch import plan
 from mailstack.imap.registry import (
     Capability,
@@ -23,6 +24,7 @@ from mailstack.imap.registry import (
     Modifiers,
     SelectParameter,
 )
+from mailstack.imap.replies import Declined
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.cursor import Cursor, number, sequence_set, sp
 from mailstack.imap.wire.values import STAR, FetchAtt, SequenceSet
@@ -196,10 +198,17 @@ async def gaps(session: ImapSession, ranges: Sequence[Range]) -> list[Range]:
 # --- what the client asks
 
 
-def enabled(session: ImapSession, _: object = None) -> None:
+def enabled(session: ImapSession) -> None:
     """Raises: BadSyntax unless the client has said ENABLE QRESYNC (RFC 7162 §3.2.3)."""
     if not session.qresync:
         raise BadSyntax("ENABLE QRESYNC before it is used")
+
+
+def begin_select(session: ImapSession, known: Known) -> None:
+    """Raises: BadSyntax as `enabled`; Declined for message numbers from a client that wants none (RFC 9586)."""
+    enabled(session)
+    if known.runs and session.uid_only:
+        raise Declined(REQUIRED)
 
 
 async def resynchronise(session: ImapSession, known: Known) -> None:
@@ -212,7 +221,8 @@ async def resynchronise(session: ImapSession, known: Known) -> None:
     ranges = wanted_ranges(view, wanted, known_up_to(view.uids, known.runs))
     await tell_vanished(session, ranges, after)
     uids = await changed_after(session, view.select(wanted, by_uid=True), after)
-    await respond(session, plan((FetchAtt.UID, FetchAtt.FLAGS, MODSEQ), utf8=session.rev2), uids)
+    items = (FetchAtt.FLAGS, MODSEQ) if session.uid_only else (FetchAtt.UID, FetchAtt.FLAGS, MODSEQ)
+    await respond(session, plan(items, utf8=session.utf8, uid_only=session.uid_only), uids)
 
 
 async def vanished(session: ImapSession, request: FetchRequest, given: Modifiers) -> FetchRequest:
@@ -231,5 +241,5 @@ FEATURE = Feature(
     capabilities=(Capability("QRESYNC"),),
     enables=(Enable("QRESYNC", begin),),
     fetch_modifiers=(FetchModifier(b"VANISHED", lambda _: None, vanished),),
-    select_parameters=(SelectParameter(b"QRESYNC", qresync_parameter, enabled, resynchronise),),
+    select_parameters=(SelectParameter(b"QRESYNC", qresync_parameter, begin_select, resynchronise),),
 )

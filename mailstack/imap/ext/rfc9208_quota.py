@@ -58,7 +58,7 @@ async def getquota(session: ImapSession, root: str) -> Reply:
 async def getquotaroot(session: ImapSession, name: str) -> Reply:
     root = await session.store.access.owner(name)
     quota = await session.resources.store.quota(root)
-    shown = encode.mailbox(name, utf8=session.rev2)
+    shown = encode.mailbox(name, utf8=session.utf8)
     session.say(b"* QUOTAROOT %s %s\r\n" % (shown, encode.astring(root.encode())))
     session.say(response(root, quota))
     return replies.ok("GETQUOTAROOT completed")

@@ -111,7 +111,10 @@ def number(cur: Cursor) -> int:
 def string(cur: Cursor) -> bytes:
     # string = quoted / literal
     if cur.peek() == b'"':
+        start = cur.position
         text = cur.match(_QUOTED, "a quoted string")[1]
+        if cur.utf8 and not text.isascii():
+            _decoded(text, cur, start)  # RFC 6855 §3: nothing else may be in it
         return _ESCAPE.sub(rb"\1", text) if b"\\" in text else text
     size = int(cur.match(_LITERAL, "a string")[1])
     start = cur.position

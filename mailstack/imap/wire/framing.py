@@ -13,7 +13,7 @@ MAX_LINE = 64 * 1024
 """Octets of one line. RFC 7162 §4 asks for 8192 at least; clients send long UID sets."""
 MAX_COMMAND = 256 * 1024
 """Octets of a command with its short literals."""
-_LITERAL = re.compile(rb"~?\{(\d{1,19})(\+?)\}$")
+_LITERAL = re.compile(rb"(~?)\{(\d{1,19})(\+?)\}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,12 @@ class Command:
 @dataclass(frozen=True, slots=True)
 class LiteralAnnounced:
     """The client wants to send `size` octets, or (not `synchronising`) already does. The session
-    calls `take`, `stream` or `refuse`."""
+    calls `take`, `stream` or `refuse`. `binary` is that of a literal8, which may have NULs (RFC 3516 §4.4)."""
 
     size: int
     synchronising: bool
     so_far: bytes
+    binary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,11 @@ Event = Command | LiteralAnnounced | Oversized
 class Framer:
     """Feed it what comes; ask for the next event."""
 
-    __slots__ = ("_announced", "_buffer", "_command", "_poisoned", "_size", "_skip", "_stream", "_want")
+    __slots__ = ("_announced", "_at", "_buffer", "_command", "_poisoned", "_size", "_skip", "_stream", "_want")
 
     def __init__(self) -> None:
         self._buffer = b""
+        self._at = 0  # what is before it is used up: cutting the buffer at each line would copy it each time
         self._command: list[bytes] = []
         self._size = 0
         self._want = 0
@@ -60,11 +62,18 @@ class Framer:
 
     def feed(self, data: bytes) -> None:
         """Take what came from the connection."""
-        self._buffer = self._buffer + data if self._buffer else data
+        self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
+        self._at = 0
 
     def clear(self) -> None:
         """Drop everything: what came before TLS is not the client's (RFC 9051 §6.2.1)."""
         self.__init__()  # type: ignore[misc]  # the state of a new one
+
+    def rest(self) -> bytes:
+        """What came after the last event. It is forgotten."""
+        rest = self._buffer[self._at :]
+        self._buffer, self._at = b"", 0
+        return rest
 
     def next_event(self) -> Event | None:
         """None: feed more."""
@@ -72,15 +81,15 @@ class Framer:
             if self._skip and not self._skip_some():
                 return None
             if self._want:
-                if len(self._buffer) < self._want:
+                if len(self._buffer) - self._at < self._want:
                     return None
                 self._keep(self._cut(self._want))
                 self._want = 0
-            end = self._buffer.find(b"\n")
+            end = self._buffer.find(b"\n", self._at)
             if end < 0:
                 self._unended()
                 return None
-            line = self._cut(end + 1)
+            line = self._cut(end + 1 - self._at)
             if len(line) > MAX_LINE or self._size + len(line) > MAX_COMMAND:
                 self._poisoned = True
             event = self._line(line[:-2] if line.endswith(b"\r\n") else line[:-1])
@@ -98,9 +107,9 @@ class Framer:
 
     def next_chunk(self) -> bytes | None:
         """Octets of the literal that is streamed; None: feed more. Ask while `streaming`."""
-        if not self._buffer:
+        if self._at >= len(self._buffer):
             return None
-        chunk = self._cut(min(self._stream, len(self._buffer)))
+        chunk = self._cut(min(self._stream, len(self._buffer) - self._at))
         self._stream -= len(chunk)
         return chunk
 
@@ -130,36 +139,39 @@ class Framer:
             self._reset()
             return Command(octets)
         self._keep(line + b"\r\n")
-        self._announced = int(found[1])
-        return LiteralAnnounced(self._announced, not found[2], b"".join(self._command)[: -len(found[0]) - 2])
+        self._announced = int(found[2])
+        so_far = b"".join(self._command)[: -len(found[0]) - 2]
+        return LiteralAnnounced(self._announced, not found[3], so_far, bool(found[1]))
 
     def _poisoned_line(self, line: bytes, found: re.Match[bytes] | None) -> Event | None:
         if not self._command:
             self._keep(line[:MAX_LINE])
-        if found is not None and found[2]:
-            self._skip = int(found[1])
+        if found is not None and found[3]:
+            self._skip = int(found[2])
             return None
         began = self._command[0]
         self._reset()
         return Oversized(began)
 
     def _unended(self) -> None:
-        if len(self._buffer) > MAX_LINE:
+        if self._at >= len(self._buffer):
+            self._buffer, self._at = b"", 0  # an idle connection holds nothing
+        if len(self._buffer) - self._at > MAX_LINE:
             # Keep how it began, for its tag, and throw the rest away as it comes.
             if not self._command:
-                self._keep(self._buffer[:256])
+                self._keep(self._buffer[self._at : self._at + 256])
             self._poisoned = True
-            self._buffer = self._buffer[-64:]
+            self._buffer, self._at = self._buffer[-64:], 0
 
     def _skip_some(self) -> bool:
-        skipped = min(self._skip, len(self._buffer))
-        self._buffer = self._buffer[skipped:]
+        skipped = min(self._skip, len(self._buffer) - self._at)
+        self._at += skipped
         self._skip -= skipped
         return not self._skip
 
     def _cut(self, size: int) -> bytes:
-        cut, self._buffer = self._buffer[:size], self._buffer[size:]
-        return cut
+        start, self._at = self._at, self._at + size
+        return self._buffer[start : self._at]
 
     def _keep(self, octets: bytes) -> None:
         self._command.append(octets)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mailstack.errors import Problem, Refused
 from mailstack.imap.wire.cursor import Cursor, astring, atom, date_, number, sequence_set, sp
 from mailstack.imap.wire.values import (
     All,
@@ -134,8 +133,10 @@ class _Keys:
 
     def search_key(self, cur: Cursor, depth: int) -> SearchKey:
         self._count += 1
-        if depth > MAX_DEPTH or self._count > MAX_KEYS:
-            raise Refused(Problem.LIMIT, "too many or too deeply nested search keys")
+        if depth > MAX_DEPTH:
+            raise cur.expected(f"at most {MAX_DEPTH} levels of parentheses, NOT and OR")
+        if self._count > MAX_KEYS:
+            raise cur.expected(f"at most {MAX_KEYS} search keys")
         if cur.skip(b"("):
             inside = [self.search_key(cur, depth + 1)]
             while cur.skip(b" "):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 
+from mailstack.errors import Problem, Refused
 from mailstack.ports import ALL_FLAGS
 from mailstack.store.maildir import change
 from mailstack.store.maildir.change import Incoming, Placed
@@ -25,6 +26,28 @@ def append(target: FolderFiles, messages: Sequence[Incoming], unique: UniqueName
     if not placed.uids:
         ledger.add(-octets, -len(messages))
     return placed
+
+
+def replace(
+    source: FolderFiles, uid: int, target: FolderFiles, message: Incoming, unique: UniqueNames
+) -> tuple[Placed, Differences]:
+    """As `change.append` of one message, and then `change.expunge` of another, which need not have room beside it.
+    Raises: Refused(NO_SUCH_MESSAGE | OVER_QUOTA) too."""
+    sizes = _sizes(source, [uid])
+    if not sizes:
+        raise Refused(Problem.NO_SUCH_MESSAGE, f"UID {uid} is gone")
+    ledger = _ledger(target)
+    if ledger is None:
+        placed = change.append(target, [message], unique)
+    else:
+        more = message.blob.size - sizes[uid]
+        with ledger.booked(more, 0, enforce=more > 0):
+            placed = change.append(target, [message], unique)
+        if placed.uids:
+            ledger.add(sizes[uid], 1)  # until that is gone, which the books hear of then
+        else:
+            ledger.add(-more, 0)
+    return placed, expunge(source, [uid])
 
 
 def copy(
