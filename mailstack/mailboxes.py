@@ -56,7 +56,7 @@ class MailboxEntry:
 @dataclass(frozen=True, slots=True)
 class MailboxStatus:
     """Everything STATUS may ask for (RFC 9051 §6.3.11). `size` is in octets; `deleted_size` are those of
-    messages with \\Deleted (RFC 9208 §4.1.4)."""
+    messages with \\Deleted (RFC 9208 §4.1.4); `highest_modseq` is that of SELECT (RFC 7162 §3.1.7)."""
 
     messages: int
     recent: int
@@ -67,6 +67,7 @@ class MailboxStatus:
     uid_validity: int
     mailbox_id: str
     deleted_size: int = 0
+    highest_modseq: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,8 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """Messages came into the mailbox; UIDs ascend and are above all earlier ones."""
+    """Messages came into the mailbox; UIDs ascend and are above all earlier ones, unless the mailbox cannot be
+    written: then no other UID can be given to a message that came out of order."""
 
     uids: tuple[Uid, ...]
 

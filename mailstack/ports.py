@@ -372,6 +372,10 @@ class Mailbox(Protocol):
         """When the message came into this mailbox (RFC 8514), in seconds since the epoch; None if it is gone
         or that is not known."""
 
+    def since(self, modseq: int) -> int:
+        """What has to be told to a client that knows everything up to `modseq`: all that happened above the number
+        that is returned. It is the same, or lower if another process may have given it."""
+
     def vanished(self, modseq: int) -> Sequence[int] | None:
         """UIDs of messages that vanished at a mod-sequence above this one, ascending. None if the store does
         not remember so far back: then every UID below `uid_next` that is not there may be one."""
@@ -389,10 +393,19 @@ class Mailbox(Protocol):
         the listeners when this returns."""
 
     async def store_flags(
-        self, uids: Collection[int], action: FlagAction, flags: Flags, by: MailboxListener | None
-    ) -> None:
+        self,
+        uids: Collection[int],
+        action: FlagAction,
+        flags: Flags,
+        by: MailboxListener | None,
+        *,
+        unchanged_since: int | None = None,
+    ) -> Sequence[int]:
         """Change flags, as far as the user may; every listener hears FlagsChanged for the messages that differ now.
-        Raises: Refused(TOO_MANY_KEYWORDS | READ_ONLY | NOT_PERMITTED if none of the flags may be changed)."""
+        With `unchanged_since` only of messages whose mod-sequence is not above it, as they are when they are changed;
+        0 is below all, but lets keywords be added to a message that has none of them (RFC 7162 §3.1.3). Returns the
+        UIDs of those that failed this test, ascending. Raises: Refused(TOO_MANY_KEYWORDS | READ_ONLY |
+        NOT_PERMITTED if none of the flags may be changed)."""
 
     async def copy(
         self, uids: Collection[int], destination: str, *, into: AccountStore | None = None, keep: int = ALL_FLAGS

@@ -300,6 +300,25 @@ def test_every_change_has_a_higher_mod_sequence(both: Both) -> None:
     assert inbox.columns([uids[0]]).modseqs[0] == between  # nothing changed
 
 
+def test_another_flag_that_changed_does_not_fail_unchanged_since(both: Both) -> None:
+    uids = [both.append() for _ in range(3)]
+    inbox = got(both.account.open("INBOX", Listener()))
+    before = inbox.highest_modseq
+    got(inbox.store_flags(uids[:2], FlagAction.ADD, Flags(Flag.SEEN), None))
+    new = both.append()
+
+    def store(action: FlagAction, flags: Flags, since: int = before) -> list[int]:
+        return list(got(inbox.store_flags([*uids, new], action, flags, None, unchanged_since=since)))
+
+    assert store(FlagAction.ADD, Flags(Flag.SEEN)) == [*uids[:2], new]
+    assert store(FlagAction.ADD, Flags(Flag.FLAGGED, frozenset({"$K"}))) == [new]
+    assert store(FlagAction.REMOVE, Flags(Flag.ANSWERED)) == [new]
+    assert store(FlagAction.REMOVE, Flags(Flag.FLAGGED)) == [*uids, new], "that one has changed meanwhile"
+    assert store(FlagAction.REPLACE, Flags(Flag.DRAFT)) == [*uids, new]
+    assert store(FlagAction.ADD, Flags(Flag.DRAFT), 0) == [*uids, new]
+    assert store(FlagAction.REPLACE, Flags(Flag.DRAFT), inbox.highest_modseq) == []
+
+
 def test_columns_are_those_of_the_messages_that_are_there(both: Both) -> None:
     uids = [both.append(octets=OCTETS * (n + 1), flags=Flags(Flag(n))) for n in range(4)]
     inbox = got(both.account.open("INBOX", Listener()))

@@ -21,6 +21,8 @@ from mailstack.imap.ext import (
     rfc5465_notify,
     rfc6851_move,
     rfc6855_utf8,
+    rfc7162_condstore,
+    rfc7162_qresync,
     rfc8437_unauthenticate,
     rfc8440_list_myrights,
     rfc8474_objectid,
@@ -32,7 +34,18 @@ from mailstack.imap.ext import (
     rfc9738_messagelimit,
     rfc10022_uidbatches,
 )  # fmt: skip
-from mailstack.imap.registry import Capability, Enable, Feature, FetchModifier, FetchWord, Row, StatusItem, StreamedRow
+from mailstack.imap.registry import (
+    Capability,
+    Enable,
+    Feature,
+    FetchModifier,
+    FetchWord,
+    Row,
+    SelectParameter,
+    StatusItem,
+    StoreModifier,
+    StreamedRow,
+)  # fmt: skip
 from mailstack.imap.wire.search_grammar import Vocabulary
 
 FEATURES: tuple[Feature, ...] = (
@@ -60,6 +73,8 @@ FEATURES: tuple[Feature, ...] = (
     rfc5465_notify.FEATURE,
     rfc6851_move.FEATURE,
     rfc6855_utf8.FEATURE,
+    rfc7162_condstore.FEATURE,
+    rfc7162_qresync.FEATURE,
     rfc8437_unauthenticate.FEATURE,
     rfc8440_list_myrights.FEATURE,
     rfc8474_objectid.FEATURE,
@@ -80,6 +95,12 @@ FETCH_MODIFIERS: Mapping[bytes, FetchModifier] = {
     row.name: row for feature in FEATURES for row in feature.fetch_modifiers
 }
 STATUS_ITEMS: Mapping[str, StatusItem] = {row.name: row for feature in FEATURES for row in feature.status_items}
+SELECT_PARAMETERS: Mapping[bytes, SelectParameter] = {
+    row.name: row for feature in FEATURES for row in feature.select_parameters
+}
+STORE_MODIFIERS: Mapping[bytes, StoreModifier] = {
+    row.name: row for feature in FEATURES for row in feature.store_modifiers
+}
 SEARCH_WORDS = Vocabulary(
     keys={word: rule for feature in FEATURES for word, rule in feature.search_keys.items()},
     prefixes={word: rule for feature in FEATURES for word, rule in feature.search_prefixes.items()},

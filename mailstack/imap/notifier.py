@@ -50,7 +50,7 @@ EVENTS = {
     )
 }  # fmt: skip
 """The events that there are, by name in upper case."""
-KNOWN_ITEMS = frozenset({"MESSAGES", "UIDNEXT", "UIDVALIDITY"})
+KNOWN_ITEMS = frozenset({"MESSAGES", "UIDNEXT", "UIDVALIDITY", "HIGHESTMODSEQ"})
 """STATUS items that an open mailbox knows without looking at its messages."""
 MESSAGE_EVENTS = frozenset({"MESSAGENEW", "MESSAGEEXPUNGE", "FLAGCHANGE"})
 
@@ -221,7 +221,7 @@ class Notifier:
             session.leave()
             return
         if not self._selected.events:
-            for line in view.flush_flags(rev2=session.rev2):
+            for line in view.flush_flags(rev2=session.rev2, condstore=session.condstore):
                 session.say(line)
             return
         last = view.uids[-1] if len(view.uids) else 0
@@ -241,7 +241,7 @@ class Notifier:
             return
         items = ["MESSAGES", "UIDNEXT", "UIDVALIDITY"] if messages or everything else ["UIDVALIDITY"]
         items += ["UNSEEN"] if "FLAGCHANGE" in watched.events else []
-        items += _modseq_items(session)
+        items += ["HIGHESTMODSEQ"] if session.condstore else []  # RFC 5465 §5.1
         try:
             found = await self._status(name, mailbox, items)
         except Refused:
@@ -256,7 +256,7 @@ class Notifier:
         await mailbox.refresh()
         return MailboxStatus(
             messages=len(mailbox.uids), recent=0, unseen=0, deleted=0, size=0, uid_next=mailbox.uid_next,
-            uid_validity=mailbox.uid_validity, mailbox_id=mailbox.mailbox_id,
+            uid_validity=mailbox.uid_validity, mailbox_id=mailbox.mailbox_id, highest_modseq=mailbox.highest_modseq,
         )  # fmt: skip
 
     # --- names, subscriptions, annotations
@@ -368,11 +368,3 @@ class Notifier:
         self._denied.discard(name)
         self._watched[name] = watched
         return True
-
-
-def _modseq_items(session: ImapSession) -> list[str]:
-    """RFC 5465 §5.1: with CONDSTORE or QRESYNC, also where the mod-sequences are."""
-    from mailstack.imap.features import STATUS_ITEMS
-
-    wanted = {"CONDSTORE", "QRESYNC"} & session.enabled
-    return ["HIGHESTMODSEQ"] if wanted and "HIGHESTMODSEQ" in STATUS_ITEMS else []

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mailstack.imap.replies import Reply
 from mailstack.imap.wire.append_grammar import Segment
-from mailstack.imap.wire.cursor import Cursor
+from mailstack.imap.wire.cursor import Cursor, atom, sp
 from mailstack.imap.wire.search_grammar import KeyRule, PrefixRule, ReturnRule
-from mailstack.imap.wire.values import FetchItem
+from mailstack.imap.wire.values import FetchItem, SequenceSet
 from mailstack.ports import MailboxStatus
 
 if TYPE_CHECKING:
@@ -109,19 +109,22 @@ class Enable:
 
 @dataclass(frozen=True, slots=True)
 class FetchWord:
-    """A data item of FETCH. The rule starts after the name, and gives a ColumnItem or a ContentItem."""
+    """A data item of FETCH. The rule starts after the name, and gives a ColumnItem or a ContentItem of that name.
+    `act` is what asking for it begins."""
 
     name: bytes
     rule: Callable[[Cursor], FetchItem]
+    act: Callable[[ImapSession], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
-    """What a FETCH is about, as modifiers change it. UIDs ascend."""
+    """What a FETCH is about, as modifiers change it. UIDs ascend; `wanted` is the set as the client gave it."""
 
     uids: Sequence[int]
     items: tuple[FetchItem, ...]
     by_uid: bool
+    wanted: SequenceSet
 
 
 Modifiers = Mapping[bytes, Any]
@@ -136,6 +139,35 @@ class FetchModifier:
     name: bytes
     rule: Callable[[Cursor], Any]
     act: Callable[[ImapSession, FetchRequest, Modifiers], Awaitable[FetchRequest]]
+
+
+@dataclass(frozen=True, slots=True)
+class SelectParameter:
+    """A select-param (RFC 4466 §2.1). The rule starts after the name. `begin` is called before any mailbox is
+    closed or opened, and may raise BadSyntax; `act` after the untagged responses that every SELECT has."""
+
+    name: bytes
+    rule: Callable[[Cursor], Any]
+    begin: Callable[[ImapSession, Any], None]
+    act: Callable[[ImapSession, Any], Awaitable[None]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """What a STORE is about, as modifiers change it. UIDs ascend; `unchanged_since` as for `Mailbox.store_flags`."""
+
+    uids: Sequence[int]
+    unchanged_since: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreModifier:
+    """A store-modifier (RFC 4466 §2.5). The rule starts after the name; `act` makes the request that is left of
+    it and what the rule gave."""
+
+    name: bytes
+    rule: Callable[[Cursor], Any]
+    act: Callable[[ImapSession, StoreRequest, Any], StoreRequest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +190,8 @@ class Feature:
     fetch_items: tuple[FetchWord, ...] = ()
     fetch_modifiers: tuple[FetchModifier, ...] = ()
     status_items: tuple[StatusItem, ...] = ()
+    select_parameters: tuple[SelectParameter, ...] = ()
+    store_modifiers: tuple[StoreModifier, ...] = ()
     search_keys: Mapping[bytes, KeyRule] = field(default_factory=dict)
     """Words of SEARCH; the keys that the rules make are of a class of `imap.search_keys`."""
     search_prefixes: Mapping[bytes, PrefixRule] = field(default_factory=dict)
@@ -167,6 +201,27 @@ class Feature:
     search_data: tuple[Callable[[ImapSession, Result], bytes], ...] = ()
     """Asked once for each result, for what is to be said of it: one search-return-data as b"MODSEQ 917" of the
     ESEARCH response, or with `returns` None what follows the numbers of SEARCH as b"(MODSEQ 917)"; b"" for nothing."""
+
+
+class Named(Protocol):
+    """A row of modifiers or parameters."""
+
+    @property
+    def rule(self) -> Callable[[Cursor], Any]: ...
+
+
+def modifiers(cur: Cursor, known: Mapping[bytes, Named], what: str) -> Modifiers:
+    # "(" modifier *(SP modifier) ")", after its first character   ; RFC 4466 §6: fetch-, store-modifiers, select-params
+    found: dict[bytes, Any] = {}
+    while True:
+        start = cur.position
+        name = atom(cur).upper()
+        if name not in known or name in found:
+            raise cur.expected(f"{what}, each once", start)
+        found[name] = known[name].rule(cur)
+        if cur.skip(b")"):
+            return found
+        sp(cur)
 
 
 def nothing(cur: Cursor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mailstack.errors import (
@@ -56,6 +57,8 @@ class ImapSession:
         self.state = State.NOT_AUTHENTICATED
         self.account = AccountName("")
         self.enabled: set[str] = set()
+        self.condstore = False
+        """Whether the client is to be told mod-sequences, since it asked for any (RFC 7162 §3.1)."""
         self.client_name = ""
         """What the client calls itself by ID."""
         self.login_failures = 0
@@ -70,6 +73,8 @@ class ImapSession:
         self._commands = 0
         self._errors = 0
         self.tag = b"*"
+        self.uses_numbers = False
+        """Whether this command has message sequence numbers in it though it does not keep them: no EXPUNGE now."""
         self.told = 0.0
         """When the command began, or its client was last told that it goes on (RFC 9585)."""
         self.stopped_at = 0
@@ -99,6 +104,11 @@ class ImapSession:
     def administers(self) -> bool:
         """Whether the user may set what belongs to the server or to others."""
         return self.settings.everybody_administers or self.account in self.settings.administrators
+
+    @property
+    def qresync(self) -> bool:
+        """Whether the client enabled QRESYNC (RFC 7162 §3.2.3)."""
+        return "QRESYNC" in self.enabled
 
     @property
     def utf8(self) -> bool:
@@ -199,6 +209,7 @@ class ImapSession:
         self._store = None
         self.account = AccountName("")
         self.enabled.clear()
+        self.condstore = False
         self.state = State.NOT_AUTHENTICATED
         self.connection.timeout = self.settings.login_timeout
 
@@ -219,7 +230,9 @@ class ImapSession:
     def flush(self, *, allow_expunge: bool) -> None:
         """Tell what others did to the selected mailbox."""
         if self._view is not None and not self._view.idle:
-            for response in self._view.flush(allow_expunge=allow_expunge, rev2=self.rev2):
+            for response in self._view.flush(
+                allow_expunge=allow_expunge, rev2=self.rev2, condstore=self.condstore, qresync=self.qresync
+            ):
                 self.say(response)
 
     def stop_notifying(self) -> None:
@@ -227,6 +240,11 @@ class ImapSession:
         notifier, self.notifier = self.notifier, None
         if notifier is not None:
             notifier.close()
+
+    def modseq_code(self) -> str:
+        """HIGHESTMODSEQ, when it has to be told after `flush`; "" otherwise."""
+        modseq = self._view.modseq_to_tell() if self._view is not None else 0
+        return f"HIGHESTMODSEQ {modseq}" if modseq and self.condstore else ""
 
     def wake(self) -> None:
         """Something happened that the client is to be told, in IDLE or after NOTIFY also without a command."""
@@ -385,6 +403,7 @@ class ImapSession:
         except replies.Declined as declined:
             reply = declined.reply
         except BadSyntax as error:
+            self.uses_numbers = False
             self._bad(error)
             return
         except (SessionEnded, FramingLost):
@@ -395,7 +414,13 @@ class ImapSession:
             reply = replies.BUG
         if self.stopped_at:
             reply = stopped(self, reply)
+        keeps_numbers, self.uses_numbers = keeps_numbers or self.uses_numbers, False
         await self._catch_up(allow_expunge=not keeps_numbers, adding=name in ADDING)
+        code = self.modseq_code()
+        if code and reply.status == b"OK" and not reply.code and reply is not replies.SAID:
+            reply = replace(reply, code=code)
+        elif code:
+            self.say(replies.ok("the highest mod-sequence", code).line(b"*"))
         if reply is not replies.SAID:
             self.say(reply.line(self.tag))
 

@@ -39,7 +39,15 @@ class View:
         self._mailbox: Mailbox | None = None
         self._added: list[int] = []
         self._expunged: set[int] = set()
+        self._since_expunged = 0
+        """The mod-sequence of the first of the messages in `_expunged`."""
+        self._since_untold = 0
+        """The mod-sequence of the first change of flags that is not to be told; 0 for none."""
+        self._told_expunged = False
+        """Whether EXPUNGE or VANISHED was told since `modseq_to_tell` was asked."""
         self._changed: set[int] = set()
+        self._renumbered: set[int] = set()
+        """Messages of which the client knows the flags, and not the mod-sequence."""
         self._lists = encode.FlagLists(())
         self._listed_keywords = 0
         self._told_keywords = 0
@@ -58,6 +66,9 @@ class View:
         self._added.clear()
         self._expunged.clear()
         self._changed.clear()
+        self._renumbered.clear()
+        self._told_expunged = False
+        self._since_untold = 0
         self._told_keywords = self._listed_keywords = len(mailbox.keywords)
         self._lists = encode.FlagLists(mailbox.keywords)
         self._told_rights = mailbox.rights
@@ -67,11 +78,20 @@ class View:
     def changed(self, change: Change) -> None:
         match change:
             case Added(uids):
+                if self.uids and uids[0] <= self.uids[-1]:
+                    # UIDs ascend with numbers (RFC 9051 §2.3.1.1): only another SELECT can show it in its place.
+                    self.gone = True
                 self._added.extend(uids)
             case FlagsChanged(uids, by):
-                if by is not self and self.tells_flags:
+                if by is self:
+                    self._renumbered.update(uids)
+                elif self.tells_flags:
                     self._changed.update(uids)
+                elif not self._since_untold and self._mailbox is not None:
+                    self._since_untold = self._mailbox.highest_modseq
             case Expunged(uids):
+                if not self._expunged and self._mailbox is not None:
+                    self._since_expunged = self._mailbox.highest_modseq
                 self._expunged.update(uids)
             case MailboxGone():
                 self.gone = True
@@ -80,6 +100,11 @@ class View:
     def note_flags(self, uids: Iterable[int]) -> None:
         """The client is to be told the flags of these at the next flush."""
         self._changed.update(uids)
+
+    def note_modseqs(self, uids: Iterable[int]) -> None:
+        """The client knows the flags of these, and is to be told their mod-sequences at the next flush if it wants
+        any."""
+        self._renumbered.update(uids)
 
     def close(self) -> None:
         mailbox, self._mailbox = self._mailbox, None
@@ -179,46 +204,84 @@ class View:
     def idle(self) -> bool:
         """Whether a flush has nothing to say."""
         keywords = 0 if self._mailbox is None else len(self._mailbox.keywords)
-        return not (self._added or self._expunged or self._changed or self.gone or keywords != self._told_keywords)
+        noted = self._added or self._expunged or self._changed or self._renumbered
+        return not (noted or self.gone or keywords != self._told_keywords)
 
-    def flush(self, *, allow_expunge: bool, rev2: bool) -> Iterator[bytes]:
-        """Untagged responses for what others did, in an order that keeps numbers true."""
+    @property
+    def highest_modseq(self) -> int:
+        """All that happened up to this mod-sequence, the client was told, or is told at the next flush that may tell
+        nothing of EXPUNGE (RFC 7162 §3.2)."""
+        untold = [since for since in (self._expunged and self._since_expunged, self._since_untold) if since]
+        return max(min(untold) - 1, 1) if untold else self.mailbox.highest_modseq
+
+    def withholds(self, uid: int) -> bool:
+        """Whether the message is gone, and the client was not told yet."""
+        return uid in self._expunged
+
+    def modseq_to_tell(self) -> int:
+        """HIGHESTMODSEQ, if the client must hear it after a flush, since what it would make of the mod-sequences
+        that it was told is too high while an EXPUNGE is withheld, and too low after one (RFC 7162 §3.2 and §6);
+        0 otherwise."""
+        told, self._told_expunged = self._told_expunged, False
+        return self.highest_modseq if told or self._expunged or self._since_untold else 0
+
+    def flush(
+        self, *, allow_expunge: bool, rev2: bool, condstore: bool = False, qresync: bool = False
+    ) -> Iterator[bytes]:
+        """Untagged responses for what others did, in an order that keeps numbers true. `condstore`: with
+        mod-sequences; `qresync`: VANISHED in the place of EXPUNGE."""
         if self.idle or self.gone:
             return
         if allow_expunge and self._expunged:
-            yield from self._flush_expunged()
+            yield from self._flush_expunged(qresync=qresync)
         if self._added:
             yield from self._flush_added(rev2=rev2)
         if new := self.new_keywords():
             yield new
-        yield from self.flush_flags(rev2=rev2)
+        yield from self.flush_flags(rev2=rev2, condstore=condstore)
 
-    def flush_flags(self, *, rev2: bool) -> Iterator[bytes]:
-        """Of what is to be told, the flags alone."""
-        if self._changed:
-            changed, self._changed = self._changed, set()
-            lists = self.lists
-            for uid in sorted(changed):
-                seq = self.seq(uid)
-                if not seq or self.mailbox.flags(uid) is None:
-                    continue
-                flags = lists[self.flag_bits(uid, rev2=rev2)]
-                if self.uid_only:
-                    yield b"* %d UIDFETCH (FLAGS %s)\r\n" % (uid, flags)
-                else:
-                    yield b"* %d FETCH (UID %d FLAGS %s)\r\n" % (seq, uid, flags)
+    def flush_flags(self, *, rev2: bool, condstore: bool = False) -> Iterator[bytes]:
+        """Of what is to be told, the flags and mod-sequences alone."""
+        changed, self._changed = self._changed, set()
+        renumbered, self._renumbered = self._renumbered, set()
+        if changed:
+            yield from self._flush_changed(changed, rev2=rev2, condstore=condstore)
+        if condstore:
+            yield from self._flush_renumbered(renumbered - changed)
 
-    def _flush_expunged(self) -> Iterator[bytes]:
+    def _flush_expunged(self, *, qresync: bool) -> Iterator[bytes]:
         expunged, self._expunged = self._expunged, set()
         self._added = [uid for uid in self._added if uid not in expunged]
         self._changed -= expunged
+        self._renumbered -= expunged
         self.recent -= expunged
-        if self.uid_only and (vanished := [uid for uid in sorted(expunged) if self.seq(uid)]):
-            yield b"* VANISHED %b\r\n" % encode.sequence_set(vanished)
-        seqs = sorted((seq for uid in expunged if (seq := self.seq(uid))), reverse=True)
+        known = [(uid, seq) for uid in sorted(expunged) if (seq := self.seq(uid))]
         self.uids = array("I", [uid for uid in self.uids if uid not in expunged])
-        for seq in () if self.uid_only else seqs:  # highest first: each is still true when it is read
+        self._told_expunged = self._told_expunged or bool(known)
+        if qresync or self.uid_only:
+            yield from encode.vanished(encode.sequence_set([uid for uid, _ in known]))
+            return
+        for _, seq in reversed(known):  # highest first: each is still true when it is read
             yield b"* %d EXPUNGE\r\n" % seq
+
+    def _flush_changed(self, changed: set[int], *, rev2: bool, condstore: bool) -> Iterator[bytes]:
+        found = self.mailbox.columns(sorted(changed))
+        flags = self.all_flag_bits(found.uids, found.flags, rev2=rev2)
+        lists = self.lists
+        for uid, bits, modseq in zip(found.uids, flags, found.modseqs, strict=True):
+            if seq := self.seq(uid):
+                more = b" MODSEQ (%d)" % modseq if condstore else b""
+                yield b"* %b(%bFLAGS %b%b)\r\n" % (*self._fetch(seq, uid), lists[bits], more)
+
+    def _flush_renumbered(self, renumbered: set[int]) -> Iterator[bytes]:
+        found = self.mailbox.columns(sorted(renumbered))
+        for uid, modseq in zip(found.uids, found.modseqs, strict=True):
+            if seq := self.seq(uid):
+                yield b"* %b(%bMODSEQ (%d))\r\n" % (*self._fetch(seq, uid), modseq)
+
+    def _fetch(self, seq: int, uid: int) -> tuple[bytes, bytes]:
+        """What an unsolicited FETCH begins with, and its first item."""
+        return (b"%d UIDFETCH " % uid, b"") if self.uid_only else (b"%d FETCH " % seq, b"UID %d " % uid)
 
     def _flush_added(self, *, rev2: bool) -> Iterator[bytes]:
         added, self._added = self._added, []

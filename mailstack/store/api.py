@@ -319,6 +319,7 @@ class StoredAccount:
             uid_validity=mailbox.uid_validity,
             mailbox_id=mailbox.mailbox_id,
             deleted_size=_size_of(columns, deleted) if size else 0,
+            highest_modseq=mailbox.highest_modseq,
         )
 
     async def mailbox_id(self, name: str) -> str:

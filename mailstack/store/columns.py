@@ -5,15 +5,19 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 
-from mailstack.ports import Columns
+from mailstack.ports import ALL_FLAGS, Columns
 from mailstack.store.arrays import joined, kept_runs
+from mailstack.store.maildir.modseq import SLACK
 
 UNKNOWN = -1
 MAX_HISTORY = 50_000
 """Vanished UIDs that are remembered with the mod-sequence at which they did, 12 octets each."""
+MAX_FLIPS = 1000
+"""Changes of flags that are remembered by what changed."""
 NO_DATE = -(1 << 62)
 """An internal date that was not looked up yet; -1 is a second before the epoch."""
 _FEW = 16
@@ -48,19 +52,64 @@ class History:
             return None
         return sorted(self.uids[bisect_right(self.modseqs, modseq) :])
 
+    def has_modseq(self, modseq: int) -> bool:
+        """Whether something vanished at this mod-sequence."""
+        at = bisect_left(self.modseqs, modseq)
+        return modseq == self.since or (at < len(self.modseqs) and self.modseqs[at] == modseq)
+
     def copy(self) -> History:
         made = History(self.since)
         made.modseqs, made.uids = self.modseqs[:], self.uids[:]
         return made
 
 
+class Flips:
+    """Which flags of which messages changed lately: what one number a message does not tell (RFC 7162 §3.1.12)."""
+
+    __slots__ = ("_log", "since")
+
+    def __init__(self) -> None:
+        self.since = 0
+        """No change at a higher mod-sequence is missing here."""
+        self._log: deque[tuple[int, int, int]] = deque()
+
+    def note(self, uid: int, modseq: int, bits: int) -> None:
+        """These bits of a message's flags are others now."""
+        self._log.append((modseq, uid, bits))
+        if len(self._log) > MAX_FLIPS:
+            self.since = self._log.popleft()[0]
+
+    def note_new(self, uids: Sequence[int], modseq: int) -> None:
+        """All flags of these messages are new."""
+        if len(uids) > MAX_FLIPS // 4:
+            self._log.clear()
+            self.since = modseq
+        for uid in uids if self.since < modseq else ():
+            self.note(uid, modseq, ALL_FLAGS)
+
+    def has_modseq(self, modseq: int) -> bool:
+        """Whether one of these changes has this mod-sequence."""
+        return any(number == modseq for number, _, _ in self._log)
+
+    def above(self, modseq: int) -> dict[int, int]:
+        """UID → the bits that changed at higher mod-sequences; empty if not all of them are known."""
+        found: dict[int, int] = {}
+        if modseq >= self.since:
+            for number, uid, bits in reversed(self._log):
+                if number <= modseq:
+                    break
+                found[uid] = found.get(uid, 0) | bits
+        return found
+
+
 class MessageColumns:
     """Rows in the order of UIDs. Belongs to the reactor's thread."""
 
-    __slots__ = (*COLUMNS, "history")
+    __slots__ = (*COLUMNS, "flips", "history")
 
     def __init__(self) -> None:
         self.history = History(0)
+        self.flips = Flips()
         self.uids: array[int] = array("I")
         self.flags: array[int] = array("I")
         self.modseqs: array[int] = array("Q")
@@ -83,6 +132,13 @@ class MessageColumns:
         index = bisect_left(self.uids, uid)
         return index if index < len(self.uids) and self.uids[index] == uid else -1
 
+    def since(self, modseq: int) -> int:
+        """`Mailbox.since`: of a number that we gave, we know what was told with it; one that is not among ours may
+        be of another process, which noticed some changes before us and some after. Costs some 20 ns a message."""
+        if self.history.has_modseq(modseq) or self.flips.has_modseq(modseq) or modseq in self.modseqs:
+            return modseq
+        return max(modseq - SLACK, 0)
+
     def add(self, uids: array[int], flags: array[int], modseq: int) -> array[int]:
         """New messages, UIDs ascending; returns those that were not there."""
         if not uids:
@@ -94,6 +150,7 @@ class MessageColumns:
             self.modseqs.extend(repeat(modseq, count))
             self.sizes.extend(repeat(UNKNOWN, count))
             self.dates.extend(repeat(NO_DATE, count))
+            self.flips.note_new(uids, modseq)
             return uids
         return self._add_among(uids, flags, modseq)
 
@@ -107,6 +164,7 @@ class MessageColumns:
             added.append(uid)
             for column, value in self._cells(uid, bits, modseq):
                 column.insert(row, value)
+        self.flips.note_new(added, modseq)
         return added
 
     def _cells(self, uid: int, bits: int, modseq: int) -> tuple[tuple[array[int], int], ...]:
@@ -120,6 +178,7 @@ class MessageColumns:
         for uid, bits in changed:
             row = self.row(uid)
             if row >= 0 and self.flags[row] != bits:
+                self.flips.note(uid, modseq, self.flags[row] ^ bits)
                 self.flags[row] = bits
                 self.modseqs[row] = modseq
                 different.append(uid)

@@ -5,10 +5,6 @@ belong to the account's lane. Between them go `Differences`: values, applied in 
 
 from __future__ import annotations
 
-import errno
-import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -37,11 +33,12 @@ from mailstack.ports import (
     Uid,
 )  # fmt: skip
 from mailstack.store.columns import NO_DATE, UNKNOWN, MessageColumns
+from mailstack.store.contents import Contents
 from mailstack.store.maildir import change, counted, names
+from mailstack.store.maildir.change import Unchanged
 from mailstack.store.maildir.differences import Differences, Hints
 from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.sync import sync
-from mailstack.store.octets import open_octets
 from mailstack.store.snapshots import NOTHING, restore, take
 from mailstack.store.spool import refusal
 
@@ -55,8 +52,6 @@ AT_ONCE = 2000
 """Messages that are measured, renamed or removed in one visit to a worker: others have their turn."""
 WORTH_KEEPING = 100
 """Messages of a mailbox from which on what is made of them is kept: fewer are quickly read again."""
-SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT})
-"""Errors that will go away, and say nothing of the file."""
 MAX_DERIVED = 16 * 1024
 """Octets of what is made of a message that are worth keeping."""
 SEVERAL = 16
@@ -65,8 +60,6 @@ MANY = 1000
 """Changes of one command that are many, if the mailbox is not too large for reading all of it afterwards."""
 READ_AS_QUICKLY = 4
 """Messages of a directory that are read in the time in which a watch tells of one change."""
-OPEN_FILES = 4
-"""Large messages that a mailbox keeps open, since they are read in many pieces."""
 
 
 class OpenMailbox:
@@ -86,8 +79,7 @@ class OpenMailbox:
         self._keywords: tuple[str, ...] = ()
         self._recent: set[int] = set()
         self._listeners: list[MailboxListener] = []
-        self._large: OrderedDict[int, Octets] = OrderedDict()
-        self._large_lock = threading.Lock()
+        self._contents = Contents(files, account.store.spool_path)
         self._refreshing = False
         self._more = False
         """Whether something was noticed since the last look began."""
@@ -140,6 +132,9 @@ class OpenMailbox:
         name = self.files.rows.name_of(uid)
         return None if name is None else names.second(name)
 
+    def since(self, modseq: int) -> int:
+        return modseq if modseq == self.highest_modseq else self._columns.since(modseq)
+
     def vanished(self, modseq: int) -> Sequence[int] | None:
         return self._columns.history.after(modseq)
 
@@ -155,7 +150,7 @@ class OpenMailbox:
         if listener in self._listeners:
             self._listeners.remove(listener)
             if not self._listeners:
-                self._large.clear()
+                self._contents.close()
                 self._account.closed(self)
 
     # --- what others did
@@ -232,7 +227,7 @@ class OpenMailbox:
                 self._columns = columns
             else:
                 self._columns.history.since = self.files.modseqs.last
-            self.highest_modseq = max(self.files.modseqs.last, 1)
+            self.highest_modseq = self._columns.flips.since = max(self.files.modseqs.last, 1)
         self.take(found)
 
     async def save(self) -> None:
@@ -279,36 +274,39 @@ class OpenMailbox:
             self._unsaved = True
 
     def _measure_all(self, uids: Sequence[int], dates: bool) -> list[tuple[int, int, int]]:
-        return [self._measured(uid, dates) for uid in uids]
-
-    def _measured(self, uid: int, date_too: bool) -> tuple[int, int, int]:
-        path = self.files.locate(uid)
-        if path is None:
-            return uid, UNKNOWN, NO_DATE
-        size = names.sizes(os.path.basename(path)).with_crlf
-        if size >= 0 and not date_too:
-            return uid, size, NO_DATE
-        for _ in range(change.TRIES):  # it may be renamed meanwhile
-            try:
-                date = int(os.stat(path).st_mtime // 1)
-                return uid, size if size >= 0 else len(self._open(path)), date
-            except FileNotFoundError:
-                path = self.files.find(uid)
-                if path is None:
-                    break
-            except OSError as error:
-                self._unreadable(path, error)
-                break
-        return uid, UNKNOWN, NO_DATE
+        return [self._contents.measured(uid, date_too=dates) for uid in uids]
 
     # --- what sessions do
 
     async def store_flags(
-        self, uids: Collection[int], action: FlagAction, flags: Flags, by: MailboxListener | None
-    ) -> None:
-        with self.heedless(len(uids)):
+        self,
+        uids: Collection[int],
+        action: FlagAction,
+        flags: Flags,
+        by: MailboxListener | None,
+        *,
+        unchanged_since: int | None = None,
+    ) -> Sequence[int]:
+        failed: list[int] = []
+        if unchanged_since is not None:
+            await self.refresh()  # what others did until now is not unchanged
+        with self.heedless(len(uids)), self.files.lately.asking():
             for piece in _pieces(uids):
-                self.take(await self._in_lane(partial(change.store_flags, self.files, piece, action, flags)), by)
+                test = None if unchanged_since is None else self._unchanged(piece, unchanged_since)
+                done = await self._in_lane(partial(change.store_flags, self.files, piece, action, flags, test))
+                failed += done.failed
+                self.take(done, by)
+        return sorted(failed)
+
+    def _unchanged(self, uids: Sequence[int], modseq: int) -> Unchanged:
+        """What UNCHANGEDSINCE asks of these messages, as far as it is known before the lane is reached."""
+        found = self._columns.select(sorted(uids))
+        since = self.since(modseq)  # what a client that was told `modseq` elsewhere may not know
+        changed = [
+            uid for uid, value in zip(found.uids, found.modseqs, strict=True) if value > since and value != modseq
+        ]
+        flips = self._columns.flips.above(since) if changed else {}
+        return Unchanged(modseq, {uid: flips.get(uid, ALL_FLAGS) for uid in changed}, self.highest_modseq)
 
     def heedless(self, count: int) -> AbstractContextManager[object]:
         """So much is to be changed that nobody should be woken for each file, or even that hearing of each costs
@@ -349,7 +347,7 @@ class OpenMailbox:
 
     async def examine(self, uids: Sequence[int], fn: Callable[[Octets], T]) -> list[T | None]:
         def work() -> list[T | None]:
-            return [None if (octets := self._octets(uid)) is None else fn(octets) for uid in uids]
+            return [None if (octets := self._contents.octets(uid)) is None else fn(octets) for uid in uids]
 
         return await self._run(work)
 
@@ -366,7 +364,7 @@ class OpenMailbox:
             made: list[tuple[int, bytes]] = []
             for uid in uids:
                 if uid not in values:
-                    octets = self._octets(uid)
+                    octets = self._contents.octets(uid)
                     values[uid] = value = None if octets is None else fn(octets)
                     if value is not None and len(value) <= MAX_DERIVED:
                         made.append((uid, value))
@@ -378,7 +376,7 @@ class OpenMailbox:
 
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         def work() -> bytes | None:
-            octets = self._octets(uid)
+            octets = self._contents.octets(uid)
             return None if octets is None else octets[start:end]
 
         return await self._run(work)
@@ -404,72 +402,33 @@ class OpenMailbox:
         self.uid_validity, self.uid_next, self.mailbox_id = uidlist.validity, uidlist.next_uid, uidlist.guid
         self._keywords = tuple(self.files.keywords)
         self.highest_modseq = max(found.modseq, self.highest_modseq, 1)
+        self.files.lately.applied(self.highest_modseq)
         if found.reset or found.gone:
             self._columns = MessageColumns()
-            self._columns.history.since = found.modseq
+            self._columns.history.since = self._columns.flips.since = found.modseq
             self._recent.clear()
-            self._large = OrderedDict()
+            self._contents.renew()
             self._stale = True
             self.gone = found.gone
             self._tell(MailboxGone())
         if found.vanished and (vanished := self._columns.remove(found.vanished, found.modseq)):
             self._recent.difference_update(vanished)
             self._expunged += vanished
-            for uid in vanished:
-                self._large.pop(uid, None)
+            self._contents.forget(vanished)
             self._tell(Expunged(_uids(vanished), by))
         added = self._columns.add(found.added, found.added_flags, found.modseq)
         if added:
             self._recent |= found.recent
             self._tell(Added(_uids(added)))
         changed = self._columns.change(found.changed, found.modseq)
-        if changed:
-            self._tell(FlagsChanged(_uids(changed), by))
+        others = set(found.others)
+        for which, who in (([uid for uid in changed if uid not in others], by), (sorted(others & set(changed)), None)):
+            if which:
+                self._tell(FlagsChanged(_uids(which), who))
 
     def _tell(self, what: Change) -> None:
         for listener in list(self._listeners):
             listener.changed(what)
-
-    def _octets(self, uid: int) -> Octets | None:
-        large = self._large  # another one after UIDs have changed
-        if large:
-            with self._large_lock:
-                known = large.get(uid)
-            if known is not None:
-                return known
-        path = self.files.locate(uid)
-        for _ in range(change.TRIES):  # it may be renamed between our look and our opening it
-            if path is None:
-                return None
-            try:
-                octets = self._open(path)
-            except FileNotFoundError:
-                path = self.files.find(uid)
-                continue
-            except OSError as error:
-                self._unreadable(path, error)
-                return None
-            if not isinstance(octets, bytes):
-                self._keep_open(large, uid, octets)
-            return octets
-        return None
-
-    def _unreadable(self, path: str, error: OSError) -> None:
-        """One message that cannot be read must not keep the others from being read.
-        Raises: OSError, when it is not the file's fault."""
-        if error.errno in SHORTAGES:
-            raise error
-        self.files.log.warning("message cannot be read", path=path, reason=error.strerror)
-
-    def _keep_open(self, large: OrderedDict[int, Octets], uid: int, octets: Octets) -> None:
-        with self._large_lock:
-            large[uid] = octets
-            while len(large) > OPEN_FILES:
-                large.popitem(last=False)
-
-    def _open(self, path: str) -> Octets:
-        known_crlf = names.has_crlf(path.rpartition("/")[2])
-        return open_octets(path, known_crlf=known_crlf, spool=self._account.store.spool_path)
 
     async def _in_lane(self, fn: Callable[[], T]) -> T:
         if self.gone:

@@ -91,6 +91,9 @@ class SharedMailbox:
     def save_date(self, uid: int) -> int | None:
         return self._of.save_date(uid)
 
+    def since(self, modseq: int) -> int:
+        return self._of.since(modseq)
+
     def vanished(self, modseq: int) -> Sequence[int] | None:
         return self._of.vanished(modseq)
 
@@ -123,23 +126,39 @@ class SharedMailbox:
         await self._of.refresh()
 
     async def store_flags(
-        self, uids: Collection[int], action: FlagAction, flags: Flags, by: MailboxListener | None
-    ) -> None:
+        self,
+        uids: Collection[int],
+        action: FlagAction,
+        flags: Flags,
+        by: MailboxListener | None,
+        *,
+        unchanged_since: int | None = None,
+    ) -> Sequence[int]:
         mask = flag_mask(self.rights)
         if mask == ALL_FLAGS:
-            await self._of.store_flags(uids, action, flags, by)
-            return
+            return await self._of.store_flags(uids, action, flags, by, unchanged_since=unchanged_since)
         allowed = self._allowed(flags, mask)
         others = self._allowed(Flags(SYSTEM, frozenset(self.keywords)), mask)
         if allowed == Flags() and (flags != Flags() or others == Flags()):
             raise Refused(Problem.NOT_PERMITTED, f"{self.name}: flags that may not be changed")
         if action is not FlagAction.REPLACE:
-            await self._of.store_flags(uids, action, allowed, by)
-            return
+            return await self._of.store_flags(uids, action, allowed, by, unchanged_since=unchanged_since)
         named = {keyword.lower() for keyword in allowed.keywords}
         gone = frozenset(keyword for keyword in others.keywords if keyword.lower() not in named)
-        await self._of.store_flags(uids, FlagAction.REMOVE, Flags(others.system & ~allowed.system, gone), by)
-        await self._of.store_flags(uids, FlagAction.ADD, allowed, by)
+        failed = set(self._changed_since(uids, unchanged_since))
+        removed = Flags(others.system & ~allowed.system, gone)
+        rest = [uid for uid in uids if uid not in failed]
+        failed |= {*await self._of.store_flags(rest, FlagAction.REMOVE, removed, by, unchanged_since=unchanged_since)}
+        await self._of.store_flags([uid for uid in rest if uid not in failed], FlagAction.ADD, allowed, by)
+        return sorted(failed)
+
+    def _changed_since(self, uids: Collection[int], modseq: int | None) -> list[int]:
+        """Those that fail UNCHANGEDSINCE whatever flags have changed, as REPLACE is about all of them."""
+        if modseq is None:
+            return []
+        found, since = self._of.columns(sorted(uids)), self._of.since(modseq)
+        pairs = zip(found.uids, found.modseqs, strict=True)
+        return [uid for uid, value in pairs if value > since and value != modseq]
 
     def _allowed(self, flags: Flags, mask: int) -> Flags:
         keywords = flags.keywords if mask >> FIRST_KEYWORD & 1 else frozenset[str]()

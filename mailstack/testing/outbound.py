@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mailstack.errors import Problem, Refused
 from mailstack.ports import Blob, Envelope
-from mailstack.testing.store import octets_of
+from mailstack.testing.spool import octets_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ class MemoryMailbox:
         self.highest_modseq = 1
         self.special_use = ""
         self._vanished: dict[int, int] = {}
+        self._flips: list[tuple[int, int, int]] = []
         self.messages: dict[int, MemoryMessage] = {}
         self.listeners: list[MailboxListener] = []
         self.read_only = False
@@ -124,6 +125,9 @@ class MemoryMailbox:
     def save_date(self, uid: int) -> int | None:
         return int(DEFAULT_DATE) if uid in self.messages else None
 
+    def since(self, modseq: int) -> int:
+        return modseq
+
     def vanished(self, modseq: int) -> Sequence[int] | None:
         return sorted(uid for uid, when in self._vanished.items() if when > modseq)
 
@@ -142,17 +146,30 @@ class MemoryMailbox:
         return None
 
     async def store_flags(
-        self, uids: Collection[int], action: FlagAction, flags: Flags, by: MailboxListener | None
-    ) -> None:
+        self,
+        uids: Collection[int],
+        action: FlagAction,
+        flags: Flags,
+        by: MailboxListener | None,
+        *,
+        unchanged_since: int | None = None,
+    ) -> Sequence[int]:
         if self.read_only:
             raise Refused(Problem.READ_ONLY, self.name)
         bits = self.bits(flags)
-        changed = []
+        changed: list[Uid] = []
+        failed: list[int] = []
+        test_and_set = unchanged_since == 0 and action is FlagAction.ADD and not flags.system
         for uid in sorted(uids):
             message = self.messages.get(uid)
             if message is None:
                 continue
             old = message.flags
+            if unchanged_since is not None and (
+                old & bits if test_and_set else self._flipped(uid, unchanged_since, action, bits)
+            ):  # fmt: skip
+                failed.append(uid)
+                continue
             match action:
                 case FlagAction.REPLACE:
                     message.flags = bits
@@ -162,11 +179,20 @@ class MemoryMailbox:
                     message.flags = old & ~bits
             if message.flags != old:
                 changed.append(Uid(uid))
+                self._flips.append((self.highest_modseq + 1, uid, message.flags ^ old))
         if changed:
             self.highest_modseq += 1
             for uid in changed:
                 self.messages[uid].modseq = self.highest_modseq
             self.tell(FlagsChanged(tuple(changed), by))
+        return failed
+
+    def _flipped(self, uid: int, since: int, action: FlagAction, bits: int) -> bool:
+        """Whether the flags that a conditional STORE is about may have changed since."""
+        if self.messages[uid].modseq <= since:
+            return False
+        flips = [flipped for modseq, flipped_uid, flipped in self._flips if flipped_uid == uid and modseq > since]
+        return action is FlagAction.REPLACE or not flips or any(flipped & bits for flipped in flips)
 
     async def copy(
         self, uids: Collection[int], destination: str, *, into: AccountStore | None = None, keep: int = ALL_FLAGS
@@ -241,6 +267,7 @@ class MemoryMailbox:
         self.uid_next += 1
         self.highest_modseq += 1
         self.messages[uid] = MemoryMessage(octets, bits, internal_date, self.highest_modseq)
+        self._flips.append((self.highest_modseq, uid, -1))
         self._uids = None
         return uid
 
@@ -283,6 +310,7 @@ class MemoryMailbox:
             uid_validity=self.uid_validity,
             mailbox_id=self.mailbox_id,
             deleted_size=sum(len(message.octets) for message in messages if message.flags & Flag.DELETED),
+            highest_modseq=self.highest_modseq,
         )
 
 

@@ -20,7 +20,8 @@ from mailstack.testing.connection import MemoryConnection
 from mailstack.testing.counters import MemoryCounters
 from mailstack.testing.log import RecordingLog
 from mailstack.testing.outbound import MemoryOutbound
-from mailstack.testing.store import MemorySpool, MemoryStore, octets_of
+from mailstack.testing.spool import octets_of
+from mailstack.testing.store import MemorySpool, MemoryStore
 
 USERS = {"joe@example.com": "secret", "ann@example.com": "secret", "bob@example.com": "secret"}
 ALIASES = {"both@example.com": ("joe@example.com", "ann@example.com")}

@@ -123,7 +123,7 @@ def test_what_is_kept_is_used(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> 
     def not_read(*_: object) -> Any:
         raise AssertionError("a directory or a message is read")
 
-    monkeypatch.setattr("mailstack.store.mailbox.open_octets", not_read)
+    monkeypatch.setattr("mailstack.store.contents.open_octets", not_read)
     monkeypatch.setattr(os, "listdir", not_read)
     assert saved.check().lines == []
 

@@ -209,3 +209,20 @@ def test_a_restored_account_shares_as_before(world: World, tmp_path: Path) -> No
     assert result(bob.status(WORK)).messages == 1
     assert result(bob.annotations.of(WORK)) == {"/shared/comment": b"x"}
     result(again.close())
+
+
+def test_who_may_change_some_flags_alone_changes_them_if_nobody_else_has(world: World) -> None:
+    """UNCHANGEDSINCE (RFC 7162 §3.1.3), where FLAGS leaves some of the flags as they are."""
+    world.give("lrs")
+    uids = [world.append(world.alice, "Work", Flags(Flag.FLAGGED)) for _ in range(3)]
+    theirs, ours = (result(user.open(name, Listener())) for user, name in ((world.bob, WORK), (world.alice, "Work")))
+    known = ours.highest_modseq
+    assert theirs.since(known) == known
+    result(ours.store_flags([uids[0]], FlagAction.ADD, Flags(Flag.DRAFT), None))
+    storing = theirs.store_flags(uids, FlagAction.REPLACE, Flags(Flag.SEEN), None, unchanged_since=known)
+    assert result(storing) == [uids[0]]
+    assert [ours.flags(uid) for uid in uids] == [
+        Flag.FLAGGED | Flag.DRAFT, Flag.FLAGGED | Flag.SEEN, Flag.FLAGGED | Flag.SEEN,
+    ]  # fmt: skip
+    storing = theirs.store_flags(uids, FlagAction.ADD, Flags(Flag.SEEN), None, unchanged_since=known)
+    assert result(storing) == uids[1:], "Seen has changed, and of the first not that"

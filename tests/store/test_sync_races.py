@@ -57,7 +57,7 @@ def once_after(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], obj
 
 
 def test_a_message_that_came_and_went_within_one_look(files: FolderFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    others_give(files, "first")
+    others_give(files, "first", "brief")
     put(files, "first:2,")
     brief = put(files, "brief:2,")
     once_after(monkeypatch, "_insert", brief.unlink)
@@ -108,19 +108,22 @@ def test_a_keyword_is_named_after_its_letter_was_used(files: FolderFiles) -> Non
 
 
 @pytest.mark.parametrize(
-    ("others", "told"),
+    ("others", "told", "by_others"),
     [
-        ("a:2,FS", [(1, Flag.SEEN | Flag.FLAGGED)]),
-        ("a:2,F", [(1, Flag.SEEN | Flag.FLAGGED)]),
-        ("a:2,", [(1, Flag.SEEN)]),
+        ("a:2,FS", [(1, Flag.SEEN | Flag.FLAGGED)], [1]),
+        ("a:2,F", [(1, Flag.SEEN | Flag.FLAGGED)], [1]),
+        ("a:2,", [(1, Flag.SEEN)], []),
     ],
 )
-def test_flags_that_others_set_meanwhile_are_told(files: FolderFiles, others: str, told: list[tuple[int, int]]) -> None:
+def test_flags_that_others_set_meanwhile_are_told(
+    files: FolderFiles, others: str, told: list[tuple[int, int]], by_others: list[int]
+) -> None:
     path = put(files, "a:2,")
     sync(files, force=True)
     path.rename(path.with_name(others))
     done = change.store_flags(files, [1], FlagAction.ADD, Flags(Flag.SEEN))
     assert done.changed == told
+    assert done.others == by_others
     assert [name.partition(":")[0] for name in os.listdir(files.path / "cur")] == ["a"]
 
 

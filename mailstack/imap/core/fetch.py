@@ -11,12 +11,12 @@ from mailstack.errors import BadSyntax, Refused
 from mailstack.imap import replies
 from mailstack.imap.ext.rfc9738_messagelimit import limited
 from mailstack.imap.fetch import FetchPlan, Piece, Slice, Trouble, plan, send_slice
-from mailstack.imap.registry import SELECTED, Capability, Feature, FetchRequest, Modifiers, command
+from mailstack.imap.registry import SELECTED, Capability, Feature, FetchRequest, Modifiers, command, modifiers
 from mailstack.imap.replies import Reply
-from mailstack.imap.wire.cursor import Cursor, atom, sp
+from mailstack.imap.wire.cursor import Cursor, sp
 from mailstack.imap.wire.fetch_grammar import fetch_items
 from mailstack.imap.wire.search_grammar import numbers
-from mailstack.imap.wire.values import FetchAtt, FetchItem, SequenceSet
+from mailstack.imap.wire.values import ColumnItem, ContentItem, FetchAtt, FetchItem, SequenceSet
 from mailstack.ports import Columns, Flag, FlagAction, Flags
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ CONTENTS_AT_ONCE = 64
 TOGETHER = 64 * 1024
 """Octets of messages that are put together before they are sent."""
 
-MAX_MODIFIERS = 20
-"""fetch-modifiers of one command; ours."""
-
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
@@ -46,28 +43,12 @@ class Fetch:
 
 def fetch_arguments(cur: Cursor) -> Fetch:
     # fetch = "FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" / fetch-att / "(" … ")") [fetch-modifiers]
-    from mailstack.imap.features import FETCH_ITEMS
+    from mailstack.imap.features import FETCH_ITEMS, FETCH_MODIFIERS
 
     wanted = numbers(cur)
     sp(cur)
     items = fetch_items(cur, {name: row.rule for name, row in FETCH_ITEMS.items()})
-    return Fetch(wanted, items, fetch_modifiers(cur) if cur.skip(b" (") else {})
-
-
-def fetch_modifiers(cur: Cursor) -> Modifiers:
-    # fetch-modifiers = SP "(" fetch-modifier *(SP fetch-modifier) ")"   ; RFC 4466 §6
-    from mailstack.imap.features import FETCH_MODIFIERS
-
-    found: dict[bytes, object] = {}
-    while True:
-        start = cur.position
-        name = atom(cur).upper()
-        if name not in FETCH_MODIFIERS or name in found:
-            raise cur.expected("a fetch modifier, each once", start)
-        found[name] = FETCH_MODIFIERS[name].rule(cur)
-        if cur.skip(b")"):
-            return found
-        sp(cur)
+    return Fetch(wanted, items, modifiers(cur, FETCH_MODIFIERS, "a fetch modifier") if cur.skip(b" (") else {})
 
 
 def check_numbers(session: ImapSession, wanted: SequenceSet, *, by_uid: bool) -> None:
@@ -77,14 +58,18 @@ def check_numbers(session: ImapSession, wanted: SequenceSet, *, by_uid: bool) ->
 
 
 async def fetch(session: ImapSession, asked: Fetch, *, by_uid: bool) -> Reply:
-    from mailstack.imap.features import FETCH_MODIFIERS
+    from mailstack.imap.features import FETCH_ITEMS, FETCH_MODIFIERS
 
     check_numbers(session, asked.wanted, by_uid=by_uid)
     items = (FetchAtt.UID, *asked.items) if by_uid and not session.uid_only else asked.items
-    request = FetchRequest(session.view.select(asked.wanted, by_uid=by_uid), items, by_uid)
-    for name, row in FETCH_MODIFIERS.items():
+    for item in items:
+        row = FETCH_ITEMS.get(item.name.encode()) if isinstance(item, ColumnItem | ContentItem) else None
+        if row is not None and row.act is not None:
+            row.act(session)
+    request = FetchRequest(session.view.select(asked.wanted, by_uid=by_uid), items, by_uid, asked.wanted)
+    for name, modifier in FETCH_MODIFIERS.items():
         if name in asked.modifiers:
-            request = await row.act(session, request, asked.modifiers)
+            request = await modifier.act(session, request, asked.modifiers)
     return await respond(
         session, plan(request.items, utf8=session.utf8, uid_only=session.uid_only), limited(session, request.uids)
     )
@@ -232,7 +217,9 @@ async def one(session: ImapSession, what: FetchPlan, uid: int, pieces: Sequence[
     tell_keywords(session, what)
     flags = view.lists[view.flag_bits(uid, rev2=session.rev2)]
     found = mailbox.columns([uid])
-    more = [next(iter(await item.values(mailbox, found)), b"NIL") for item in what.extension_columns]
+    if what.extension_columns and not len(found.uids):
+        return unknown  # it vanished just now
+    more = [next(iter(await item.values(mailbox, found))) for item in what.extension_columns]
     size, date = mailbox.size(uid) or 0, mailbox.internal_date(uid) or 0.0
     head = what.render_column(view.number(uid), uid, flags, size, date, more)
     session.say(head + (b" " if what.columns and said else b""))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mailstack.acl import WRITES
 from mailstack.errors import Problem, Refused
 from mailstack.imap import replies
-from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, StatusItem, command
+from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, Modifiers, StatusItem, command, modifiers
 from mailstack.imap.replies import Reply
 from mailstack.imap.view import View, all_flags, permanent_flags
 from mailstack.imap.wire import encode
@@ -31,6 +31,12 @@ DELIMITER = "/"
 class Create:
     name: str
     special_use: str
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    name: str
+    parameters: Modifiers
 
 
 def create_arguments(cur: Cursor) -> Create:
@@ -77,15 +83,37 @@ def status_items(cur: Cursor) -> tuple[str, ...]:
         sp(cur)
 
 
-async def select(session: ImapSession, name: str, *, read_only: bool) -> Reply:
+def select_arguments(cur: Cursor) -> Select:
+    # select = "SELECT" SP mailbox [select-params]   ; RFC 4466 §6: SP "(" select-param *(SP select-param) ")"
+    from mailstack.imap.features import SELECT_PARAMETERS
+
+    name = mailbox(cur)
+    return Select(name, modifiers(cur, SELECT_PARAMETERS, "a select parameter") if cur.skip(b" (") else {})
+
+
+async def select(session: ImapSession, asked: Select, *, read_only: bool) -> Reply:
+    from mailstack.imap.features import SELECT_PARAMETERS
+
+    parameters = [(SELECT_PARAMETERS[name], value) for name, value in asked.parameters.items()]
+    for row, value in parameters:
+        row.begin(session, value)
+    await open_mailbox(session, asked.name, read_only=read_only)
+    for row, value in parameters:
+        if row.act is not None:
+            await row.act(session, value)
     command_name = "EXAMINE" if read_only else "SELECT"
+    return replies.ok(f"{command_name} completed", "READ-ONLY" if session.view.read_only else "READ-WRITE")
+
+
+async def open_mailbox(session: ImapSession, name: str, *, read_only: bool) -> None:
+    """Close what was selected, and say what every SELECT says. Raises: Refused."""
     was_selected = session.state.name == "SELECTED"
     session.deselect()
     if was_selected:
         session.say(replies.ok("the mailbox that was selected is closed", "CLOSED").line(b"*"))
     view = View(session.wake, read_only=read_only, uid_only=session.uid_only)
     opened = await session.store.open(name, view)
-    view.read_only = read_only = read_only or not opened.rights & WRITES
+    view.read_only = read_only or not opened.rights & WRITES
     view.begin(opened)
     session.select(view)
     session.say(b"* %d EXISTS\r\n" % len(view.uids))
@@ -98,13 +126,11 @@ async def select(session: ImapSession, name: str, *, read_only: bool) -> Reply:
     session.say(replies.ok("flags that can be set", permanent_flags(view)).line(b"*"))
     session.say(replies.ok("UIDs are valid", f"UIDVALIDITY {opened.uid_validity}").line(b"*"))
     session.say(replies.ok("the next UID", f"UIDNEXT {opened.uid_next}").line(b"*"))
+    session.say(replies.ok("the highest mod-sequence", f"HIGHESTMODSEQ {opened.highest_modseq}").line(b"*"))
     session.say(replies.ok("the mailbox's id", f"MAILBOXID ({opened.mailbox_id})").line(b"*"))
     session.say(replies.ok("how URLs may be authorised", "URLMECH INTERNAL").line(b"*"))  # RFC 4467 §8
     if session.rev2:
         session.say(b'* LIST () "/" %s\r\n' % encode.mailbox(opened.name, utf8=True))
-    if read_only:
-        return replies.ok(f"{command_name} completed", "READ-ONLY")
-    return replies.ok(f"{command_name} completed", "READ-WRITE")
 
 
 def first_unseen(view: View) -> int:
@@ -173,8 +199,8 @@ def append_limit(session: ImapSession, _: MailboxStatus) -> str:
 
 FEATURE = Feature(
     commands=(
-        command(b"SELECT", AUTHENTICATED, mailbox, partial(select, read_only=False)),
-        command(b"EXAMINE", AUTHENTICATED, mailbox, partial(select, read_only=True)),
+        command(b"SELECT", AUTHENTICATED, select_arguments, partial(select, read_only=False)),
+        command(b"EXAMINE", AUTHENTICATED, select_arguments, partial(select, read_only=True)),
         command(b"CREATE", AUTHENTICATED, create_arguments, create),
         command(b"DELETE", AUTHENTICATED, mailbox, delete),
         command(b"RENAME", AUTHENTICATED, two_mailboxes, rename),

@@ -15,7 +15,7 @@ from mailstack.imap.ext.rfc9738_messagelimit import narrowed
 from mailstack.imap.registry import SELECTED, Capability, Feature, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.search import Searched, search
-from mailstack.imap.search_keys import SessionKey
+from mailstack.imap.search_keys import SessionKey, leaves
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.cursor import Cursor
 from mailstack.imap.wire.search_grammar import SAVED, ReturnOptions, SearchProgram, Vocabulary, search_program
@@ -57,6 +57,8 @@ async def run(session: ImapSession, asked: SearchProgram, *, by_uid: bool) -> Re
     if returns is None and session.rev2:
         returns = {b"ALL": None}
     key = await resolved(session, asked.key)
+    # RFC 9051 §6.4.9: UID SEARCH, too, may name messages by their numbers.
+    session.uses_numbers = any(isinstance(leaf, InSequence) for leaf in leaves(key))
     result = Result(key, returns, await matching(session, key), by_uid)
     if returns is None:
         numbers = numbered(session, result)

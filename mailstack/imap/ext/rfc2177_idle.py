@@ -56,6 +56,8 @@ async def tell(session: ImapSession) -> None:
             session.leave()
         else:
             session.flush(allow_expunge=True)
+    if code := session.modseq_code():
+        session.say(replies.ok("the highest mod-sequence", code).line(b"*"))
 
 
 FEATURE = Feature(

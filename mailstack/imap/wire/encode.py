@@ -7,7 +7,7 @@ may have UTF-8 in them; otherwise what is not ASCII goes as a literal.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import lru_cache
 
@@ -21,6 +21,8 @@ from mailstack.ports import FIRST_KEYWORD, Flag
 
 MAX_QUOTED = 1000
 """Octets of a quoted string; a longer one goes as a literal, for the line buffers of clients (RFC 7162 §4)."""
+MAX_SET = 7000
+"""Octets of a sequence-set after which a second response is begun; RFC 7162 §4 speaks of lines of 8192 octets."""
 MAX_FLAG_LISTS = 4096
 """Flag lists that are remembered for one mailbox; ours."""
 SHORT_LIST = 200
@@ -167,6 +169,19 @@ def sequence_set(numbers: Sequence[int]) -> bytes:
         pieces.append(b"%d:%d" % (first, first + low) if low else b"%d" % first)
         at += low + 1
     return b",".join(pieces)
+
+
+def vanished(known_uids: bytes, *, earlier: bool = False) -> Iterator[bytes]:
+    # expunged-resp = "VANISHED" [SP "(EARLIER)"] SP known-uids   ; RFC 7162 §7
+    """The responses that name these UIDs, given as a sequence-set; several when they are many, since clients have
+    line buffers, too; none for b""."""
+    head = b"* VANISHED (EARLIER) " if earlier else b"* VANISHED "
+    start = 0
+    while start < len(known_uids):
+        comma = known_uids.find(b",", start + MAX_SET)
+        end = comma if comma >= 0 else len(known_uids)
+        yield b"%b%b\r\n" % (head, known_uids[start:end])
+        start = end + 1
 
 
 # --- envelope and body structure --------------------------------------------------------------

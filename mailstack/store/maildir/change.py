@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +30,7 @@ TOGETHER = 100
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 TRIES = 5
 """Looks for a message that others rename again and again, before it is taken for gone."""
+_SYSTEM_FLAGS = (1 << FIRST_KEYWORD) - 1
 _SIZE_WORDS = re.compile(r",S=\d{1,15},W=\d{1,15}$")
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
@@ -71,14 +72,42 @@ def flag_bits(files: FolderFiles, flags: Flags, *, add_keywords: bool) -> int:
     return value
 
 
-def store_flags(files: FolderFiles, uids: Collection[int], action: FlagAction, flags: Flags) -> Differences:
-    """`changed` has the messages whose flags are others now. Messages that are gone are passed over.
-    An error on the way is in `error`. Raises: Refused(TOO_MANY_KEYWORDS), OSError."""
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The test of UNCHANGEDSINCE (RFC 7162 §3.1.3). `changed` are those with a higher mod-sequence as far as the
+    columns told, with the bits of their flags that may have changed; `known` is how far they told."""
+
+    since: int
+    changed: Mapping[int, int]
+    known: int
+
+    def fails(self, files: FolderFiles, uid: int, action: FlagAction, operand: int) -> bool:
+        """Whether the message must stay as it is."""
+        if self.since == 0 and action is FlagAction.ADD and not operand & _SYSTEM_FLAGS:
+            row = files.rows.row(uid)  # a keyword that is not set does not exist, unlike a system flag
+            return row >= 0 and files.rows.flags[row] & operand != 0
+        if files.lately.modseq(uid) > max(self.since, self.known):
+            return True
+        if action is FlagAction.REPLACE or self.since == 0:
+            return uid in self.changed
+        return self.changed.get(uid, 0) & operand != 0  # another flag's change is none to +FLAGS (§3.1.12)
+
+
+def store_flags(
+    files: FolderFiles, uids: Collection[int], action: FlagAction, flags: Flags, test: Unchanged | None = None
+) -> Differences:
+    """`changed` has the messages whose flags are others now; `failed` those that did not pass the test. Messages that
+    are gone are passed over. An error on the way is in `error`. Raises: Refused(TOO_MANY_KEYWORDS), OSError."""
     operand = flag_bits(files, flags, add_keywords=action is not FlagAction.REMOVE)
     done = Differences()
     try:
         for uid in uids:
-            value = _change_one(files, uid, action, operand)
+            if test is not None and test.fails(files, uid, action, operand):
+                done.failed.append(uid)
+                continue
+            value, others_too = _change_one(files, uid, action, operand, once=test is not None)
+            if others_too:
+                (done.others if test is None else done.failed).append(uid)
             if value is not None:
                 done.changed.append((uid, value))
     except OSError as error:
@@ -94,20 +123,23 @@ def _number(files: FolderFiles, done: Differences) -> None:
     try:
         done.modseq = files.modseqs.next()
     except OSError as error:
-        done.modseq = files.modseqs.last
+        done.modseq = files.modseqs.next(durable=False)  # one that clients know would hide the change from them
         done.error = done.error or error
+    files.lately.note([uid for uid, _ in done.changed], done.modseq)
 
 
-def _change_one(files: FolderFiles, uid: int, action: FlagAction, operand: int) -> int | None:
-    """The flags of a message, if they are not those that were known before: by us, or by others who renamed
-    it between our look and our rename."""
+def _change_one(
+    files: FolderFiles, uid: int, action: FlagAction, operand: int, *, once: bool
+) -> tuple[int | None, bool]:
+    """The flags of a message, if they are not those that were known before, and whether that is by others, too, who
+    renamed it between our look and our rename; with `once` it is left to them then."""
     rows = files.rows
     told: int | None = None
-    old = 0
+    old, others = 0, False
     for _ in range(TRIES):
         row = rows.row(uid)
         if row < 0:
-            return None
+            return None, False
         old = rows.flags[row]
         told = old if told is None else told
         if action is FlagAction.ADD:
@@ -119,10 +151,14 @@ def _change_one(files: FolderFiles, uid: int, action: FlagAction, operand: int) 
         if value == old:
             break
         if files.reflag(row, value):
-            return value
+            return value, others
         if not files.found_again(uid):
             break
-    return None if old == told else old
+        found = rows.flags[rows.row(uid)]
+        others = others or found != old
+        if once and others:
+            return found, True
+    return (None if old == told else old), others
 
 
 def expunge(files: FolderFiles, uids: Collection[int]) -> Differences:

@@ -35,6 +35,10 @@ class Differences:
     modseq: int = 0
     reset: bool = False
     gone: bool = False
+    others: list[int] = field(default_factory=list)
+    """UIDs of messages in `changed` that others have changed, too."""
+    failed: list[int] = field(default_factory=list)
+    """UIDs of messages that a change left alone, since they did not pass its test."""
     error: Exception | None = None
     """What kept it from being everything: an OSError or Refused. The rest holds all the same."""
 

@@ -14,6 +14,7 @@ from typing import Protocol
 from mailstack.ports import Log
 from mailstack.quota import QuotaLimit
 from mailstack.store.maildir import keywords, names
+from mailstack.store.maildir.lately import Lately
 from mailstack.store.maildir.layout import Folder
 from mailstack.store.maildir.locks import dotlock
 from mailstack.store.maildir.modseq import ModSequences
@@ -62,6 +63,7 @@ class FolderFiles:
         self.ledger = ledger
         self.uidlist = UidList(self.path / UIDLIST)
         self.modseqs = ModSequences(self.path)
+        self.lately = Lately()
         self.keywords: list[str] = []
         self._keywords_stamp: tuple[int, ...] = ()
         self.rows = Rows()

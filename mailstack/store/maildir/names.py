@@ -130,3 +130,19 @@ class UniqueNames:
             self._last = max(int(self._clock() * 1_000_000), self._last + 1)
             second, microsecond = divmod(self._last, 1_000_000)
         return f"{second}.M{microsecond:06d}{self._process}Q{next(self._count)}.{self._host}"
+
+
+def alike(bases: list[str]) -> bool:
+    """Whether the order of the names is that of the times in them."""
+    return all(base[10:12] == ".M" for base in bases)
+
+
+def arrival(base: str) -> tuple[int, int, str]:
+    """Orders new messages by the time in their names."""
+    second, _, rest = base.partition(".")
+    microsecond = rest[1:7] if rest[:1] == "M" else ""
+    return (
+        int(second) if second.isdecimal() and len(second) < 16 else 0,
+        int(microsecond) if microsecond.isdecimal() else 0,
+        base,
+    )

@@ -71,6 +71,10 @@ class _Sync:
         self.found = Differences()
         self.unfinished = False
         """Whether somebody is in the midst of a rename, so that the next look has to be a whole one."""
+        self.told = files.rows.uids[-1] if len(files.rows) else 0
+        """The highest UID that sessions may know of: what comes now is to have a higher one."""
+        self.judged: frozenset[str] = frozenset()
+        """Records that this look finds a message for, or drops: they were read before the directories."""
 
     def look(self, hints: Hints | None, *, force: bool, unchanged: bool) -> bool:
         """Whether all is known now that others did. Raises: OSError, Refused; `found` has what was found
@@ -108,9 +112,10 @@ class _Sync:
         Without a uidlist they get UIDs for as long as this process has the mailbox open."""
         files = self.files
         there = self._scan("cur")
+        self.told = 0  # no UIDs can be given
         if not files.uidlist.validity:
             files.uidlist.pretend(now())
-            files.unseen = {base: uid for uid, base in enumerate(sorted(there, key=_arrival), 1)}
+            files.unseen = {base: uid for uid, base in enumerate(sorted(there, key=names.arrival), 1)}
         self._compare(there, {})
         known = {base for base in there if base in files.unseen or files.rows.find(base)}
         if not files.read_only:
@@ -131,8 +136,9 @@ class _Sync:
             if self.found:
                 self.found.modseq = modseqs.next(durable=not self.files.read_only)
         except OSError as error:
-            self.found.modseq = modseqs.last
+            self.found.modseq = modseqs.next(durable=False)  # one that clients know would hide the change from them
             self.found.error = self.found.error or error
+        self.files.lately.note([uid for uid, _ in self.found.changed], self.found.modseq)
 
     # --- the whole of both directories
 
@@ -147,17 +153,17 @@ class _Sync:
         """Whether nothing was on its way from new/ to cur/."""
         if self._as_known():
             return True
-        judged = [*self.files.unseen]  # what is recorded while we look may come after we looked
+        self.judged = frozenset(self.files.unseen)  # what is recorded while we look may come after we looked
         fresh = self._scan("new")
         there = self._scan("cur")
         self._compare(there, fresh)
         settled = self._admit(there, fresh)
-        gone = [base for base in judged if base in self.files.unseen]
-        if gone:
+        missed = self.judged & self.files.unseen.keys()
+        if missed:
             again = self._scan("cur")
-            for base in gone:
-                if base not in again:
-                    del self.files.unseen[base]
+            for base in missed - again.keys():
+                del self.files.unseen[base]
+            self._admit({base: again[base] for base in missed & again.keys()}, {})
         return settled
 
     def _as_known(self) -> bool:
@@ -268,7 +274,7 @@ class _Sync:
         if not unknown and not coming:
             return True
         self._give_uids(unknown + coming)
-        for base in coming:
+        for base in sorted(coming, key=files.unseen.__getitem__):  # an error keeps the higher UIDs from being told
             name = files.take_in(fresh[base])
             if name is not None:
                 there[base] = name
@@ -367,7 +373,7 @@ class _Sync:
         arrived = [(files.unseen.pop(base), name) for base, name in strangers.items()]
         recent: set[int] = set()
         try:
-            for base, name in fresh.items():
+            for base, name in sorted(fresh.items(), key=lambda item: files.unseen[item[0]]):
                 taken = files.take_in(name)
                 if taken is not None:
                     uid = files.unseen.pop(base)
@@ -421,6 +427,7 @@ class _Sync:
 
     def _reset(self) -> None:
         self.found = Differences(reset=True)  # what was found before is of other UIDs
+        self.told = 0
         self.files.rows.clear()
         self.files.unseen.clear()
 
@@ -446,15 +453,45 @@ class _Sync:
             files.unseen = {base: uid for uid, base in records}
 
     def _give_uids(self, bases: list[str]) -> None:
-        """Afterwards `unseen` has a UID for each. Raises: OSError, Refused."""
+        """Afterwards `unseen` has a UID for each, above all that were told. Raises: OSError, Refused."""
         files = self.files
+        self._renumber(bases)
         if all(base in files.unseen for base in bases):
             return
         with files.lock():
             self._load_locked()
-            wanted = [base for base in bases if base not in files.unseen]
-            wanted.sort(key=None if _alike(wanted) else _arrival)
+            late = self._find_late(bases)
+            self._renumber([*bases, *late])
+            wanted = [base for base in (*bases, *late) if base not in files.unseen]
+            wanted.sort(key=None if names.alike(wanted) else names.arrival)
             files.unseen.update(zip(wanted, files.uidlist.append(wanted), strict=True))
+        if late:
+            self._insert(sorted((files.unseen.pop(base), name) for base, name in late.items()), set())
+
+    def _renumber(self, bases: Iterable[str]) -> None:
+        """A message that comes below one that was told, as when its file was away, gets another UID: clients look
+        for new ones above those that they know (RFC 9051 §2.3.1.1). Of two records the later counts for all."""
+        unseen, told = self.files.unseen, self.told
+        for base in [base for base in bases if unseen.get(base, told) < told]:
+            del unseen[base]
+
+    def _find_late(self, bases: Iterable[str]) -> dict[str, str]:
+        """Under the lock: messages to which others gave UIDs since we looked, base → name in cur/. They are told
+        together with those that get higher UIDs now. Nobody gives UIDs meanwhile: what has a record and is not
+        there is gone."""
+        files = self.files
+        late = files.unseen.keys() - self.judged - set(bases)
+        if not late:
+            return {}
+        fresh = self._scan("new")  # before cur/: what is on its way is in one of them
+        for base in late & fresh.keys():
+            files.take_in(fresh[base])
+        there = self._scan("cur")
+        if late - there.keys():
+            there |= self._scan("cur")  # a file that is renamed while its directory is read may be missed once
+        for base in late - there.keys():
+            del files.unseen[base]
+        return {base: there[base] for base in late & there.keys()}
 
     def _compact(self) -> None:
         files = self.files
@@ -465,19 +502,3 @@ class _Sync:
             self._load_locked()
             others = [(uid, base) for base, uid in files.unseen.items()]
             files.uidlist.write(sorted([*files.rows.items(), *others]))
-
-
-def _alike(bases: list[str]) -> bool:
-    """Whether the order of the names is that of the times in them."""
-    return all(base[10:12] == ".M" for base in bases)
-
-
-def _arrival(base: str) -> tuple[int, int, str]:
-    """Orders new messages by the time in their names."""
-    second, _, rest = base.partition(".")
-    microsecond = rest[1:7] if rest[:1] == "M" else ""
-    return (
-        int(second) if second.isdecimal() and len(second) < 16 else 0,
-        int(microsecond) if microsecond.isdecimal() else 0,
-        base,
-    )
