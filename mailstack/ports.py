@@ -38,6 +38,7 @@ from mailstack.mailboxes import (
     MailboxStatus,
     SeqNum,
     Uid,
+    Wanted,
 )
 from mailstack.quota import Quota, QuotaLimit
 
@@ -49,6 +50,7 @@ __all__ = (
     "MEMORY_LIMIT", "MailStore", "Mailbox", "MailboxEntry", "MailboxGone", "MailboxListener",
     "MailboxStatus", "NewMessage", "Octets", "Outbound", "Peer", "Remote",
     "ScramKeys", "SeqNum", "Sink", "Spool", "TlsInfo", "TokenHint", "Uid",
+    "Wanted",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -422,6 +424,12 @@ class Mailbox(Protocol):
     async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
         """As `examine`, but what the pure `fn` makes may be kept and given again, for as long as the
         message lives, under the name `item`, which must change when `fn` does. UIDs ascend."""
+
+    async def grep(
+        self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
+    ) -> Sequence[int]:
+        """UIDs, ascending, of those messages of which `derive` would give a value that is wanted. Takes any number of
+        UIDs; once values are kept it costs less than a microsecond a message."""
 
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         """Octets [start, end) of one message, at most MEMORY_LIMIT of them; None if it is gone."""

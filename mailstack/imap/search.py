@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from itertools import compress
 from sys import byteorder
 
+from mailstack.imap import summary
 from mailstack.imap.search_content import Verdict, conjunction, disjunction, negation, verdict
 from mailstack.imap.search_keys import ColumnKey, Rows, leaves
 from mailstack.imap.wire.values import (
@@ -48,6 +49,8 @@ KEYS_AT_ONCE = 20
 
 Mask = int
 """A set of rows: of n rows the first is the highest of n bits."""
+Ranges = list[tuple[int, int]]
+"""Of UIDs, ends included, in order, none overlapping another."""
 Turn = Callable[[], Awaitable[None]]
 """Gives other connections their turn."""
 
@@ -67,13 +70,14 @@ async def search(key: SearchKey, where: Searched, now: float, turn: Turn) -> lis
     if any(isinstance(leaf, _MEASURED) or (isinstance(leaf, ColumnKey) and leaf.measures) for leaf in leaves(key)):
         await where.mailbox.measure(uids)
     found: list[int] = []
+    ranges = {leaf: named for leaf in leaves(key) if (named := uid_ranges(leaf, uids)) is not None}
     for start in range(0, len(uids), AT_ONCE):
         if start:
             await turn()
         columns = where.mailbox.columns(uids[start : start + AT_ONCE])
         if columns.uids:
             rows = Rows(where.mailbox, columns, uids, where.recent, now)
-            found += await _Block(rows, turn).matching(key)
+            found += await _Block(rows, turn, ranges).matching(key)
     return found
 
 
@@ -90,8 +94,9 @@ class _Decided(ExtensionKey):
 class _Block:
     """Some thousand messages."""
 
-    def __init__(self, rows: Rows, turn: Turn) -> None:
+    def __init__(self, rows: Rows, turn: Turn, ranges: Mapping[SearchKey, Ranges]) -> None:
         self._rows = rows
+        self._ranges = ranges
         self._uids = rows.columns.uids
         self._turn = turn
         self._all: Mask = (1 << len(self._uids)) - 1
@@ -100,6 +105,8 @@ class _Block:
     async def matching(self, key: SearchKey) -> Iterable[int]:
         yes, possible = await self._bounds(key)
         undecided = possible & ~yes
+        if undecided:
+            yes, undecided = await self._by_summaries(key, yes, undecided)
         if undecided:
             yes |= await self._by_content(self._rest(key, undecided), undecided)
         return self._members(yes)
@@ -133,7 +140,8 @@ class _Block:
                 return self._all ^ may, self._all ^ sure
         known = self._known.get(key)
         if known is None:
-            mask = column_mask(key, self._rows)
+            ranges = self._ranges.get(key)
+            mask = column_mask(key, self._rows) if ranges is None else _between(ranges, self._uids)
             known = self._known[key] = (0, self._all) if mask is None else (mask, mask)
             if len(self._known) % KEYS_AT_ONCE == 0:
                 await self._turn()
@@ -156,7 +164,29 @@ class _Block:
             return True
         return _Decided(yes) if (yes ^ possible) & wanted == 0 else key
 
-    # --- what is asked of the octets
+    # --- what is asked of the store
+
+    async def _by_summaries(self, key: SearchKey, yes: Mask, undecided: Mask) -> tuple[Mask, Mask]:
+        """What the keys add of which a summary of the header tells. Each is asked for the messages that are undecided
+        then; of many keys, not each is followed by a look at what that decided."""
+        asked = 0
+        for leaf in dict.fromkeys(leaves(key)):
+            wanted = summary.wanted(leaf)
+            if wanted is None or not undecided:
+                continue
+            hits = await self._rows.mailbox.grep(
+                list(self._members(undecided)), summary.ITEM, summary.summarize, wanted
+            )
+            found = mask(map(frozenset(hits).__contains__, self._uids)) if hits else 0
+            self._known[leaf] = found, found | (self._all ^ undecided)
+            asked += 1
+            if asked & (asked - 1) == 0:
+                yes, possible = await self._bounds(key)
+                undecided = possible & ~yes
+        if asked:
+            yes, possible = await self._bounds(key)
+            undecided = possible & ~yes
+        return yes, undecided
 
     async def _by_content(self, rest: Verdict, wanted: Mask) -> Mask:
         """Which of these rows match."""
@@ -208,15 +238,6 @@ def column_mask(key: SearchKey, rows: Rows) -> Mask | None:
     match key:
         case All():
             return (1 << len(columns.uids)) - 1
-        case InSequence(numbers):
-            numbered = rows.numbered
-            ranges = [
-                (numbered[low - 1], numbered[min(high, len(numbered)) - 1])
-                for low, high in joined(numbers, len(numbered)) if low <= len(numbered)
-            ]  # fmt: skip
-            return _between(ranges, columns.uids)
-        case InUids(uids):
-            return _between(joined(uids, rows.numbered[-1]), columns.uids)
         case HasFlag(flag):
             return _with_bit(columns.flags, int(flag).bit_length() - 1)
         case HasKeyword(keyword):
@@ -240,14 +261,27 @@ def mask(truths: Iterable[bool]) -> Mask:
     return int(bytes(truths).translate(_TRUTHS), 2)
 
 
-def joined(numbers: SequenceSet, largest: int) -> list[tuple[int, int]]:
+def uid_ranges(key: SearchKey, numbered: Sequence[int]) -> Ranges | None:
+    """The UIDs that a sequence-set names; None for another key."""
+    match key:
+        case InSequence(numbers):
+            return [
+                (numbered[low - 1], numbered[min(high, len(numbered)) - 1])
+                for low, high in joined(numbers, len(numbered)) if low <= len(numbered)
+            ]  # fmt: skip
+        case InUids(uids):
+            return joined(uids, numbered[-1] if numbered else 0)
+    return None
+
+
+def joined(numbers: SequenceSet, largest: int) -> Ranges:
     """The ranges of a sequence-set in order, none touching another; "*" is the largest number in use."""
     ordered: list[tuple[int, int]] = []
     for one, other in numbers:
         one, other = (largest if end == STAR else end for end in (one, other))
         ordered.append((one, other) if one <= other else (other, one))
     ordered.sort()
-    ranges: list[tuple[int, int]] = []
+    ranges: Ranges = []
     for low, high in ordered:
         if ranges and low <= ranges[-1][1] + 1:
             ranges[-1] = ranges[-1][0], max(high, ranges[-1][1])
@@ -256,10 +290,12 @@ def joined(numbers: SequenceSet, largest: int) -> list[tuple[int, int]]:
     return ranges
 
 
-def _between(ranges: Iterable[tuple[int, int]], uids: Sequence[int]) -> Mask:
-    """Rows whose UID is in one of the ranges, ends included."""
+def _between(ranges: Ranges, uids: Sequence[int]) -> Mask:
+    """Rows whose UID is in one of the ranges."""
     digits = bytearray(b"0") * len(uids)
-    for low, high in ranges:
+    for low, high in ranges[max(bisect_left(ranges, (uids[0], 0)) - 1, 0) :]:
+        if low > uids[-1]:
+            break
         start, end = bisect_left(uids, low), bisect_right(uids, high)
         digits[start:end] = b"1" * (end - start)
     return int(digits, 2)

@@ -166,6 +166,7 @@ def readable(raw: bytes) -> str:
 
 
 def stands(order: DateOrder, actual: date, day: date) -> bool:
+    """Whether a day stands so to another."""
     match order:
         case DateOrder.BEFORE:
             return actual < day

@@ -8,17 +8,17 @@ stands in the header; neither octet is in UTF-8, so that finding the octets of a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import partial
 from struct import Struct
 from typing import NamedTuple
 
-from mailstack.imap.search_content import fold, readable, sent_day, stands
-from mailstack.imap.wire.values import DateOrder
+from mailstack.imap.search_content import fold, readable, sent_day
+from mailstack.imap.wire.values import DateOrder, HeaderHas, SearchKey, SentDay
 from mailstack.mail.addresses import address_list
 from mailstack.mail.header import block, body_start, unfold, values
-from mailstack.ports import Octets
+from mailstack.ports import Octets, Wanted
 
 ITEM = "summary/1"
 """The name under which summaries are kept; another one whenever what `summarize` makes changes."""
@@ -114,25 +114,24 @@ def _text(octets: bytes) -> str:
 # --- what SEARCH asks of a summary --------------------------------------------------------------
 
 
-def has(name: bytes, text: str) -> tuple[bytes, Callable[[bytes], bool]]:
-    """Octets without which no summary matches, and whether one matches: the field, one of SEARCHED, is there and
-    has the text."""
-    needle = folded(text)
-    return needle, partial(_has, SEARCHED.index(name), needle or _EACH)
+def wanted(key: SearchKey) -> Wanted | None:
+    """What summaries of the messages have for which a key matches; None if summaries do not tell."""
+    match key:
+        case HeaderHas(field, text) if field.lower() in SEARCHED:
+            needle = folded(text)
+            return Wanted(needle, holds=partial(_has, SEARCHED.index(field.lower()), needle or _EACH))
+        case SentDay(order, day):
+            number = day.toordinal()
+            low = number if order is not DateOrder.BEFORE else 1
+            high = (
+                number if order is DateOrder.ON else number - 1 if order is DateOrder.BEFORE else date.max.toordinal()
+            )
+            return Wanted(b"", low.to_bytes(4), high.to_bytes(4))
+    return None
 
 
 def _has(place: int, needle: bytes, summary: bytes) -> bool:
     return needle in summary[_HEAD.size + 1 :].split(_FIELD, place + 1)[place]
-
-
-def sent(order: DateOrder, day: date) -> tuple[bytes, Callable[[bytes], bool]]:
-    """As `has`: Date stands so to a day."""
-    return b"", partial(_sent, order, day.toordinal())
-
-
-def _sent(order: DateOrder, day: int, summary: bytes) -> bool:
-    actual: int = _HEAD.unpack_from(summary)[0]
-    return actual != 0 and stands(order, actual, day)
 
 
 # --- the moment of Date -------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from zlib import crc32
 
 import apsw
 
-from mailstack.ports import Log
+from mailstack.ports import Log, Wanted
 
 T = TypeVar("T")
 
@@ -110,6 +110,8 @@ class AccountIndex:
         self._log = log
         self._lock = threading.Lock()
         self._database: apsw.Connection | None = None
+        self.opened = 0
+        """How many times the file was opened: what was known of it before may be of another one."""
         self._ids: dict[tuple[str, int], int] = {}
         self._complained = ""
         """Why it was done without, as logged last."""
@@ -153,17 +155,39 @@ class AccountIndex:
 
         return self._try(read, {}) if uids else {}
 
-    def keep(self, guid: str, validity: int, item: str, values: Iterable[tuple[int, bytes]]) -> None:
-        """Keep what was made of some messages."""
+    def keep(self, guid: str, validity: int, item: str, values: Iterable[tuple[int, bytes]]) -> bool:
+        """Keep what was made of some messages; whether that was done."""
 
-        def write(database: apsw.Connection) -> None:
+        def write(database: apsw.Connection) -> bool:
             number = self._mailbox(database, guid, validity)
             seed = _seed(guid, validity, item)
             rows = [(number, item, uid, (crc32(value, seed) ^ uid).to_bytes(4) + value) for uid, value in values]
             with database:
                 database.executemany("INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?)", rows)
+            return True
 
-        self._try(write, None)
+        return self._try(write, False)
+
+    def grep(
+        self, guid: str, validity: int, item: str, low: int, high: int, wanted: Wanted
+    ) -> list[tuple[int, bytes]] | None:
+        """UID and value of messages with a UID from `low` to `high` whose value may be wanted: `Wanted.holds` was not
+        asked, and no checksum looked at. Values that are not kept are not found. None if the index cannot say."""
+        question = "SELECT uid, substr(value, 5) FROM derived WHERE mailbox = ? AND item = ? AND uid BETWEEN ? AND ?"
+        bounds: list[bytes | int] = []
+        if wanted.low or wanted.high:
+            question += " AND substr(value, 5, ?) BETWEEN ? AND ?"
+            bounds += [len(wanted.low), wanted.low, wanted.high]
+        if wanted.needle:
+            question += " AND instr(value, ?)"
+            bounds.append(wanted.needle)
+
+        def read(database: apsw.Connection) -> list[tuple[int, bytes]]:
+            number = self._mailbox(database, guid, validity)
+            found: list[tuple[int, bytes]] = database.execute(question, (number, item, low, high, *bounds)).fetchall()  # type: ignore[assignment]  # an INTEGER and a BLOB
+            return found
+
+        return self._try(read, None)
 
     def forget(self, guid: str, validity: int, uids: Sequence[int]) -> None:
         """Messages that are gone."""
@@ -219,6 +243,7 @@ class AccountIndex:
                 database.close(True)
                 raise
             self._database = database
+            self.opened += 1
         return self._database
 
     def _do_without(self, reason: BaseException) -> None:

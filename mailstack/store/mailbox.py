@@ -35,8 +35,10 @@ from mailstack.ports import (
     NewMessage,
     Octets,
     Uid,
+    Wanted,
 )  # fmt: skip
 from mailstack.store.columns import NO_DATE, UNKNOWN, MessageColumns
+from mailstack.store.derived import MADE_AT_ONCE, SEARCHED_AT_ONCE, Derived, Made, pieces
 from mailstack.store.maildir import change, counted, names
 from mailstack.store.maildir.differences import Differences, Hints
 from mailstack.store.maildir.folder import FolderFiles
@@ -57,8 +59,6 @@ WORTH_KEEPING = 100
 """Messages of a mailbox from which on what is made of them is kept: fewer are quickly read again."""
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT})
 """Errors that will go away, and say nothing of the file."""
-MAX_DERIVED = 16 * 1024
-"""Octets of what is made of a message that are worth keeping."""
 SEVERAL = 16
 """Changes of one command that are told by the watch all at once, not as they come."""
 MANY = 1000
@@ -100,6 +100,7 @@ class OpenMailbox:
         """UIDs of which the index need not keep anything any more."""
         self._stale = False
         """Whether what the index keeps may be of other messages."""
+        self._kept: Derived | None = None
 
     # --- what memory knows
 
@@ -356,25 +357,45 @@ class OpenMailbox:
     async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
         if len(self._columns) < WORTH_KEEPING:
             return await self.examine(uids, fn)
+        derived = await self._derived()
+        return (await self._run(partial(derived.make, uids, item, fn))).values
+
+    async def grep(
+        self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
+    ) -> Sequence[int]:
+        derived = await self._derived()
+        known, unknown = derived.split(uids, item) if len(self._columns) >= WORTH_KEEPING else ((), uids)
+        found: list[int] = []
+        for piece in pieces(known, SEARCHED_AT_ONCE):
+            hits = await self._run(partial(derived.search, piece, item, wanted))
+            if hits is None or not derived.believes():
+                found, unknown = [], uids
+                break
+            holds, among = wanted.holds, frozenset(piece)
+            found += [uid for uid, value in hits if uid in among and (holds is None or holds(value))]
+        made = []
+        for piece in pieces(unknown, MADE_AT_ONCE):
+            some = await self._some(derived, piece, item, fn)
+            made.append(Made([], some.kept, some.opened))
+            pairs = zip(piece, some.values, strict=True)
+            found += [uid for uid, value in pairs if value is not None and wanted.matches(value)]
+        derived.check(item, made)
+        return sorted(found)
+
+    async def _some(self, derived: Derived, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> Made:
+        if len(self._columns) < WORTH_KEEPING:
+            return Made([*await self.examine(uids, fn)], [], -1)
+        return await self._run(partial(derived.make, uids, item, fn))
+
+    async def _derived(self) -> Derived:
+        """What the index keeps of this mailbox's messages."""
         index, guid, validity = self._account.index, self.mailbox_id, self.uid_validity
         if self._stale:
             self._stale = False
             await self._run(partial(index.forget_all, guid, validity))
-
-        def work() -> list[bytes | None]:
-            values: dict[int, bytes | None] = {**index.derived(guid, validity, item, uids)}
-            made: list[tuple[int, bytes]] = []
-            for uid in uids:
-                if uid not in values:
-                    octets = self._octets(uid)
-                    values[uid] = value = None if octets is None else fn(octets)
-                    if value is not None and len(value) <= MAX_DERIVED:
-                        made.append((uid, value))
-            if made:
-                index.keep(guid, validity, item, made)
-            return [values[uid] for uid in uids]
-
-        return await self._run(work)
+        if self._kept is None or self._kept.index is not index:
+            self._kept = Derived(index, guid, validity, self._octets)
+        return self._kept
 
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         def work() -> bytes | None:
@@ -409,7 +430,7 @@ class OpenMailbox:
             self._columns.history.since = found.modseq
             self._recent.clear()
             self._large = OrderedDict()
-            self._stale = True
+            self._stale, self._kept = True, None
             self.gone = found.gone
             self._tell(MailboxGone())
         if found.vanished and (vanished := self._columns.remove(found.vanished, found.modseq)):
