@@ -55,14 +55,22 @@ def summarize(octets: Octets) -> bytes:
     """The summary of a message. Pure; for Mailbox.derive."""
     found = values(block(octets, 0, body_start(octets, 0, len(octets))))
     dates = found.get(b"date", [b""])
-    day, moment = sent_day(dates[0]), sent_moment(dates[0])
+    day = sent_day(dates[0])
+    moment = None if day is None else _moment(day, dates[0])
     head = _HEAD.pack(day.toordinal() if day else 0, 0 if moment is None else moment + _EPOCH)
     searched = [_each(found.get(name, ())) for name in SEARCHED]
     return _FIELD.join([head, *searched, *_as_written(found), *_addresses(found)])
 
 
 def _each(raw: Sequence[bytes]) -> bytes:
-    return b"".join([_EACH + folded(readable(value)) for value in raw])
+    return b"".join([_EACH + _folded(value) for value in raw])
+
+
+def _folded(raw: bytes) -> bytes:
+    """A raw value, readable and folded."""
+    if b"=?" not in raw and raw.isascii():  # nearly all
+        return unfold(raw).lower()
+    return folded(readable(raw))
 
 
 def folded(text: str) -> bytes:
@@ -73,17 +81,18 @@ def folded(text: str) -> bytes:
 def _as_written(found: Mapping[bytes, list[bytes]]) -> list[bytes]:
     """The message identifiers, where folding made something else of them."""
     lines = [unfold(found[name][0]).replace(_FIELD, b"?") if name in found else b"" for name in _IDS]
-    return [b"" if line == folded(readable(line)) else line for line in lines]
+    return [b"" if line == _folded(line) else line for line in lines]
 
 
 def _addresses(found: Mapping[bytes, list[bytes]]) -> list[bytes]:
-    mailboxes, displays = [], []
-    for name in _SORTED:
-        first = next(iter(address_list(unfold(found[name][0]))), None) if name in found else None
-        mailbox = (first and first.mailbox) or b""
-        mailboxes.append(folded(readable(mailbox)))
-        host = (first and first.host) or b""
-        displays.append(folded(readable((first and first.name) or (mailbox + b"@" + host if host else mailbox))))
+    mailboxes, displays = [b""] * len(_SORTED), [b""] * len(_SORTED)
+    for place, name in enumerate(_SORTED):
+        raw = found.get(name)
+        listed = address_list(unfold(raw[0])) if raw else ()
+        if listed:
+            shown, _, mailbox, host = listed[0]
+            mailboxes[place] = _folded(mailbox or b"")
+            displays[place] = _folded(shown or (b"%s@%s" % (mailbox, host) if mailbox and host else mailbox or b""))
     return [*mailboxes, *displays]
 
 
@@ -149,8 +158,10 @@ def sent_moment(raw: bytes) -> int | None:
     """Seconds since the epoch; a zone that is none counts as UTC and a time that is none as 00:00:00 (RFC 5256
     §2.2); None if there is no date."""
     day = sent_day(raw)
-    if day is None:
-        return None
+    return None if day is None else _moment(day, raw)
+
+
+def _moment(day: date, raw: bytes) -> int:
     seconds = (day.toordinal() - _FIRST_DAY) * 86400
     found = _TIME.search(unfold(raw)[:200])
     if found is None or int(found[1]) > 23 or int(found[2]) > 59 or int(found[3] or 0) > 60:

@@ -61,7 +61,7 @@ class Derived:
 
     def search(self, piece: Sequence[int], item: str, wanted: Wanted) -> list[tuple[int, bytes]] | None:
         """Hits among messages that were checked, and others between them. In a worker."""
-        return self.index.grep(*self._key, item, piece[0], piece[-1], wanted)
+        return self.index.grep(*self._key, item, piece, wanted)
 
     # --- what was checked
 

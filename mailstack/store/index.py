@@ -169,11 +169,13 @@ class AccountIndex:
         return self._try(write, False)
 
     def grep(
-        self, guid: str, validity: int, item: str, low: int, high: int, wanted: Wanted
+        self, guid: str, validity: int, item: str, uids: Sequence[int], wanted: Wanted
     ) -> list[tuple[int, bytes]] | None:
-        """UID and value of messages with a UID from `low` to `high` whose value may be wanted: `Wanted.holds` was not
-        asked, and no checksum looked at. Values that are not kept are not found. None if the index cannot say."""
-        question = "SELECT uid, substr(value, 5) FROM derived WHERE mailbox = ? AND item = ? AND uid BETWEEN ? AND ?"
+        """UID and value of those messages, and of others between them, whose value may be wanted: no checksum was
+        compared, and `Wanted.matches` not asked. All of `uids` (ascending) have a value: an index that lacks one is
+        damaged. None if it cannot say."""
+        among = "FROM derived WHERE mailbox = ? AND item = ? AND uid BETWEEN ? AND ?"
+        question = f"SELECT uid, substr(value, 5) {among}"
         bounds: list[bytes | int] = []
         if wanted.low or wanted.high:
             question += " AND substr(value, 5, ?) BETWEEN ? AND ?"
@@ -183,8 +185,11 @@ class AccountIndex:
             bounds.append(wanted.needle)
 
         def read(database: apsw.Connection) -> list[tuple[int, bytes]]:
-            number = self._mailbox(database, guid, validity)
-            found: list[tuple[int, bytes]] = database.execute(question, (number, item, low, high, *bounds)).fetchall()  # type: ignore[assignment]  # an INTEGER and a BLOB
+            where = self._mailbox(database, guid, validity), item, uids[0], uids[-1]
+            count: int = database.execute(f"SELECT count(*) {among}", where).get
+            if count < len(uids):
+                raise ValueError(f"{count} values of {len(uids)} messages")
+            found: list[tuple[int, bytes]] = database.execute(question, (*where, *bounds)).fetchall()  # type: ignore[assignment]  # an INTEGER and a BLOB
             return found
 
         return self._try(read, None)

@@ -363,7 +363,7 @@ class OpenMailbox:
     async def grep(
         self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
     ) -> Sequence[int]:
-        derived = await self._derived()
+        derived, uids = await self._derived(), self._columns.select(uids).uids
         known, unknown = derived.split(uids, item) if len(self._columns) >= WORTH_KEEPING else ((), uids)
         found: list[int] = []
         for piece in pieces(known, SEARCHED_AT_ONCE):
@@ -371,8 +371,8 @@ class OpenMailbox:
             if hits is None or not derived.believes():
                 found, unknown = [], uids
                 break
-            holds, among = wanted.holds, frozenset(piece)
-            found += [uid for uid, value in hits if uid in among and (holds is None or holds(value))]
+            among = frozenset(piece)
+            found += [uid for uid, value in hits if uid in among and wanted.matches(value)]
         made = []
         for piece in pieces(unknown, MADE_AT_ONCE):
             some = await self._some(derived, piece, item, fn)
