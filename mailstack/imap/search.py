@@ -70,6 +70,8 @@ async def search(key: SearchKey, where: Searched, now: float, turn: Turn) -> lis
     if any(isinstance(leaf, _MEASURED) or (isinstance(leaf, ColumnKey) and leaf.measures) for leaf in leaves(key)):
         await where.mailbox.measure(uids)
     found: list[int] = []
+    if not uids:
+        return found
     ranges = {leaf: named for leaf in leaves(key) if (named := uid_ranges(leaf, uids)) is not None}
     for start in range(0, len(uids), AT_ONCE):
         if start:
