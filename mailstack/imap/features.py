@@ -14,8 +14,10 @@ from mailstack.imap.ext import (
     rfc4315_uidplus,
     rfc4467_urlauth,
     rfc4978_compress,
+    rfc5032_within,
     rfc5161_enable,
     rfc5255_language,
+    rfc5255_i18nlevel,
     rfc5258_list,
     rfc5464_metadata,
     rfc5465_notify,
@@ -31,6 +33,7 @@ from mailstack.imap.ext import (
     rfc9590_list_metadata,
     rfc9738_messagelimit,
     rfc10022_uidbatches,
+    rfc9394_partial,
 )  # fmt: skip
 from mailstack.imap.registry import Capability, Enable, Feature, FetchModifier, FetchWord, Row, StatusItem, StreamedRow
 from mailstack.imap.wire.search_grammar import Vocabulary
@@ -45,6 +48,7 @@ FEATURES: tuple[Feature, ...] = (
     search.FEATURE,
     store.FEATURE,
     copy.FEATURE,
+    rfc9394_partial.FEATURE,  # its FETCH modifier comes before those that choose among what it leaves (RFC 9394 §3.4)
     rfc2177_idle.FEATURE,
     rfc2342_namespace.FEATURE,
     rfc2971_id.FEATURE,
@@ -53,8 +57,10 @@ FEATURES: tuple[Feature, ...] = (
     rfc4315_uidplus.FEATURE,
     rfc4467_urlauth.FEATURE,
     rfc4978_compress.FEATURE,
+    rfc5032_within.FEATURE,
     rfc5161_enable.FEATURE,
     rfc5255_language.FEATURE,
+    rfc5255_i18nlevel.FEATURE,
     rfc5258_list.FEATURE,
     rfc5464_metadata.FEATURE,
     rfc5465_notify.FEATURE,

@@ -57,11 +57,11 @@ def negation(found: Verdict) -> Verdict:
 
 
 def fold(text: str) -> str:
-    """Text as it is compared: without regard to case and to compatible forms (in the spirit of
-    i;unicode-casemap, RFC 5051)."""
+    """Text as it is compared. Texts that i;unicode-casemap (RFC 5051) takes for the same are the same, and so are
+    some that it does not: "ß" and "ss", and compatible forms of a letter in either case."""
     if text.isascii():
         return text.lower()
-    return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold()).replace("ı", "i")
 
 
 class Content:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mailstack.errors import Problem, Refused
+from mailstack.errors import BadSyntax, Problem, Refused
 from mailstack.imap import replies
 from mailstack.imap.ext.rfc9585_inprogress import turn
 from mailstack.imap.ext.rfc9586_uidonly import REQUIRED
@@ -39,6 +40,16 @@ class Result:
     by_uid: bool
 
 
+class ResultPart(ABC):
+    """The argument of a RETURN option that asks for some of the result: it excludes ALL, and SAVE keeps those."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def of(self, uids: Sequence[int]) -> Sequence[int]:
+        """Those of the result, or of the numbers of its messages."""
+
+
 def arguments(cur: Cursor) -> SearchProgram:
     """The rule of SEARCH, with the words of all extensions."""
     return search_program(cur, vocabulary())
@@ -56,6 +67,7 @@ async def run(session: ImapSession, asked: SearchProgram, *, by_uid: bool) -> Re
     returns = asked.returns
     if returns is None and session.rev2:
         returns = {b"ALL": None}
+    check_returns(returns or {})
     key = await resolved(session, asked.key)
     result = Result(key, returns, await matching(session, key), by_uid)
     if returns is None:
@@ -68,6 +80,13 @@ async def run(session: ImapSession, asked: SearchProgram, *, by_uid: bool) -> Re
     if returns.keys() != {b"SAVE"}:
         session.say(esearch(session, result))
     return replies.ok("SEARCH completed")
+
+
+def check_returns(returns: ReturnOptions) -> None:
+    """Raises: BadSyntax for options that exclude each other (RFC 9394 §3.1)."""
+    for word, option in returns.items():
+        if isinstance(option, ResultPart) and b"ALL" in returns:
+            raise BadSyntax(f"either ALL or {word.decode()}")
 
 
 async def matching(session: ImapSession, key: SearchKey) -> list[int]:
@@ -140,13 +159,16 @@ def correlator(tag: bytes) -> bytes:
 
 
 def _to_save(returns: ReturnOptions, found: Sequence[int]) -> tuple[int, ...]:
-    # RFC 9051 §6.4.4.1: with MIN or MAX and neither ALL nor COUNT, only those are saved.
-    if not found or b"ALL" in returns or b"COUNT" in returns or not returns.keys() & {b"MIN", b"MAX"}:
-        return tuple(found)
-    ends = {found[0]} if b"MIN" in returns else set()
+    # RFC 9051 §6.4.4.1: with MIN or MAX and neither ALL nor COUNT, only those are saved; RFC 9394 §3.2.
+    parts = [option for option in returns.values() if isinstance(option, ResultPart)]
+    if not found or b"ALL" in returns or b"COUNT" in returns or not (parts or returns.keys() & {b"MIN", b"MAX"}):
+        return tuple(sorted(found))
+    kept = {uid for part in parts for uid in part.of(found)}
+    if b"MIN" in returns:
+        kept.add(found[0])
     if b"MAX" in returns:
-        ends.add(found[-1])
-    return tuple(sorted(ends))
+        kept.add(found[-1])
+    return tuple(sorted(kept))
 
 
 FEATURE = Feature(
