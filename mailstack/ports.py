@@ -49,8 +49,8 @@ __all__ = (
     "FlagAction", "Flags", "FlagsChanged", "Local", "Log", "MAX_KEYWORDS",
     "MEMORY_LIMIT", "MailStore", "Mailbox", "MailboxEntry", "MailboxGone", "MailboxListener",
     "MailboxStatus", "NewMessage", "Octets", "Outbound", "Peer", "Remote",
-    "ScramKeys", "SeqNum", "Sink", "Spool", "TlsInfo", "TokenHint", "Uid",
-    "Wanted",
+    "ScramKeys", "SeqNum", "Sink", "Spool", "TEXT_ITEM", "TlsInfo", "TokenHint",
+    "Uid", "Wanted",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -60,6 +60,9 @@ ALL_FLAGS = -1
 
 MEMORY_LIMIT = 128 * 1024
 """Octets of a message that may be held in memory; past it the message is a place on disk."""
+
+TEXT_ITEM = "text "
+"""How the names of items begin that are made of a message's texts: large, and kept only where that is wanted."""
 
 
 # --- the connection -------------------------------------------------------------------------
@@ -351,6 +354,10 @@ class Mailbox(Protocol):
     @property
     def uids(self) -> Sequence[int]:
         """All UIDs, ascending, as they are now: copy what you keep."""
+
+    @property
+    def keeps_texts(self) -> bool:
+        """Whether items whose name begins with TEXT_ITEM are kept."""
 
     def columns(self, uids: Sequence[int]) -> Columns:
         """The rows of those of `uids` (ascending) that are there. Costs a few nanoseconds a message

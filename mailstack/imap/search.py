@@ -12,17 +12,18 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
+from functools import cached_property, partial
 from itertools import compress
 from sys import byteorder
 
-from mailstack.imap import summary
+from mailstack.imap import summary, texts
 from mailstack.imap.search_content import Verdict, conjunction, disjunction, negation, verdict
 from mailstack.imap.search_keys import ColumnKey, Rows, leaves
 from mailstack.imap.wire.values import (
     STAR,
     All,
     And,
+    BodyHas,
     DateOrder,
     ExtensionKey,
     HasFlag,
@@ -37,8 +38,9 @@ from mailstack.imap.wire.values import (
     SearchKey,
     SequenceSet,
     Smaller,
+    TextHas,
 )
-from mailstack.ports import FIRST_KEYWORD, Mailbox
+from mailstack.ports import FIRST_KEYWORD, MEMORY_LIMIT, Mailbox
 
 AT_ONCE = 16 * 1024
 """Messages that are decided together: a key costs at most a millisecond or so."""
@@ -67,7 +69,7 @@ class Searched:
 async def search(key: SearchKey, where: Searched, now: float, turn: Turn) -> list[int]:
     """UIDs of the messages that match, ascending. SessionKeys are resolved already. Raises: Refused."""
     uids = where.numbered
-    if any(isinstance(leaf, _MEASURED) or (isinstance(leaf, ColumnKey) and leaf.measures) for leaf in leaves(key)):
+    if any(_measures(leaf, where.mailbox) for leaf in leaves(key)):
         await where.mailbox.measure(uids)
     found: list[int] = []
     if not uids:
@@ -83,7 +85,15 @@ async def search(key: SearchKey, where: Searched, now: float, turn: Turn) -> lis
     return found
 
 
-_MEASURED = (InternalDay, Larger, Smaller)
+def _measures(key: SearchKey, mailbox: Mailbox) -> bool:
+    """Whether sizes or internal dates have to be known."""
+    if _is_of_texts(key):
+        return mailbox.keeps_texts
+    return isinstance(key, InternalDay | Larger | Smaller) or (isinstance(key, ColumnKey) and key.measures)
+
+
+def _is_of_texts(key: SearchKey) -> bool:
+    return isinstance(key, BodyHas | TextHas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +118,7 @@ class _Block:
         yes, possible = await self._bounds(key)
         undecided = possible & ~yes
         if undecided:
-            yes, undecided = await self._by_summaries(key, yes, undecided)
+            yes, undecided = await self._by_index(key, yes, undecided)
         if undecided:
             yes |= await self._by_content(self._rest(key, undecided), undecided)
         return self._members(yes)
@@ -168,19 +178,20 @@ class _Block:
 
     # --- what is asked of the store
 
-    async def _by_summaries(self, key: SearchKey, yes: Mask, undecided: Mask) -> tuple[Mask, Mask]:
-        """What the keys add of which a summary of the header tells. Each is asked for the messages that are undecided
-        then; of many keys, not each is followed by a look at what that decided."""
+    async def _by_index(self, key: SearchKey, yes: Mask, undecided: Mask) -> tuple[Mask, Mask]:
+        """What the keys add of which the store keeps what they look at. Each is asked for the messages that are
+        undecided then; of many keys, not each is followed by a look at what that decided."""
         asked = 0
-        for leaf in dict.fromkeys(leaves(key)):
-            wanted = summary.wanted(leaf)
-            if wanted is None or not undecided:
+        for leaf in sorted(dict.fromkeys(leaves(key)), key=_is_of_texts):
+            found_in = self._sources(leaf) if undecided else ()
+            if not found_in:
                 continue
-            hits = await self._rows.mailbox.grep(
-                list(self._members(undecided)), summary.ITEM, summary.summarize, wanted
-            )
-            found = mask(map(frozenset(hits).__contains__, self._uids)) if hits else 0
-            self._known[leaf] = found, found | (self._all ^ undecided)
+            among = undecided & self._in_memory if _is_of_texts(leaf) else undecided
+            found: Mask = 0
+            for item, make, wanted in found_in:
+                hits = await self._rows.mailbox.grep(list(self._members(among & ~found)), item, make, wanted)
+                found |= mask(map(frozenset(hits).__contains__, self._uids)) if hits else 0
+            self._known[leaf] = found, found | (self._all ^ among)
             asked += 1
             if asked & (asked - 1) == 0:
                 yes, possible = await self._bounds(key)
@@ -189,6 +200,17 @@ class _Block:
             yes, possible = await self._bounds(key)
             undecided = possible & ~yes
         return yes, undecided
+
+    def _sources(self, key: SearchKey) -> tuple[texts.Source, ...]:
+        wanted = summary.wanted(key)
+        if wanted is not None:
+            return ((summary.ITEM, summary.summarize, wanted),)
+        return texts.sources(key) if self._rows.mailbox.keeps_texts else ()
+
+    @cached_property
+    def _in_memory(self) -> Mask:
+        """Messages of which the texts may be kept."""
+        return mask(map(MEMORY_LIMIT.__ge__, self._rows.columns.sizes))
 
     async def _by_content(self, rest: Verdict, wanted: Mask) -> Mask:
         """Which of these rows match."""

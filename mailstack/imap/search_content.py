@@ -103,17 +103,24 @@ class Content:
         return self._fields
 
     def _text_has(self, wanted: str) -> bool:
-        header = block(self.octets, 0, body_start(self.octets, 0, len(self.octets)))
-        return wanted in fold(readable(header)) or self.body_has(wanted)
+        return wanted in self.header_text() or self.body_has(wanted)
+
+    def header_text(self) -> str:
+        """The folded text of the header."""
+        return fold(readable(block(self.octets, 0, body_start(self.octets, 0, len(self.octets)))))
+
+    def body_texts(self) -> list[str]:
+        """The folded texts of the body, of a message that fits memory."""
+        if self._remembered is None:
+            self._remembered = list(self._texts(0))
+        return self._remembered
 
     def body_has(self, wanted: str) -> bool:
         if not wanted:
             return True
         if len(self.octets) > MEMORY_LIMIT:
             return any(wanted in text for text in self._texts(len(wanted)))
-        if self._remembered is None:
-            self._remembered = list(self._texts(0))
-        return any(wanted in text for text in self._remembered)
+        return any(wanted in text for text in self.body_texts())
 
     def _texts(self, overlap: int) -> Iterator[str]:
         """The folded text of the body: of text parts, and of the headers of messages inside. A long

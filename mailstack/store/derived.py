@@ -7,18 +7,26 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from mailstack.ports import Octets, Wanted
 from mailstack.store.index import SCATTERED, AccountIndex
 
 MAX_DERIVED = 16 * 1024
 """Octets of what is made of a message that are worth keeping."""
+MAX_TEXT = 1024 * 1024
+"""The same of its texts, where they are kept."""
 MADE_AT_ONCE = 256
 """Messages of which values are made, or read and checked, in one visit to a worker."""
+TEXTS_AT_ONCE = 32
+"""The same of what is large."""
 SEARCHED_AT_ONCE = 16 * 1024
 """Messages that the index searches in one visit to a worker."""
+
+Run = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +42,12 @@ class Made:
 class Derived:
     """Of one mailbox under one UIDVALIDITY. Its state belongs to the reactor's thread; what workers do has none."""
 
-    def __init__(self, index: AccountIndex, guid: str, validity: int, octets: Callable[[int], Octets | None]) -> None:
+    def __init__(
+        self, index: AccountIndex, guid: str, validity: int, octets: Callable[[int], Octets | None], *, texts: bool
+    ) -> None:
         self.index = index
+        self.at_once = TEXTS_AT_ONCE if texts else MADE_AT_ONCE
+        self._largest = MAX_TEXT if texts else MAX_DERIVED
         self._key = guid, validity
         self._octets = octets
         self._checked: dict[str, array[int]] = {}
@@ -52,7 +64,7 @@ class Derived:
             if uid not in values:
                 octets = self._octets(uid)
                 values[uid] = value = None if octets is None else fn(octets)
-                if value is not None and len(value) <= MAX_DERIVED:
+                if value is not None and len(value) <= self._largest:
                     made.append((uid, value))
         if made and self.index.keep(*self._key, item, made):
             kept += [uid for uid, _ in made]
@@ -62,6 +74,28 @@ class Derived:
     def search(self, piece: Sequence[int], item: str, wanted: Wanted) -> list[tuple[int, bytes]] | None:
         """Hits among messages that were checked, and others between them. In a worker."""
         return self.index.grep(*self._key, item, piece, wanted)
+
+    async def grep(
+        self, run: Run, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
+    ) -> Sequence[int]:
+        """As `Mailbox.grep`. In the reactor's thread; `run` goes to a worker."""
+        known, unknown = self.split(uids, item)
+        found: list[int] = []
+        for piece in pieces(known, SEARCHED_AT_ONCE):
+            hits: list[tuple[int, bytes]] | None = await run(partial(self.search, piece, item, wanted))
+            if hits is None or not self.believes():
+                found, unknown = [], uids
+                break
+            among = frozenset(piece)
+            found += [uid for uid, value in hits if uid in among and wanted.matches(value)]
+        made = []
+        for piece in pieces(unknown, self.at_once):
+            some: Made = await run(partial(self.make, piece, item, fn))
+            made.append(Made([], some.kept, some.opened))
+            pairs = zip(piece, some.values, strict=True)
+            found += [uid for uid, value in pairs if value is not None and wanted.matches(value)]
+        self.check(item, made)
+        return sorted(found)
 
     # --- what was checked
 

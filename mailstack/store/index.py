@@ -22,6 +22,10 @@ from mailstack.ports import Log, Wanted
 T = TypeVar("T")
 
 FILE = "mailstack-index"
+TEXTS_FILE = "mailstack-texts"
+"""The same for what is large."""
+PAGES = {FILE: 4096, TEXTS_FILE: 32 * 1024}
+"""Octets of a page: a value above a quarter of it has pages of its own."""
 SCHEMA = 4
 """A file of another version is removed."""
 MAX_OPEN = 64
@@ -83,15 +87,16 @@ _PARTS = (*_CODES, "names", "odd")
 class Indexes:
     """The files of all accounts, of which few are open. In the reactor's thread."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, file: str = FILE) -> None:
         self._log = log
+        self._file = file
         self._recent: OrderedDict[Path, AccountIndex] = OrderedDict()
 
     def get(self, account: Path) -> AccountIndex:
         """The index of an account's directory."""
         found = self._recent.get(account)
         if found is None:
-            found = self._recent[account] = AccountIndex(account / FILE, self._log)
+            found = self._recent[account] = AccountIndex(account / self._file, self._log)
             while len(self._recent) > MAX_OPEN:
                 self._recent.popitem(last=False)[1].close()
         self._recent.move_to_end(account)
@@ -243,7 +248,7 @@ class AccountIndex:
         if self._database is None:
             database = apsw.Connection(str(self._path))
             try:
-                _prepare(database)
+                _prepare(database, PAGES.get(self._path.name, 4096))
             except BaseException:
                 database.close(True)
                 raise
@@ -304,8 +309,9 @@ def _passing(error: BaseException | None) -> BaseException | None:
     return error
 
 
-def _prepare(database: apsw.Connection) -> None:
+def _prepare(database: apsw.Connection, page: int) -> None:
     database.set_busy_timeout(BUSY)
+    database.pragma("page_size", page)  # of a new file
     version = database.pragma("user_version")
     if version not in (0, SCHEMA):
         raise apsw.SQLError(f"version {version} of the index; this server's is {SCHEMA}")

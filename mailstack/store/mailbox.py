@@ -21,6 +21,7 @@ from mailstack.errors import Problem, Refused
 from mailstack.ports import (
     ALL_FLAGS,
     AccountStore,
+    TEXT_ITEM,
     Added,
     Appended,
     Change,
@@ -38,7 +39,8 @@ from mailstack.ports import (
     Wanted,
 )  # fmt: skip
 from mailstack.store.columns import NO_DATE, UNKNOWN, MessageColumns
-from mailstack.store.derived import MADE_AT_ONCE, SEARCHED_AT_ONCE, Derived, Made, pieces
+from mailstack.store.derived import TEXTS_AT_ONCE, Derived, pieces
+from mailstack.store.index import AccountIndex
 from mailstack.store.maildir import change, counted, names
 from mailstack.store.maildir.differences import Differences, Hints
 from mailstack.store.maildir.folder import FolderFiles
@@ -100,13 +102,18 @@ class OpenMailbox:
         """UIDs of which the index need not keep anything any more."""
         self._stale = False
         """Whether what the index keeps may be of other messages."""
-        self._kept: Derived | None = None
+        self._kept: dict[bool, Derived] = {}
+        """What is kept of messages, and by True of their texts."""
 
     # --- what memory knows
 
     @property
     def uids(self) -> Sequence[int]:
         return self._columns.uids
+
+    @property
+    def keeps_texts(self) -> bool:
+        return self._account.texts is not None
 
     @property
     def keywords(self) -> Sequence[str]:
@@ -258,7 +265,8 @@ class OpenMailbox:
         await self._run(partial(index.save, guid, validity, snapshot))
         if self._expunged:
             gone, self._expunged = self._expunged, []
-            await self._run(partial(index.forget, guid, validity, gone))
+            for one in self._indexes():
+                await self._run(partial(one.forget, guid, validity, gone))
 
     def _hinted(self) -> bool:
         return self._watched is not None and bool(self._watched.hints)
@@ -357,45 +365,38 @@ class OpenMailbox:
     async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
         if len(self._columns) < WORTH_KEEPING:
             return await self.examine(uids, fn)
-        derived = await self._derived()
+        derived = await self._derived(item)
         return (await self._run(partial(derived.make, uids, item, fn))).values
 
     async def grep(
         self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
     ) -> Sequence[int]:
-        derived, uids = await self._derived(), self._columns.select(uids).uids
-        known, unknown = derived.split(uids, item) if len(self._columns) >= WORTH_KEEPING else ((), uids)
+        uids = self._columns.select(uids).uids
+        if len(self._columns) >= WORTH_KEEPING:
+            return await (await self._derived(item)).grep(self._run, uids, item, fn, wanted)
         found: list[int] = []
-        for piece in pieces(known, SEARCHED_AT_ONCE):
-            hits = await self._run(partial(derived.search, piece, item, wanted))
-            if hits is None or not derived.believes():
-                found, unknown = [], uids
-                break
-            among = frozenset(piece)
-            found += [uid for uid, value in hits if uid in among and wanted.matches(value)]
-        made = []
-        for piece in pieces(unknown, MADE_AT_ONCE):
-            some = await self._some(derived, piece, item, fn)
-            made.append(Made([], some.kept, some.opened))
-            pairs = zip(piece, some.values, strict=True)
+        for piece in pieces(uids, TEXTS_AT_ONCE):
+            pairs = zip(piece, await self.examine(piece, fn), strict=True)
             found += [uid for uid, value in pairs if value is not None and wanted.matches(value)]
-        derived.check(item, made)
-        return sorted(found)
+        return found
 
-    async def _some(self, derived: Derived, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> Made:
-        if len(self._columns) < WORTH_KEEPING:
-            return Made([*await self.examine(uids, fn)], [], -1)
-        return await self._run(partial(derived.make, uids, item, fn))
-
-    async def _derived(self) -> Derived:
-        """What the index keeps of this mailbox's messages."""
-        index, guid, validity = self._account.index, self.mailbox_id, self.uid_validity
+    async def _derived(self, item: str) -> Derived:
+        """What is kept of this mailbox's messages under such names."""
+        large = self._account.texts if item.startswith(TEXT_ITEM) else None
+        index, guid, validity = large or self._account.index, self.mailbox_id, self.uid_validity
         if self._stale:
             self._stale = False
-            await self._run(partial(index.forget_all, guid, validity))
-        if self._kept is None or self._kept.index is not index:
-            self._kept = Derived(index, guid, validity, self._octets)
-        return self._kept
+            for one in self._indexes():
+                await self._run(partial(one.forget_all, guid, validity))
+        known = self._kept.get(large is not None)
+        if known is None or known.index is not index:
+            known = self._kept[large is not None] = Derived(
+                index, guid, validity, self._octets, texts=large is not None
+            )  # fmt: skip
+        return known
+
+    def _indexes(self) -> Iterable[AccountIndex]:
+        return filter(None, (self._account.index, self._account.texts))
 
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         def work() -> bytes | None:
@@ -430,7 +431,7 @@ class OpenMailbox:
             self._columns.history.since = found.modseq
             self._recent.clear()
             self._large = OrderedDict()
-            self._stale, self._kept = True, None
+            self._stale, self._kept = True, {}
             self.gone = found.gone
             self._tell(MailboxGone())
         if found.vanished and (vanished := self._columns.remove(found.vanished, found.modseq)):

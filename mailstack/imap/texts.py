@@ -1,0 +1,44 @@
+"""What SEARCH has to know of a message's texts for BODY and TEXT: all of them, folded, for an account that keeps them.
+
+Texts are kept one after the other with FF between them, which is in no UTF-8: finding the octets of a folded text
+is finding the text in one of them. Messages above MEMORY_LIMIT are read as they are instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mailstack.imap.search_content import Content
+from mailstack.imap.summary import folded
+from mailstack.imap.wire.values import BodyHas, SearchKey, TextHas
+from mailstack.ports import TEXT_ITEM, Octets, Wanted
+
+BODY_ITEM = TEXT_ITEM + "body/1"
+HEADER_ITEM = TEXT_ITEM + "header/1"
+"""Names under which they are kept; others whenever what is made changes."""
+
+Source = tuple[str, Callable[[Octets], bytes], Wanted]
+"""The arguments of `Mailbox.grep` but for the UIDs."""
+
+
+def body(octets: Octets) -> bytes:
+    """Pure; for Mailbox.derive."""
+    return b"\xff".join([_octets(text) for text in Content(octets).body_texts()])
+
+
+def header(octets: Octets) -> bytes:
+    """Pure; for Mailbox.derive."""
+    return _octets(Content(octets).header_text())
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def sources(key: SearchKey) -> tuple[Source, ...]:
+    """Where a key finds what it looks for; it matches if it does so in one. Empty for another key."""
+    match key:
+        case BodyHas(text):
+            return ((BODY_ITEM, body, Wanted(folded(text))),)
+        case TextHas(text):
+            return (HEADER_ITEM, header, Wanted(folded(text))), (BODY_ITEM, body, Wanted(folded(text)))
+    return ()
