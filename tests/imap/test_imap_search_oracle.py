@@ -110,6 +110,8 @@ def made(number: int) -> Made:
     system = Flag(CHANCE.choice((0, Flag.SEEN, Flag.SEEN | Flag.FLAGGED, Flag.DRAFT)))
     flags = Flags(system, frozenset({"$Work"} if number % 5 == 0 else ()))
     internal = NOW - CHANCE.randrange(400 * 86400)
+    if CHANCE.random() < 0.5:
+        internal -= internal % 86400
     return Made(tuple(fields), tuple(parts), sent, internal, flags, octets)
 
 
@@ -211,7 +213,7 @@ def compared(order: DateOrder, actual: date, wanted: date) -> bool:
 NUMBERS = st.lists(st.tuples(*[st.integers(1, COUNT + 5) | st.just(STAR)] * 2), min_size=1, max_size=4).map(tuple)
 DAYS = st.dates(date(2022, 6, 1), date(2023, 12, 1))
 TEXTS = st.sampled_from([*WORDS, "APPLE", "birne", "größe", "äpfel", "NAÏVE §", "ne tw", "nowhere", "本 日"])
-SIZES = st.integers(1, 600)
+SIZES = st.sampled_from(sorted({len(each.octets) for each in MESSAGES}))
 LEAVES = st.one_of(
     st.just(All()), st.just(IsRecent()), NUMBERS.map(InSequence), NUMBERS.map(InUids),
     st.sampled_from([*Flag]).map(HasFlag), st.sampled_from(["$work", "none"]).map(HasKeyword),
