@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from imap_world import World
+from imap_world import ALICE, Client, World
 
 from mailstack.imap.search_content import fold
 
@@ -98,6 +98,98 @@ def test_partial_fetch() -> None:
     ]  # fmt: skip
     assert client.lines(b"UID FETCH 1:5 (UID) (PARTIAL 2:2)")[:-1] == [b"* 2 FETCH (UID 3)"]
     assert client.lines(b"UID FETCH 1:5 (UID) (PARTIAL 5:9)") == [b"t OK FETCH completed"]
+
+
+# --- MULTISEARCH (RFC 7377) -------------------------------------------------------------------
+
+
+def several() -> World:
+    world = World()
+    world.log_in(b"")
+    account = world.store.accounts[ALICE]
+    for name in ("Work", "Work/a", "Work/a/deep", "Workshop", "Gr\u00fcn"):
+        account._make(name)
+        for number in range(3):
+            account.boxes[name].insert(b"Subject: %b %d\r\n\r\nx" % (name.encode(), number), number % 2)
+    return world
+
+
+def searched(world: World, command: bytes, select: bytes = b"") -> list[bytes]:
+    """The mailboxes that were found something in, and the last line."""
+    *responses, last = world.log_in(select).lines(command)
+    return [*(line.partition(b"MAILBOX ")[2].partition(b" UIDVALIDITY")[0] for line in responses), last]
+
+
+OK = b"t OK ESEARCH completed"
+
+
+@pytest.mark.parametrize(
+    ("sources", "found"),
+    [
+        (b"mailboxes Work", [b"Work"]),
+        (b'mailboxes (Work "Gr&APw-n" None Work)', [b'"Gr&APw-n"', b"Work"]),
+        (b"subtree Work", [b"Work", b"Work/a", b"Work/a/deep"]),
+        (b"subtree-one (Work)", [b"Work", b"Work/a"]),
+        (b"subtree-one Work/a mailboxes Work", [b"Work/a", b"Work/a/deep", b"Work"]),
+        (b"PERSONAL", [b'"Gr&APw-n"', b"Work", b"Work/a", b"Work/a/deep", b"Workshop"]),
+        (b"inboxes", [b'"Gr&APw-n"', b"Work", b"Work/a", b"Work/a/deep", b"Workshop"]),
+        (b"subscribed", [b"Workshop"]),
+        (b"mailboxes inbox", []),
+    ],
+)
+def test_mailboxes_that_are_searched(sources: bytes, found: list[bytes]) -> None:
+    world = several()
+    assert world.log_in(b"").lines(b"SUBSCRIBE Workshop")[-1].startswith(b"t OK")
+    heard = searched(world, b"ESEARCH IN (%b) SUBJECT 1" % sources)
+    assert [name.strip(b'"') for name in heard] == [*(name.strip(b'"') for name in found), OK]
+
+
+def test_answers_are_as_for_each_mailbox_alone() -> None:
+    client = several().log_in(b"SELECT Work")
+    validity = client.session.view.mailbox.uid_validity
+    assert client.lines(b"ESEARCH RETURN (MIN COUNT) UNSEEN") == [
+        b'* ESEARCH (TAG "t" MAILBOX Work UIDVALIDITY %d) UID MIN 1 COUNT 2' % validity, OK,
+    ]  # fmt: skip
+    assert client.lines(b"ESEARCH RETURN (COUNT) FLAGGED") == [OK], "no response for a mailbox without matches"
+    assert client.lines(b"ESEARCH RETURN (SAVE) UNSEEN") == [OK]
+    assert client.lines(b"SEARCH $")[0] == b"* SEARCH 1 3"
+    assert searched_again(client, b"ESEARCH IN (mailboxes Workshop) $") == 0
+    assert searched_again(client, b"ESEARCH IN (mailboxes (Work Work/a)) RETURN (PARTIAL -1:-1) 2:*") == 2
+    assert client.lines(b"SEARCH $")[0] == b"* SEARCH 1 3", "nothing is selected or saved by the way"
+    assert len(client.session.view.uids) == 3
+
+
+def searched_again(client: Client, command: bytes) -> int:
+    *responses, last = client.lines(command)
+    assert last == OK
+    return len(responses)
+
+
+def test_a_search_elsewhere_leaves_no_mailbox_open() -> None:
+    world = several()
+    client = world.log_in(b"SELECT Work")
+    searched_again(client, b"ESEARCH IN (personal) ALL")
+    boxes = world.store.accounts[ALICE].boxes
+    assert [name for name, box in boxes.items() if box.listeners] == ["Work"]
+    world.store.accounts[ALICE].boxes["Workshop"].messages[1].recent = True
+    assert searched_again(client, b"ESEARCH IN (mailboxes Workshop) RECENT") == 0
+    assert boxes["Workshop"].messages[1].recent, "who looks in by the way claims nothing"
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (b"ESEARCH ALL", b"a mailbox that is selected, or others"),
+        (b"ESEARCH IN (selected mailboxes x) ALL", b"a mailbox that is selected, or others"),
+        (b"ESEARCH IN (personal) RETURN (SAVE) ALL", b"SAVE with the selected mailbox alone (RFC 7377 \xc2\xa72.2)"),
+        (b"ESEARCH IN (selected-delayed) ALL", b"SELECTED, PERSONAL, INBOXES, SUBSCRIBED, SUBTREE, SUBTREE-ONE, "),
+        (b"ESEARCH IN (mailboxes) ALL", b"a space at column 24"),
+        (b"ESEARCH IN (personal (x)) ALL", b"an atom at column 24"),
+        (b"ESEARCH IN (mailboxes (%b)) ALL" % b" ".join([b"x"] * 1002), b"at most 1000 mailboxes at column 15"),
+    ],
+)
+def test_what_esearch_must_not_be(command: bytes, expected: bytes) -> None:
+    assert several().log_in(b"").lines(command)[0].startswith(b"t BAD expected " + expected)
 
 
 # --- I18NLEVEL=1 (RFC 5255) -------------------------------------------------------------------

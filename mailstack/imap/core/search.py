@@ -75,8 +75,7 @@ async def run(session: ImapSession, asked: SearchProgram, *, by_uid: bool) -> Re
         said = "".join(f" {number}" for number in numbers).encode()
         session.say(b"* SEARCH%s%s\r\n" % (said, b"".join(b" " + data for data in search_data(session, result))))
         return replies.ok("SEARCH completed")
-    if b"SAVE" in returns:
-        session.view.saved = _to_save(returns, result.uids)
+    save(session, result)
     if returns.keys() != {b"SAVE"}:
         session.say(esearch(session, result))
     return replies.ok("SEARCH completed")
@@ -136,10 +135,10 @@ def search_data(session: ImapSession, result: Result) -> list[bytes]:
     return [said for data in SEARCH_DATA if (said := data(session, result))]
 
 
-def esearch(session: ImapSession, result: Result) -> bytes:
-    """ESEARCH (RFC 9051 §7.3.4)."""
+def esearch(session: ImapSession, result: Result, *, correlators: bytes = b"") -> bytes:
+    """ESEARCH (RFC 9051 §7.3.4). `correlators` stand behind the tag."""
     returns, numbers = result.returns or {}, numbered(session, result)
-    parts = [b"* ESEARCH " + correlator(session.tag)]
+    parts = [b"* ESEARCH " + correlator(session.tag, correlators)]
     if result.by_uid:
         parts.append(b"UID")
     if numbers and b"MIN" in returns:
@@ -153,9 +152,15 @@ def esearch(session: ImapSession, result: Result) -> bytes:
     return b" ".join([*parts, *search_data(session, result)]) + b"\r\n"
 
 
-def correlator(tag: bytes) -> bytes:
-    # search-correlator = SP "(" "TAG" SP tag-string ")"
-    return b'(TAG "%s")' % tag.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+def correlator(tag: bytes, more: bytes = b"") -> bytes:
+    # search-correlator = SP "(" one-correlator *(SP one-correlator) ")"
+    return b'(TAG "%s"%s)' % (tag.replace(b"\\", b"\\\\").replace(b'"', b'\\"'), more)
+
+
+def save(session: ImapSession, result: Result) -> None:
+    """Let "$" be what SAVE asks for, if it is asked for."""
+    if result.returns is not None and b"SAVE" in result.returns:
+        session.view.saved = _to_save(result.returns, result.uids)
 
 
 def _to_save(returns: ReturnOptions, found: Sequence[int]) -> tuple[int, ...]:
