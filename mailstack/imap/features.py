@@ -21,6 +21,7 @@ from mailstack.imap.ext import (
     rfc5258_list,
     rfc5464_metadata,
     rfc5465_notify,
+    rfc6203_fuzzy,
     rfc6851_move,
     rfc6855_utf8,
     rfc8437_unauthenticate,
@@ -65,6 +66,7 @@ FEATURES: tuple[Feature, ...] = (
     rfc5258_list.FEATURE,
     rfc5464_metadata.FEATURE,
     rfc5465_notify.FEATURE,
+    rfc6203_fuzzy.FEATURE,
     rfc6851_move.FEATURE,
     rfc6855_utf8.FEATURE,
     rfc8437_unauthenticate.FEATURE,
@@ -93,4 +95,5 @@ SEARCH_WORDS = Vocabulary(
     prefixes={word: rule for feature in FEATURES for word, rule in feature.search_prefixes.items()},
     returns={word: rule for feature in FEATURES for word, rule in feature.search_returns.items()},
 )
+SEARCH_PREPARATIONS = tuple(each for feature in FEATURES for each in feature.search_preparations)
 SEARCH_DATA = tuple(data for feature in FEATURES for data in feature.search_data)

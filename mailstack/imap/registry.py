@@ -164,6 +164,8 @@ class Feature:
     """Words of SEARCH before another key."""
     search_returns: Mapping[bytes, ReturnRule] = field(default_factory=dict)
     """Options of RETURN; what they return is said by one of `search_data`."""
+    search_preparations: tuple[Callable[[ImapSession, Result], Awaitable[None]], ...] = ()
+    """Done with each result before `search_data`: what takes time. Raises: Refused, BadSyntax."""
     search_data: tuple[Callable[[ImapSession, Result], bytes], ...] = ()
     """Asked once for each result, for what is to be said of it: one search-return-data as b"MODSEQ 917" of the
     ESEARCH response, or with `returns` None what follows the numbers of SEARCH as b"(MODSEQ 917)"; b"" for nothing."""

@@ -18,12 +18,11 @@ from sys import byteorder
 
 from mailstack.imap import summary, texts
 from mailstack.imap.search_content import Verdict, conjunction, disjunction, negation, verdict
-from mailstack.imap.search_keys import ColumnKey, Rows, leaves
+from mailstack.imap.search_keys import ColumnKey, ContentKey, Rows, Source, leaves
 from mailstack.imap.wire.values import (
     STAR,
     All,
     And,
-    BodyHas,
     DateOrder,
     ExtensionKey,
     HasFlag,
@@ -38,9 +37,8 @@ from mailstack.imap.wire.values import (
     SearchKey,
     SequenceSet,
     Smaller,
-    TextHas,
 )
-from mailstack.ports import FIRST_KEYWORD, MEMORY_LIMIT, Mailbox
+from mailstack.ports import FIRST_KEYWORD, MEMORY_LIMIT, TEXT_ITEM, Mailbox
 
 AT_ONCE = 16 * 1024
 """Messages that are decided together: a key costs at most a millisecond or so."""
@@ -85,15 +83,27 @@ async def search(key: SearchKey, where: Searched, now: float, turn: Turn) -> lis
     return found
 
 
+def sources(key: SearchKey, *, keeps_texts: bool) -> tuple[Source, ...]:
+    """What the store keeps that decides a key."""
+    wanted = summary.wanted(key)
+    if wanted is not None:
+        return ((summary.ITEM, summary.summarize, wanted),)
+    if isinstance(key, ContentKey):
+        return key.sources(keeps_texts=keeps_texts)
+    return texts.sources(key) if keeps_texts else ()
+
+
+def _are_texts(found_in: Sequence[Source]) -> bool:
+    return any(item.startswith(TEXT_ITEM) for item, _, _ in found_in)
+
+
 def _measures(key: SearchKey, mailbox: Mailbox) -> bool:
     """Whether sizes or internal dates have to be known."""
-    if _is_of_texts(key):
-        return mailbox.keeps_texts
-    return isinstance(key, InternalDay | Larger | Smaller) or (isinstance(key, ColumnKey) and key.measures)
-
-
-def _is_of_texts(key: SearchKey) -> bool:
-    return isinstance(key, BodyHas | TextHas)
+    if isinstance(key, ColumnKey):
+        return key.measures
+    if isinstance(key, InternalDay | Larger | Smaller):
+        return True
+    return mailbox.keeps_texts and _are_texts(sources(key, keeps_texts=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +192,14 @@ class _Block:
         """What the keys add of which the store keeps what they look at. Each is asked for the messages that are
         undecided then; of many keys, not each is followed by a look at what that decided."""
         asked = 0
-        for leaf in sorted(dict.fromkeys(leaves(key)), key=_is_of_texts):
-            found_in = self._sources(leaf) if undecided else ()
-            if not found_in:
-                continue
-            among = undecided & self._in_memory if _is_of_texts(leaf) else undecided
+        keeps_texts = self._rows.mailbox.keeps_texts
+        found_in = {leaf: sources(leaf, keeps_texts=keeps_texts) for leaf in leaves(key)}
+        for leaf in sorted(filter(found_in.get, found_in), key=lambda leaf: _are_texts(found_in[leaf])):
+            if not undecided:
+                break
+            among = undecided & self._in_memory if _are_texts(found_in[leaf]) else undecided
             found: Mask = 0
-            for item, make, wanted in found_in:
+            for item, make, wanted in found_in[leaf]:
                 hits = await self._rows.mailbox.grep(list(self._members(among & ~found)), item, make, wanted)
                 found |= mask(map(frozenset(hits).__contains__, self._uids)) if hits else 0
             self._known[leaf] = found, found | (self._all ^ among)
@@ -200,12 +211,6 @@ class _Block:
             yes, possible = await self._bounds(key)
             undecided = possible & ~yes
         return yes, undecided
-
-    def _sources(self, key: SearchKey) -> tuple[texts.Source, ...]:
-        wanted = summary.wanted(key)
-        if wanted is not None:
-            return ((summary.ITEM, summary.summarize, wanted),)
-        return texts.sources(key) if self._rows.mailbox.keeps_texts else ()
 
     @cached_property
     def _in_memory(self) -> Mask:

@@ -49,6 +49,12 @@ def folded(text: str) -> bytes:
     return fold(text).encode("utf-8", "surrogatepass")
 
 
+def texts_of(place: int, summary: bytes) -> list[str]:
+    """The folded texts of the field at this place of SEARCHED."""
+    field = summary[_DAY + 1 :].split(_FIELD, place + 1)[place]
+    return [text.decode("utf-8", "surrogatepass") for text in field.split(_EACH)[1:]]
+
+
 def wanted(key: SearchKey) -> Wanted | None:
     """What summaries of the messages have for which a key matches; None if summaries do not tell."""
     match key:

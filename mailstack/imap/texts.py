@@ -5,9 +5,8 @@ is finding the text in one of them. Messages above MEMORY_LIMIT are read as they
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from mailstack.imap.search_content import Content
+from mailstack.imap.search_keys import Source
 from mailstack.imap.summary import folded
 from mailstack.imap.wire.values import BodyHas, SearchKey, TextHas
 from mailstack.ports import TEXT_ITEM, Octets, Wanted
@@ -15,9 +14,6 @@ from mailstack.ports import TEXT_ITEM, Octets, Wanted
 BODY_ITEM = TEXT_ITEM + "body/1"
 HEADER_ITEM = TEXT_ITEM + "header/1"
 """Names under which they are kept; others whenever what is made changes."""
-
-Source = tuple[str, Callable[[Octets], bytes], Wanted]
-"""The arguments of `Mailbox.grep` but for the UIDs."""
 
 
 def body(octets: Octets) -> bytes:
@@ -28,6 +24,11 @@ def body(octets: Octets) -> bytes:
 def header(octets: Octets) -> bytes:
     """Pure; for Mailbox.derive."""
     return _octets(Content(octets).header_text())
+
+
+def texts_of(value: bytes) -> list[str]:
+    """The texts that are kept in a value of either kind."""
+    return [text.decode("utf-8", "surrogatepass") for text in value.split(b"\xff")]
 
 
 def _octets(text: str) -> bytes:

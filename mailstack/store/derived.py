@@ -47,6 +47,7 @@ class Derived:
     ) -> None:
         self.index = index
         self.at_once = TEXTS_AT_ONCE if texts else MADE_AT_ONCE
+        self._texts = texts
         self._largest = MAX_TEXT if texts else MAX_DERIVED
         self._key = guid, validity
         self._octets = octets
@@ -71,9 +72,22 @@ class Derived:
         same = self.index.opened == opened
         return Made([values[uid] for uid in uids], kept, opened if same else -1)
 
-    def search(self, piece: Sequence[int], item: str, wanted: Wanted) -> list[tuple[int, bytes]] | None:
-        """Hits among messages that were checked, and others between them. In a worker."""
-        return self.index.grep(*self._key, item, piece, wanted)
+    def search(self, piece: Sequence[int], item: str, wanted: Wanted) -> list[int] | None:
+        """Hits among messages that were checked. In a worker."""
+        hits = self.index.grep(*self._key, item, piece, wanted)
+        if hits is None:
+            return None
+        among, holds = frozenset(piece), wanted.holds
+        return [uid for uid, value in hits if uid in among and (holds is None or holds(value))]
+
+    def look_through(
+        self, piece: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
+    ) -> tuple[list[int], Made]:
+        """Hits among other messages; the values are not given back. In a worker."""
+        made = self.make(piece, item, fn)
+        pairs = zip(piece, made.values, strict=True)
+        hits = [uid for uid, value in pairs if value is not None and wanted.matches(value)]
+        return hits, Made([], made.kept, made.opened)
 
     async def grep(
         self, run: Run, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
@@ -81,19 +95,19 @@ class Derived:
         """As `Mailbox.grep`. In the reactor's thread; `run` goes to a worker."""
         known, unknown = self.split(uids, item)
         found: list[int] = []
-        for piece in pieces(known, SEARCHED_AT_ONCE):
-            hits: list[tuple[int, bytes]] | None = await run(partial(self.search, piece, item, wanted))
+        # Values that have to be looked at are in memory together.
+        length = SEARCHED_AT_ONCE if wanted.holds is None or not self._texts else self.at_once
+        for piece in pieces(known, length):
+            hits: list[int] | None = await run(partial(self.search, piece, item, wanted))
             if hits is None or not self.believes():
                 found, unknown = [], uids
                 break
-            among = frozenset(piece)
-            found += [uid for uid, value in hits if uid in among and wanted.matches(value)]
-        made = []
+            found += hits
+        made: list[Made] = []
         for piece in pieces(unknown, self.at_once):
-            some: Made = await run(partial(self.make, piece, item, fn))
-            made.append(Made([], some.kept, some.opened))
-            pairs = zip(piece, some.values, strict=True)
-            found += [uid for uid, value in pairs if value is not None and wanted.matches(value)]
+            more, some = await run(partial(self.look_through, piece, item, fn, wanted))
+            found += more
+            made.append(some)
         self.check(item, made)
         return sorted(found)
 

@@ -176,18 +176,20 @@ class AccountIndex:
     def grep(
         self, guid: str, validity: int, item: str, uids: Sequence[int], wanted: Wanted
     ) -> list[tuple[int, bytes]] | None:
-        """UID and value of those messages, and of others between them, whose value may be wanted: no checksum was
-        compared, and `Wanted.matches` not asked. All of `uids` (ascending) have a value: an index that lacks one is
-        damaged. None if it cannot say."""
+        """UIDs of those messages, and of others between them, that have what is wanted but for `Wanted.holds`; and the
+        values, if that has to be asked. No checksum is compared. All of `uids` (ascending) have a value: an index that
+        lacks one is damaged. None if it cannot say."""
+        value = "x''" if wanted.holds is None else "substr(value, 5)"
         among = "FROM derived WHERE mailbox = ? AND item = ? AND uid BETWEEN ? AND ?"
-        question = f"SELECT uid, substr(value, 5) {among}"
+        question = f"SELECT uid, {value} {among}"
         bounds: list[bytes | int] = []
         if wanted.low or wanted.high:
             question += " AND substr(value, 5, ?) BETWEEN ? AND ?"
             bounds += [len(wanted.low), wanted.low, wanted.high]
         if wanted.needle:
-            question += " AND instr(value, ?)"
-            bounds.append(wanted.needle)
+            # The checksum is no part of the value, which is copied only when the first find is there.
+            question += " AND instr(value, ?) AND (instr(value, ?) > 4 OR instr(substr(value, 5), ?))"
+            bounds += [wanted.needle] * 3
 
         def read(database: apsw.Connection) -> list[tuple[int, bytes]]:
             where = self._mailbox(database, guid, validity), item, uids[0], uids[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from imap_world import ALICE, Client, World
 
+from mailstack.imap.ext.rfc6203_fuzzy import slipped
 from mailstack.imap.search_content import fold
 
 
@@ -98,6 +99,78 @@ def test_partial_fetch() -> None:
     ]  # fmt: skip
     assert client.lines(b"UID FETCH 1:5 (UID) (PARTIAL 2:2)")[:-1] == [b"* 2 FETCH (UID 3)"]
     assert client.lines(b"UID FETCH 1:5 (UID) (PARTIAL 5:9)") == [b"t OK FETCH completed"]
+
+
+# --- SEARCH=FUZZY (RFC 6203) ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "expected"),
+    [
+        ("helo", "say hello", True),
+        ("helo", "help", True),
+        ("hello", "helo", True),
+        ("hello", "hallo", True),
+        ("hello", "ehllo", True),
+        ("hello", "hlelo", True),
+        ("hello", "ello there", True),
+        ("hello", "hell", True),
+        ("hello", "hel", False),
+        ("hello", "haloo", False),
+        ("cat", "cot", False),
+        ("message", "msesaeg", False),
+        ("message", "massage", True),
+        ("message", "es es es es", False),
+    ],
+)
+def test_one_slip(word: str, text: str, expected: bool) -> None:
+    assert slipped(word, text) is expected
+
+
+def fuzzy() -> Client:
+    world = World()
+    for subject, body in (
+        (b"IMAP is broken", b"nothing"), (b"broken mail", b"about IMAP"),
+        (b"imap brake", b"Gr\xc3\xbc\xc3\x9fe"), (b"x", b"y"), (b"IMAP break", b"imap break"),
+    ):  # fmt: skip
+        head = b"Content-Type: text/plain; charset=utf-8\r\n"
+        world.inbox.insert(b"Subject: %b\r\n%b\r\n%b" % (subject, head, body), len(body) % 2)
+    return world.log_in()
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        (b'FUZZY SUBJECT "IMAP broken"', b"1 2 3 5"),
+        (b'FUZZY SUBJECT "IMAP broken" SUBJECT mail', b"2"),
+        (b'FUZZY (BODY "grusse")', b"3"),
+        (b"FUZZY BODY grusze", b"3"),
+        (b"FUZZY NOT SUBJECT imap", b"2 4"),
+        (b"FUZZY OR SUBJECT brkoen BODY nothign", b"1 2"),
+        (b"FUZZY TEXT impa", b"1 2 3 5"),
+        (b"FUZZY HEADER X-Other a", b""),
+        (b"FUZZY HEADER SUBJECT {0+}\r\n", b"1 2 3 4 5"),
+        (b"FUZZY BODY @", b""),
+        (b'FUZZY BODY ""', b"1 2 3 4 5"),
+        (b"FUZZY SEEN", b"1 3 4"),
+    ],
+)
+def test_fuzzy_keys(key: bytes, found: bytes) -> None:
+    answer = fuzzy().say(b"t SEARCH " + key + b"\r\n")
+    assert answer.split(b"\r\n")[0].split() == [b"*", b"SEARCH", *found.split()]
+
+
+def test_relevancy() -> None:
+    client = fuzzy()
+    assert client.lines(b'SEARCH RETURN (RELEVANCY ALL) FUZZY SUBJECT "IMAP break"')[0] == (
+        b'* ESEARCH (TAG "t") ALL 1,3,5 RELEVANCY (45 72 100)'
+    )
+    assert client.lines(b"UID SEARCH RETURN (RELEVANCY PARTIAL -1:-1) FUZZY SUBJECT break")[0].endswith(
+        b"PARTIAL (-1:-1 5) RELEVANCY (100)"
+    )
+    assert client.lines(b"SEARCH RETURN (RELEVANCY COUNT) FUZZY SEEN")[0].endswith(b"COUNT 3 RELEVANCY (100 100 100)")
+    assert client.lines(b"SEARCH RETURN (RELEVANCY) FUZZY SUBJECT nowhere")[0].endswith(b"RELEVANCY ()")
+    assert client.lines(b"SEARCH RETURN (RELEVANCY) SUBJECT x") == [b"t BAD expected FUZZY, for RELEVANCY"]
 
 
 # --- MULTISEARCH (RFC 7377) -------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,8 @@ class Result:
     returns: ReturnOptions | None
     uids: Sequence[int]
     by_uid: bool
+    scores: dict[int, int] = field(default_factory=dict, kw_only=True)
+    """By UID: how relevant messages are, from 1 to 100, if that is asked for (RFC 6203)."""
 
 
 class ResultPart(ABC):
@@ -70,6 +72,7 @@ async def run(session: ImapSession, asked: SearchProgram, *, by_uid: bool) -> Re
     check_returns(returns or {})
     key = await resolved(session, asked.key)
     result = Result(key, returns, await matching(session, key), by_uid)
+    await prepare(session, result)
     if returns is None:
         numbers = numbered(session, result)
         said = "".join(f" {number}" for number in numbers).encode()
@@ -126,6 +129,14 @@ def numbered(session: ImapSession, result: Result) -> Sequence[int]:
         return numbers
     by_uid = dict(zip(ascending, numbers, strict=True))
     return [by_uid[uid] for uid in result.uids]
+
+
+async def prepare(session: ImapSession, result: Result) -> None:
+    """What has to come before `search_data`. Raises: Refused, BadSyntax."""
+    from mailstack.imap.features import SEARCH_PREPARATIONS
+
+    for each in SEARCH_PREPARATIONS:
+        await each(session, result)
 
 
 def search_data(session: ImapSession, result: Result) -> list[bytes]:

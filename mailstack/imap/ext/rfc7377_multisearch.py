@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mailstack.errors import BadSyntax, Problem, Refused
 from mailstack.imap import replies
-from mailstack.imap.core.search import Result, check_returns, esearch, matching, resolved, save, vocabulary
+from mailstack.imap.core.search import Result, check_returns, esearch, matching, prepare, resolved, save, vocabulary
 from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, State, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.view import View
@@ -141,6 +141,7 @@ async def _searched(session: ImapSession, sources: Sequence[Source]) -> Sequence
 async def _one(session: ImapSession, name: str, asked: SearchProgram, returns: ReturnOptions) -> None:
     key = await resolved(session, asked.key)
     result = Result(key, returns, await matching(session, key), True)
+    await prepare(session, result)
     save(session, result)
     if result.uids and returns.keys() != {b"SAVE"}:
         more = b" MAILBOX %b UIDVALIDITY %d" % (
