@@ -38,14 +38,16 @@ from mailstack.imap.wire.values import (
     SequenceSet,
     Smaller,
 )
-from mailstack.ports import FIRST_KEYWORD, MEMORY_LIMIT, TEXT_ITEM, Mailbox
+from mailstack.ports import FIRST_KEYWORD, MEMORY_LIMIT, TEXT_ITEM, Mailbox, Wanted
 
 AT_ONCE = 16 * 1024
 """Messages that are decided together: a key costs at most a millisecond or so."""
 CONTENTS_AT_ONCE = 50
 """Messages that are read in one visit to a worker."""
-KEYS_AT_ONCE = 20
+KEYS_AT_ONCE = 4
 """Keys after which others have their turn."""
+MANY_KEYS = 8
+"""Keys that are asked one by one of what the store keeps; more of them all at once, where that is possible."""
 
 Mask = int
 """A set of rows: of n rows the first is the highest of n bits."""
@@ -192,16 +194,20 @@ class _Block:
         """What the keys add of which the store keeps what they look at. Each is asked for the messages that are
         undecided then; of many keys, not each is followed by a look at what that decided."""
         asked = 0
-        keeps_texts = self._rows.mailbox.keeps_texts
-        found_in = {leaf: sources(leaf, keeps_texts=keeps_texts) for leaf in leaves(key)}
-        for leaf in sorted(filter(found_in.get, found_in), key=lambda leaf: _are_texts(found_in[leaf])):
+        mailbox = self._rows.mailbox
+        every = {leaf: sources(leaf, keeps_texts=mailbox.keeps_texts) for leaf in leaves(key)}
+        found_in = {leaf: there for leaf, there in every.items() if there}
+        if len(found_in) > MANY_KEYS and (judge := self._judge(key, undecided)) is not None:
+            asking = list(self._members(undecided))
+            return yes | self._mask_of(await mailbox.grep(asking, summary.ITEM, summary.summarize, judge)), 0
+        for leaf in sorted(found_in, key=lambda leaf: _are_texts(found_in[leaf])):
             if not undecided:
                 break
             among = undecided & self._in_memory if _are_texts(found_in[leaf]) else undecided
             found: Mask = 0
             for item, make, wanted in found_in[leaf]:
-                hits = await self._rows.mailbox.grep(list(self._members(among & ~found)), item, make, wanted)
-                found |= mask(map(frozenset(hits).__contains__, self._uids)) if hits else 0
+                hits = await mailbox.grep(list(self._members(among & ~found)), item, make, wanted)
+                found |= self._mask_of(hits)
             self._known[leaf] = found, found | (self._all ^ among)
             asked += 1
             if asked & (asked - 1) == 0:
@@ -211,6 +217,14 @@ class _Block:
             yes, possible = await self._bounds(key)
             undecided = possible & ~yes
         return yes, undecided
+
+    def _judge(self, key: SearchKey, undecided: Mask) -> Wanted | None:
+        """What decides the rest of a key of many, if summaries alone do."""
+        rest = self._rest(key, undecided)
+        return None if isinstance(rest, bool) else summary.judge(rest)
+
+    def _mask_of(self, uids: Collection[int]) -> Mask:
+        return mask(map(frozenset(uids).__contains__, self._uids)) if uids else 0
 
     @cached_property
     def _in_memory(self) -> Mask:

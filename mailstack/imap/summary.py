@@ -8,12 +8,12 @@ finding the text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from functools import partial
 
 from mailstack.imap.search_content import fold, readable, sent_day
-from mailstack.imap.wire.values import DateOrder, HeaderHas, SearchKey, SentDay
+from mailstack.imap.wire.values import And, DateOrder, HeaderHas, Not, Or, SearchKey, SentDay
 from mailstack.mail.header import block, body_start, unfold, values
 from mailstack.ports import Octets, Wanted
 
@@ -73,3 +73,45 @@ def wanted(key: SearchKey) -> Wanted | None:
 
 def _has(place: int, needle: bytes, summary: bytes) -> bool:
     return needle in summary[_DAY + 1 :].split(_FIELD, place + 1)[place]
+
+
+# --- many keys at once --------------------------------------------------------------------------
+
+_Test = Callable[[list[bytes]], bool]
+"""Of a summary's day and fields."""
+
+
+def judge(key: SearchKey) -> Wanted | None:
+    """What summaries of the messages have for which a key of many matches, told by one look at each; None if
+    summaries do not tell."""
+    test = _test(key)
+    return None if test is None else Wanted(holds=lambda summary: test(_split(summary)))
+
+
+def _split(summary: bytes) -> list[bytes]:
+    return [summary[:_DAY], *summary[_DAY + 1 :].split(_FIELD)]
+
+
+def _test(key: SearchKey) -> _Test | None:
+    match key:
+        case And(keys):
+            return _combined(all, keys)
+        case Or(left, right):
+            return _combined(any, (left, right))
+        case Not(inside):
+            test = _test(inside)
+            return None if test is None else lambda fields: not test(fields)
+        case HeaderHas(field, text) if field.lower() in SEARCHED:
+            place, needle = 1 + SEARCHED.index(field.lower()), folded(text) or _EACH
+            return lambda fields: needle in fields[place]
+        case SentDay():
+            found = wanted(key)
+            assert found is not None
+            low, high = found.low, found.high
+            return lambda fields: low <= fields[0] <= high
+    return None
+
+
+def _combined(how: Callable[[Iterable[bool]], bool], keys: Sequence[SearchKey]) -> _Test | None:
+    tests = [test for key in keys if (test := _test(key)) is not None]
+    return (lambda fields: how(test(fields) for test in tests)) if len(tests) == len(keys) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +172,22 @@ def test_found_as_by_hand(mailbox: Mailbox) -> None:
         assert found == [uid for uid in uids if by_hand(key, uid, uids, recent)]
 
     compare()
+
+
+def test_many_keys_found_as_by_hand(mailbox: Mailbox) -> None:
+    uids = list(mailbox.uids)
+
+    async def turn() -> None:
+        """Nobody else is there."""
+
+    day = date(2023, 1, 20)
+    ors: SearchKey = HeaderHas(b"subject", "nowhere")
+    for number, field in enumerate((b"subject", b"from", b"to", b"cc", b"message-id")):
+        days = SentDay(DateOrder.SINCE, day + timedelta(days=90 * number)), SentDay(DateOrder.BEFORE, day)
+        word, other = HeaderHas(field, WORDS[number]), HeaderHas(b"cc", WORDS[number - 3])
+        ors = Or(Or(ors, And((word, Not(other)))), And((HeaderHas(b"to", WORDS[-number]), Or(*days))))
+    seen = Or(And((days[1], HasFlag(Flag.SEEN))), ors)
+    for key in (ors, Not(ors), And((Larger(200), ors)), Or(BodyHas("birne"), ors), seen):
+        found = result(search(key, Searched(mailbox, uids, ()), float(NOW), turn))
+        assert found == [uid for uid in uids if by_hand(key, uid, uids, set())]
+        assert 10 < len(found) < COUNT - 10
