@@ -6,7 +6,7 @@ messages that was done since the file was opened, and then lets SQLite do the se
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -122,7 +122,7 @@ class Derived:
             return wanted, ()
         if len(wanted) * SCATTERED < wanted[-1] - wanted[0]:
             return (), wanted
-        those = frozenset(known[start:])
+        those = frozenset(known[start : bisect_right(known, wanted[-1])])
         return [uid for uid in wanted if uid in those], [uid for uid in wanted if uid not in those]
 
     def check(self, item: str, made: Sequence[Made]) -> None:
