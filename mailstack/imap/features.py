@@ -16,17 +16,19 @@ from mailstack.imap.ext import (
     rfc4978_compress,
     rfc5032_within,
     rfc5161_enable,
-    rfc5255_language,
     rfc5255_i18nlevel,
+    rfc5255_language,
     rfc5258_list,
     rfc5464_metadata,
     rfc5465_notify,
+    rfc5466_filters,
     rfc6203_fuzzy,
     rfc6851_move,
     rfc6855_utf8,
     rfc8437_unauthenticate,
     rfc8440_list_myrights,
     rfc7377_multisearch,
+    rfc8440_list_myrights,
     rfc8474_objectid,
     rfc8508_replace,
     rfc9208_quota,
@@ -36,6 +38,7 @@ from mailstack.imap.ext import (
     rfc9738_messagelimit,
     rfc10022_uidbatches,
     rfc9394_partial,
+    rfc9590_list_metadata,
 )  # fmt: skip
 from mailstack.imap.registry import Capability, Enable, Feature, FetchModifier, FetchWord, Row, StatusItem, StreamedRow
 from mailstack.imap.wire.search_grammar import Vocabulary
@@ -66,6 +69,7 @@ FEATURES: tuple[Feature, ...] = (
     rfc5258_list.FEATURE,
     rfc5464_metadata.FEATURE,
     rfc5465_notify.FEATURE,
+    rfc5466_filters.FEATURE,
     rfc6203_fuzzy.FEATURE,
     rfc6851_move.FEATURE,
     rfc6855_utf8.FEATURE,
@@ -97,3 +101,4 @@ SEARCH_WORDS = Vocabulary(
 )
 SEARCH_PREPARATIONS = tuple(each for feature in FEATURES for each in feature.search_preparations)
 SEARCH_DATA = tuple(data for feature in FEATURES for data in feature.search_data)
+ANNOTATION_CHECKS = tuple(check for feature in FEATURES for check in feature.annotation_checks)

@@ -146,6 +146,11 @@ class StatusItem:
     value: Callable[[ImapSession, MailboxStatus], str]
 
 
+AnnotationCheck = Callable[["ImapSession", str, Mapping[str, bytes | None]], Awaitable[None]]
+"""Asked before SETMETADATA sets entries (names in lower case) of a mailbox, or of the server as "".
+Raises: replies.Declined."""
+
+
 @dataclass(frozen=True, slots=True)
 class Feature:
     """What one module adds."""
@@ -158,6 +163,7 @@ class Feature:
     fetch_items: tuple[FetchWord, ...] = ()
     fetch_modifiers: tuple[FetchModifier, ...] = ()
     status_items: tuple[StatusItem, ...] = ()
+    annotation_checks: tuple[AnnotationCheck, ...] = ()
     search_keys: Mapping[bytes, KeyRule] = field(default_factory=dict)
     """Words of SEARCH; the keys that the rules make are of a class of `imap.search_keys`."""
     search_prefixes: Mapping[bytes, PrefixRule] = field(default_factory=dict)

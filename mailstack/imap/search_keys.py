@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from mailstack.errors import Problem, Refused
 from mailstack.imap.wire.values import And, ExtensionKey, Not, Or, SearchKey
 from mailstack.ports import Columns, Mailbox, Octets, Wanted
 
@@ -84,7 +85,11 @@ class SessionKey(ExtensionKey, ABC):
 
     @abstractmethod
     async def resolve(self, session: ImapSession) -> SearchKey:
-        """Raises: Refused; BadSyntax."""
+        """The key that it stands for. Raises: Refused; BadSyntax; replies.Declined."""
+
+    def endless(self) -> Exception:
+        """What is raised when it stands for too many others, one within another."""
+        return Refused(Problem.LIMIT, "search keys that stand for one another")
 
 
 def leaves(key: SearchKey) -> Iterator[SearchKey]:

@@ -263,6 +263,11 @@ class StoredAccount:
         """What is kept of its messages' texts."""
         return None if self.store.texts is None else self.store.texts.get(self.path)
 
+    @property
+    def indexes(self) -> Sequence[AccountIndex]:
+        """Both of them, as far as they are there."""
+        return [self.index] if self.texts is None else [self.index, self.texts]
+
     async def mailboxes(self) -> Sequence[MailboxEntry]:
         return await self.run(self._list)
 

@@ -27,6 +27,7 @@ SEARCHED_AT_ONCE = 16 * 1024
 """Messages that the index searches in one visit to a worker."""
 
 Run = Callable[[Callable[[], Any]], Awaitable[Any]]
+Examine = Callable[[Sequence[int], Callable[[Octets], bytes]], Awaitable[Sequence[bytes | None]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,17 @@ class Derived:
             self._opened = self.index.opened
             self._checked.clear()
         return self._checked.setdefault(item, array("I"))
+
+
+async def looked_through(
+    examine: Examine, uids: Sequence[int], fn: Callable[[Octets], bytes], wanted: Wanted
+) -> Sequence[int]:
+    """As `Mailbox.grep`, of messages of which nothing is kept, read by `Mailbox.examine`."""
+    found: list[int] = []
+    for piece in pieces(uids, TEXTS_AT_ONCE):
+        pairs = zip(piece, await examine(piece, fn), strict=True)
+        found += [uid for uid, value in pairs if value is not None and wanted.matches(value)]
+    return found
 
 
 def pieces(uids: Sequence[int], length: int) -> Iterator[Sequence[int]]:

@@ -20,8 +20,8 @@ from mailstack.acl import ALL_RIGHTS
 from mailstack.errors import Problem, Refused
 from mailstack.ports import (
     ALL_FLAGS,
-    AccountStore,
     TEXT_ITEM,
+    AccountStore,
     Added,
     Appended,
     Change,
@@ -39,8 +39,7 @@ from mailstack.ports import (
     Wanted,
 )  # fmt: skip
 from mailstack.store.columns import NO_DATE, UNKNOWN, MessageColumns
-from mailstack.store.derived import TEXTS_AT_ONCE, Derived, pieces
-from mailstack.store.index import AccountIndex
+from mailstack.store.derived import Derived, looked_through
 from mailstack.store.maildir import change, counted, names
 from mailstack.store.maildir.differences import Differences, Hints
 from mailstack.store.maildir.folder import FolderFiles
@@ -265,7 +264,7 @@ class OpenMailbox:
         await self._run(partial(index.save, guid, validity, snapshot))
         if self._expunged:
             gone, self._expunged = self._expunged, []
-            for one in self._indexes():
+            for one in self._account.indexes:
                 await self._run(partial(one.forget, guid, validity, gone))
 
     def _hinted(self) -> bool:
@@ -374,11 +373,7 @@ class OpenMailbox:
         uids = self._columns.select(uids).uids
         if len(self._columns) >= WORTH_KEEPING:
             return await (await self._derived(item)).grep(self._run, uids, item, fn, wanted)
-        found: list[int] = []
-        for piece in pieces(uids, TEXTS_AT_ONCE):
-            pairs = zip(piece, await self.examine(piece, fn), strict=True)
-            found += [uid for uid, value in pairs if value is not None and wanted.matches(value)]
-        return found
+        return await looked_through(self.examine, uids, fn, wanted)
 
     async def _derived(self, item: str) -> Derived:
         """What is kept of this mailbox's messages under such names."""
@@ -386,17 +381,12 @@ class OpenMailbox:
         index, guid, validity = large or self._account.index, self.mailbox_id, self.uid_validity
         if self._stale:
             self._stale = False
-            for one in self._indexes():
+            for one in self._account.indexes:
                 await self._run(partial(one.forget_all, guid, validity))
-        known = self._kept.get(large is not None)
+        known = self._kept.get(bool(large))
         if known is None or known.index is not index:
-            known = self._kept[large is not None] = Derived(
-                index, guid, validity, self._octets, texts=large is not None
-            )  # fmt: skip
+            known = self._kept[bool(large)] = Derived(index, guid, validity, self._octets, texts=bool(large))
         return known
-
-    def _indexes(self) -> Iterable[AccountIndex]:
-        return filter(None, (self._account.index, self._account.texts))
 
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         def work() -> bytes | None:

@@ -265,6 +265,48 @@ def test_what_esearch_must_not_be(command: bytes, expected: bytes) -> None:
     assert several().log_in(b"").lines(command)[0].startswith(b"t BAD expected " + expected)
 
 
+# --- FILTERS (RFC 5466) -----------------------------------------------------------------------
+
+
+def set_filter(client: Client, name: bytes, value: bytes, place: bytes = b"private") -> bytes:
+    command = b't SETMETADATA "" (/%b/filters/values/%b {%d+}\r\n%b)\r\n' % (place, name, len(value), value)
+    return client.say(command).split(b"\r\n")[-2]
+
+
+def test_filters() -> None:
+    client = filled(5).log_in()
+    assert set_filter(client, b"On-The-Road", b'OR SMALLER 5 SUBJECT "2"').startswith(b"t OK")
+    assert set_filter(client, b"late", b"UNSEEN 3:*").startswith(b"t OK")
+    assert client.lines(b"SEARCH FILTER on-the-road")[0] == b"* SEARCH 3"
+    assert client.lines(b"SEARCH OR FILTER ON-THE-ROAD 5 ALL")[0] == b"* SEARCH 3 5"
+    assert client.lines(b"SEARCH NOT FILTER late SEEN")[0] == b"* SEARCH 2 4"
+    assert set_filter(client, b"both", b"FILTER late NOT FILTER on-the-road").startswith(b"t OK")
+    assert client.lines(b"UID SEARCH RETURN (ALL) FILTER both")[0].endswith(b"UID ALL 5")
+    assert client.lines(b"SEARCH FILTER none")[0] == b"t NO [UNDEFINED-FILTER none] there is no such filter"
+    assert client.lines(b"SEARCH FILTER a/b")[0].startswith(b"t BAD expected")
+    assert client.lines(b"SEARCH FILTER")[0] == b"t BAD expected a space at column 16"
+
+
+@pytest.mark.parametrize("value", [b"OR SMALLER", b"", b"ALL x", b"(ALL", b"ALL " * 3000 + b"ALL", b"\xff"])
+def test_what_is_no_criterion_is_not_set(value: bytes) -> None:
+    client = filled(1).log_in()
+    said = set_filter(client, b"x", value)
+    assert said == b"t NO [CANNOT] /private/filters/values/x: not a search criterion"
+    assert client.lines(b"SEARCH FILTER x")[0].startswith(b"t NO [UNDEFINED-FILTER x]")
+
+
+def test_filters_that_name_one_another_come_to_an_end() -> None:
+    client = filled(3).log_in()
+    set_filter(client, b"a", b"FILTER b")
+    set_filter(client, b"b", b"OR FILTER a ALL")
+    assert client.lines(b"SEARCH FILTER a")[0].startswith(b"t NO [UNDEFINED-FILTER ")
+    set_filter(client, b"c0", b"ALL")
+    for number in range(9):
+        set_filter(client, b"c%d" % (number + 1), b" ".join([b"FILTER c%d" % number] * 10))
+    assert client.lines(b"SEARCH FILTER c2")[0] == b"* SEARCH 1 2 3"
+    assert client.lines(b"SEARCH FILTER c9")[0].startswith(b"t NO [LIMIT]")
+
+
 # --- I18NLEVEL=1 (RFC 5255) -------------------------------------------------------------------
 
 

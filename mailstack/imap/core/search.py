@@ -16,16 +16,16 @@ from mailstack.imap.ext.rfc9738_messagelimit import narrowed
 from mailstack.imap.registry import SELECTED, Capability, Feature, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.search import Searched, search
-from mailstack.imap.search_keys import SessionKey
+from mailstack.imap.search_keys import SessionKey, leaves
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.cursor import Cursor
-from mailstack.imap.wire.search_grammar import SAVED, ReturnOptions, SearchProgram, Vocabulary, search_program
+from mailstack.imap.wire.search_grammar import MAX_KEYS, SAVED, ReturnOptions, SearchProgram, Vocabulary, search_program
 from mailstack.imap.wire.values import And, InSequence, InUids, Not, Or, SearchKey
 
 if TYPE_CHECKING:
     from mailstack.imap.session import ImapSession
 
-MAX_RESOLVED = 20
+MAX_RESOLVED = 10
 """Keys that stand for others, within one another."""
 
 
@@ -98,25 +98,40 @@ async def matching(session: ImapSession, key: SearchKey) -> list[int]:
     return await search(narrowed(session, key), where, session.resources.clock.now(), partial(turn, session))
 
 
-async def resolved(session: ImapSession, key: SearchKey, depth: int = 0) -> SearchKey:
+async def resolved(session: ImapSession, key: SearchKey) -> SearchKey:
     """The key with nothing in it that the session has to tell: the saved UIDs are in the place of "$".
-    Raises: Refused; BadSyntax."""
-    match key:
-        case InSequence(numbers) | InUids(numbers) if numbers == SAVED:
-            return InUids(tuple((uid, uid) for uid in session.view.saved))
-        case InSequence() if session.uid_only:
-            raise replies.Declined(REQUIRED)
-        case And(keys):
-            return And(tuple([await resolved(session, inside, depth) for inside in keys]))
-        case Or(left, right):
-            return Or(await resolved(session, left, depth), await resolved(session, right, depth))
-        case Not(inside):
-            return Not(await resolved(session, inside, depth))
-        case SessionKey():
-            if depth == MAX_RESOLVED:
-                raise Refused(Problem.LIMIT, "search keys that stand for one another")
-            return await resolved(session, await key.resolve(session), depth + 1)
-    return key
+    Raises: Refused; BadSyntax; replies.Declined."""
+    return await _Resolving(session).key(key, 0)
+
+
+class _Resolving:
+    """Counts what keys stand for."""
+
+    def __init__(self, session: ImapSession) -> None:
+        self._session = session
+        self._left = MAX_KEYS
+
+    async def key(self, key: SearchKey, depth: int) -> SearchKey:
+        match key:
+            case InSequence(numbers) | InUids(numbers) if numbers == SAVED:
+                return InUids(tuple((uid, uid) for uid in self._session.view.saved))
+            case InSequence() if self._session.uid_only:
+                raise replies.Declined(REQUIRED)
+            case And(keys):
+                return And(tuple([await self.key(inside, depth) for inside in keys]))
+            case Or(left, right):
+                return Or(await self.key(left, depth), await self.key(right, depth))
+            case Not(inside):
+                return Not(await self.key(inside, depth))
+            case SessionKey():
+                if depth == MAX_RESOLVED:
+                    raise key.endless()
+                found = await key.resolve(self._session)
+                self._left -= sum(1 for _ in leaves(found))
+                if self._left < 0:
+                    raise Refused(Problem.LIMIT, "search keys that stand for too many others")
+                return await self.key(found, depth + 1)
+        return key
 
 
 def numbered(session: ImapSession, result: Result) -> Sequence[int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mailstack.errors import BadSyntax, Problem, Refused
 from mailstack.imap import replies
 from mailstack.imap.core.search import Result, check_returns, esearch, matching, prepare, resolved, save, vocabulary
+from mailstack.imap.notifier import normal
 from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, State, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.view import View
@@ -102,13 +103,14 @@ async def multisearch(session: ImapSession, asked: Arguments) -> Reply:
 
 
 async def _elsewhere(session: ImapSession, name: str, asked: SearchProgram, returns: ReturnOptions) -> None:
+    """A mailbox that was removed meanwhile, or may not be read, is passed over (RFC 7377 §2.2)."""
     view = View(lambda: None, read_only=True)
     try:
         view.begin(await session.store.open(name, view))
         with session.looking_at(view):
             await _one(session, name, asked, returns)
     except Refused as refused:
-        if refused.problem is not Problem.NO_SUCH_MAILBOX:  # somebody removed it meanwhile
+        if refused.problem not in (Problem.NO_SUCH_MAILBOX, Problem.NOT_PERMITTED):
             raise
     finally:
         view.close()
@@ -122,16 +124,17 @@ async def _searched(session: ImapSession, sources: Sequence[Source]) -> Sequence
     """The mailboxes that are meant, each once; those that are not there are not searched."""
     entries = await session.store.mailboxes()
     there = [entry.name for entry in entries if entry.selectable]
+    others = session.store.access.other_users
     found: dict[str, None] = {}
     for source in sources:
         if source.word == SELECTED:
             found[session.view.mailbox.name] = None
         elif source.word in _NAMED:
             means = _NAMED[source.word]
-            tops = ["INBOX" if name.upper() == "INBOX" else name for name in source.names]
+            tops = list(map(normal, source.names))
             found.update(dict.fromkeys(name for name in there if any(means(name, top) for top in tops)))
         else:
-            among: Collection[str] = there
+            among: Collection[str] = [name for name in there if not others or not name.startswith(others)]
             if source.word == "SUBSCRIBED":
                 among = await session.store.subscriptions()
             found.update(dict.fromkeys(name for name in there if name in among))
