@@ -9,7 +9,7 @@ import errno
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -39,7 +39,7 @@ from mailstack.ports import (
     Wanted,
 )  # fmt: skip
 from mailstack.store.columns import NO_DATE, UNKNOWN, MessageColumns
-from mailstack.store.derived import Derived, looked_through
+from mailstack.store.derived import Derived, looked_through, pieces
 from mailstack.store.maildir import change, counted, names
 from mailstack.store.maildir.differences import Differences, Hints
 from mailstack.store.maildir.folder import FolderFiles
@@ -315,7 +315,7 @@ class OpenMailbox:
         self, uids: Collection[int], action: FlagAction, flags: Flags, by: MailboxListener | None
     ) -> None:
         with self.heedless(len(uids)):
-            for piece in _pieces(uids):
+            for piece in pieces(list(uids), AT_ONCE):
                 self.take(await self._in_lane(partial(change.store_flags, self.files, piece, action, flags)), by)
 
     def heedless(self, count: int) -> AbstractContextManager[object]:
@@ -349,7 +349,7 @@ class OpenMailbox:
     async def expunge(self, uids: Collection[int], by: MailboxListener | None) -> Sequence[int]:
         removed: list[int] = []
         with self.heedless(len(uids)):
-            for piece in _pieces(sorted(uids)):
+            for piece in pieces(sorted(uids), AT_ONCE):
                 done = await self._in_lane(partial(counted.expunge, self.files, piece))
                 removed += done.vanished
                 self.take(done, by)
@@ -496,12 +496,6 @@ class OpenMailbox:
             return await self._account.store.workers.run(fn)
         except OSError as error:
             raise refusal(error) from error
-
-
-def _pieces(uids: Collection[int]) -> Iterable[Sequence[int]]:
-    listed = uids if isinstance(uids, Sequence) else list(uids)
-    for start in range(0, len(listed), AT_ONCE):
-        yield listed[start : start + AT_ONCE]
 
 
 def _uids(uids: Sequence[int]) -> tuple[Uid, ...]:
