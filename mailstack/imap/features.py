@@ -25,20 +25,18 @@ from mailstack.imap.ext import (
     rfc6203_fuzzy,
     rfc6851_move,
     rfc6855_utf8,
-    rfc8437_unauthenticate,
-    rfc8440_list_myrights,
     rfc7377_multisearch,
+    rfc8437_unauthenticate,
     rfc8440_list_myrights,
     rfc8474_objectid,
     rfc8508_replace,
     rfc9208_quota,
+    rfc9394_partial,
     rfc9585_inprogress,
     rfc9586_uidonly,
     rfc9590_list_metadata,
     rfc9738_messagelimit,
     rfc10022_uidbatches,
-    rfc9394_partial,
-    rfc9590_list_metadata,
 )  # fmt: skip
 from mailstack.imap.registry import Capability, Enable, Feature, FetchModifier, FetchWord, Row, StatusItem, StreamedRow
 from mailstack.imap.wire.search_grammar import Vocabulary
