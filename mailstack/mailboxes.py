@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntFlag
 from typing import NewType
@@ -170,3 +170,21 @@ class Columns:
     modseqs: Sequence[int]
     sizes: Sequence[int]
     dates: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is looked for among values that `Mailbox.derive` makes: those that begin with octets from `low` to
+    `high` (of one length; both are in), have `needle` in them, and for which the pure `holds` is true. An index can
+    tell the first two by itself."""
+
+    needle: bytes = b""
+    low: bytes = b""
+    high: bytes = b""
+    holds: Callable[[bytes], bool] | None = None
+
+    def matches(self, value: bytes) -> bool:
+        """Whether a value is wanted."""
+        if not self.low <= value[: len(self.low)] <= self.high or self.needle not in value:
+            return False
+        return self.holds is None or self.holds(value)

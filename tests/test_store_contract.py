@@ -26,6 +26,7 @@ from mailstack.ports import (
     MailStore,
     NewMessage,
     Spool,
+    Wanted,
 )
 from mailstack.quota import Quota, QuotaLimit
 from mailstack.store.api import Store
@@ -343,11 +344,18 @@ def test_what_is_derived_of_a_message_is_made_of_its_octets(both: Both) -> None:
         asked.append(1)
         return bytes(octets[9 : len(octets) - 4])
 
-    wanted = [b"%d" % n for n in range(120)]
+    wanted: list[bytes] = [b"%d" % n for n in range(120)]
     assert got(inbox.derive(uids, "subject 1", subject)) == wanted
     assert len(asked) == 120
     assert got(inbox.derive([*uids[50:], 999], "subject 1", subject)) == [*wanted[50:], None]
     assert got(inbox.derive(uids[:2], "another 1", lambda octets: b"x")) == [b"x", b"x"]
+    for count in (120, 120, 50):
+        asking = Wanted(b"1", b"10", b"19", lambda value: value != b"12")
+        found = got(inbox.grep([*uids[:count], 999], "subject 1", subject, asking))
+        assert found == [uid for uid, value in zip(uids[:count], wanted, strict=False) if asking.matches(value)]
+        assert len(found) == (29 if count == 120 else 9)
+    got(inbox.expunge([uids[10]], None))
+    assert got(inbox.grep(uids[:12], "subject 1", subject, Wanted(b"1"))) == [uids[1], uids[11]]
 
 
 def test_a_mailbox_is_deleted_from_above_its_inferiors(both: Both) -> None:

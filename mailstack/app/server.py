@@ -71,6 +71,7 @@ class Server:
         its order; those that are open end as they began."""
         self.resources = replace(self.resources, accounts=accounts, directory=directory)
         self.expiry.rules = config.retention
+        self.store.keep_texts(config.imap.keep_texts)
         self.expiry.wake()
         self.admission.limit = config.limits.connections
         self.admission.limit_per_address = config.limits.connections_per_address
@@ -158,7 +159,9 @@ def certificate_files(config: Config) -> list[CertificateFiles]:
 def _store(running: Running, config: Config) -> Store:
     use_data(config.data)
     workers = Workers(running.reactor)
-    store = Store(config.data, workers, running.log, Watch(running.reactor, running.log))
+    store = Store(
+        config.data, workers, running.log, Watch(running.reactor, running.log), texts=config.imap.keep_texts
+    )  # fmt: skip
     running.closers += [workers.close, store.close]
     return store
 

@@ -75,8 +75,9 @@ def index(
 
 
 def _derivers() -> list[Deriver]:
-    """What FETCH keeps of messages, under the names by which it looks for it."""
+    """What FETCH and SEARCH keep of messages, under the names by which they look for it."""
+    from mailstack.imap import summary
     from mailstack.imap.fetch import plan
     from mailstack.imap.wire.values import FetchAtt
 
-    return list(plan([FetchAtt.ENVELOPE, FetchAtt.BODYSTRUCTURE]).kept)
+    return [*plan([FetchAtt.ENVELOPE, FetchAtt.BODYSTRUCTURE]).kept, (summary.ITEM, summary.summarize)]

@@ -178,6 +178,11 @@ class StatusItem:
     value: Callable[[ImapSession, MailboxStatus], str]
 
 
+AnnotationCheck = Callable[["ImapSession", str, Mapping[str, bytes | None]], Awaitable[None]]
+"""Asked before SETMETADATA sets entries (names in lower case) of a mailbox, or of the server as "".
+Raises: replies.Declined."""
+
+
 @dataclass(frozen=True, slots=True)
 class Feature:
     """What one module adds."""
@@ -192,12 +197,15 @@ class Feature:
     status_items: tuple[StatusItem, ...] = ()
     select_parameters: tuple[SelectParameter, ...] = ()
     store_modifiers: tuple[StoreModifier, ...] = ()
+    annotation_checks: tuple[AnnotationCheck, ...] = ()
     search_keys: Mapping[bytes, KeyRule] = field(default_factory=dict)
     """Words of SEARCH; the keys that the rules make are of a class of `imap.search_keys`."""
     search_prefixes: Mapping[bytes, PrefixRule] = field(default_factory=dict)
     """Words of SEARCH before another key."""
     search_returns: Mapping[bytes, ReturnRule] = field(default_factory=dict)
     """Options of RETURN; what they return is said by one of `search_data`."""
+    search_preparations: tuple[Callable[[ImapSession, Result], Awaitable[None]], ...] = ()
+    """Done with each result before `search_data`: what takes time. Raises: Refused, BadSyntax."""
     search_data: tuple[Callable[[ImapSession, Result], bytes], ...] = ()
     """Asked once for each result, for what is to be said of it: one search-return-data as b"MODSEQ 917" of the
     ESEARCH response, or with `returns` None what follows the numbers of SEARCH as b"(MODSEQ 917)"; b"" for nothing."""

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
+from functools import cached_property, partial
 from itertools import compress
 from sys import byteorder
 
+from mailstack.imap import summary, texts
 from mailstack.imap.search_content import Verdict, conjunction, disjunction, negation, verdict
-from mailstack.imap.search_keys import ColumnKey, Rows, leaves
+from mailstack.imap.search_keys import ColumnKey, ContentKey, Rows, Source, leaves
 from mailstack.imap.wire.values import (
     STAR,
     All,
@@ -37,17 +38,21 @@ from mailstack.imap.wire.values import (
     SequenceSet,
     Smaller,
 )
-from mailstack.ports import FIRST_KEYWORD, Mailbox
+from mailstack.ports import FIRST_KEYWORD, MEMORY_LIMIT, TEXT_ITEM, Mailbox, Wanted
 
 AT_ONCE = 16 * 1024
 """Messages that are decided together: a key costs at most a millisecond or so."""
 CONTENTS_AT_ONCE = 50
 """Messages that are read in one visit to a worker."""
-KEYS_AT_ONCE = 20
+KEYS_AT_ONCE = 4
 """Keys after which others have their turn."""
+MANY_KEYS = 8
+"""Keys that are asked one by one of what the store keeps; more of them all at once, where that is possible."""
 
 Mask = int
 """A set of rows: of n rows the first is the highest of n bits."""
+Ranges = list[tuple[int, int]]
+"""Of UIDs, ends included, in order, none overlapping another."""
 Turn = Callable[[], Awaitable[None]]
 """Gives other connections their turn."""
 
@@ -64,20 +69,43 @@ class Searched:
 async def search(key: SearchKey, where: Searched, now: float, turn: Turn) -> list[int]:
     """UIDs of the messages that match, ascending. SessionKeys are resolved already. Raises: Refused."""
     uids = where.numbered
-    if any(isinstance(leaf, _MEASURED) or (isinstance(leaf, ColumnKey) and leaf.measures) for leaf in leaves(key)):
+    if any(_measures(leaf, where.mailbox) for leaf in leaves(key)):
         await where.mailbox.measure(uids)
     found: list[int] = []
+    if not uids:
+        return found
+    ranges = {leaf: named for leaf in leaves(key) if (named := uid_ranges(leaf, uids)) is not None}
     for start in range(0, len(uids), AT_ONCE):
         if start:
             await turn()
         columns = where.mailbox.columns(uids[start : start + AT_ONCE])
         if columns.uids:
             rows = Rows(where.mailbox, columns, uids, where.recent, now)
-            found += await _Block(rows, turn).matching(key)
+            found += await _Block(rows, turn, ranges).matching(key)
     return found
 
 
-_MEASURED = (InternalDay, Larger, Smaller)
+def sources(key: SearchKey, *, keeps_texts: bool) -> tuple[Source, ...]:
+    """What the store keeps that decides a key."""
+    wanted = summary.wanted(key)
+    if wanted is not None:
+        return ((summary.ITEM, summary.summarize, wanted),)
+    if isinstance(key, ContentKey):
+        return key.sources(keeps_texts=keeps_texts)
+    return texts.sources(key) if keeps_texts else ()
+
+
+def _are_texts(found_in: Sequence[Source]) -> bool:
+    return any(item.startswith(TEXT_ITEM) for item, _, _ in found_in)
+
+
+def _measures(key: SearchKey, mailbox: Mailbox) -> bool:
+    """Whether sizes or internal dates have to be known."""
+    if isinstance(key, ColumnKey):
+        return key.measures
+    if isinstance(key, InternalDay | Larger | Smaller):
+        return True
+    return mailbox.keeps_texts and _are_texts(sources(key, keeps_texts=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +118,9 @@ class _Decided(ExtensionKey):
 class _Block:
     """Some thousand messages."""
 
-    def __init__(self, rows: Rows, turn: Turn) -> None:
+    def __init__(self, rows: Rows, turn: Turn, ranges: Mapping[SearchKey, Ranges]) -> None:
         self._rows = rows
+        self._ranges = ranges
         self._uids = rows.columns.uids
         self._turn = turn
         self._all: Mask = (1 << len(self._uids)) - 1
@@ -100,6 +129,8 @@ class _Block:
     async def matching(self, key: SearchKey) -> Iterable[int]:
         yes, possible = await self._bounds(key)
         undecided = possible & ~yes
+        if undecided:
+            yes, undecided = await self._by_index(key, yes, undecided)
         if undecided:
             yes |= await self._by_content(self._rest(key, undecided), undecided)
         return self._members(yes)
@@ -133,7 +164,8 @@ class _Block:
                 return self._all ^ may, self._all ^ sure
         known = self._known.get(key)
         if known is None:
-            mask = column_mask(key, self._rows)
+            ranges = self._ranges.get(key)
+            mask = column_mask(key, self._rows) if ranges is None else _between(ranges, self._uids)
             known = self._known[key] = (0, self._all) if mask is None else (mask, mask)
             if len(self._known) % KEYS_AT_ONCE == 0:
                 await self._turn()
@@ -156,7 +188,48 @@ class _Block:
             return True
         return _Decided(yes) if (yes ^ possible) & wanted == 0 else key
 
-    # --- what is asked of the octets
+    # --- what is asked of the store
+
+    async def _by_index(self, key: SearchKey, yes: Mask, undecided: Mask) -> tuple[Mask, Mask]:
+        """What the keys add of which the store keeps what they look at. Each is asked for the messages that are
+        undecided then; of many keys, not each is followed by a look at what that decided."""
+        asked = 0
+        mailbox = self._rows.mailbox
+        every = {leaf: sources(leaf, keeps_texts=mailbox.keeps_texts) for leaf in leaves(key)}
+        found_in = {leaf: there for leaf, there in every.items() if there}
+        if len(found_in) > MANY_KEYS and (judge := self._judge(key, undecided)) is not None:
+            asking = list(self._members(undecided))
+            return yes | self._mask_of(await mailbox.grep(asking, summary.ITEM, summary.summarize, judge)), 0
+        for leaf in sorted(found_in, key=lambda leaf: _are_texts(found_in[leaf])):
+            if not undecided:
+                break
+            among = undecided & self._in_memory if _are_texts(found_in[leaf]) else undecided
+            found: Mask = 0
+            for item, make, wanted in found_in[leaf]:
+                hits = await mailbox.grep(list(self._members(among & ~found)), item, make, wanted)
+                found |= self._mask_of(hits)
+            self._known[leaf] = found, found | (self._all ^ among)
+            asked += 1
+            if asked & (asked - 1) == 0:
+                yes, possible = await self._bounds(key)
+                undecided = possible & ~yes
+        if asked:
+            yes, possible = await self._bounds(key)
+            undecided = possible & ~yes
+        return yes, undecided
+
+    def _judge(self, key: SearchKey, undecided: Mask) -> Wanted | None:
+        """What decides the rest of a key of many, if summaries alone do."""
+        rest = self._rest(key, undecided)
+        return None if isinstance(rest, bool) else summary.judge(rest)
+
+    def _mask_of(self, uids: Collection[int]) -> Mask:
+        return mask(map(frozenset(uids).__contains__, self._uids)) if uids else 0
+
+    @cached_property
+    def _in_memory(self) -> Mask:
+        """Messages of which the texts may be kept."""
+        return mask(map(MEMORY_LIMIT.__ge__, self._rows.columns.sizes))
 
     async def _by_content(self, rest: Verdict, wanted: Mask) -> Mask:
         """Which of these rows match."""
@@ -208,15 +281,6 @@ def column_mask(key: SearchKey, rows: Rows) -> Mask | None:
     match key:
         case All():
             return (1 << len(columns.uids)) - 1
-        case InSequence(numbers):
-            numbered = rows.numbered
-            ranges = [
-                (numbered[low - 1], numbered[min(high, len(numbered)) - 1])
-                for low, high in joined(numbers, len(numbered)) if low <= len(numbered)
-            ]  # fmt: skip
-            return _between(ranges, columns.uids)
-        case InUids(uids):
-            return _between(joined(uids, rows.numbered[-1]), columns.uids)
         case HasFlag(flag):
             return _with_bit(columns.flags, int(flag).bit_length() - 1)
         case HasKeyword(keyword):
@@ -240,14 +304,27 @@ def mask(truths: Iterable[bool]) -> Mask:
     return int(bytes(truths).translate(_TRUTHS), 2)
 
 
-def joined(numbers: SequenceSet, largest: int) -> list[tuple[int, int]]:
+def uid_ranges(key: SearchKey, numbered: Sequence[int]) -> Ranges | None:
+    """The UIDs that a sequence-set names; None for another key."""
+    match key:
+        case InSequence(numbers):
+            return [
+                (numbered[low - 1], numbered[min(high, len(numbered)) - 1])
+                for low, high in joined(numbers, len(numbered)) if low <= len(numbered)
+            ]  # fmt: skip
+        case InUids(uids):
+            return joined(uids, numbered[-1] if numbered else 0)
+    return None
+
+
+def joined(numbers: SequenceSet, largest: int) -> Ranges:
     """The ranges of a sequence-set in order, none touching another; "*" is the largest number in use."""
     ordered: list[tuple[int, int]] = []
     for one, other in numbers:
         one, other = (largest if end == STAR else end for end in (one, other))
         ordered.append((one, other) if one <= other else (other, one))
     ordered.sort()
-    ranges: list[tuple[int, int]] = []
+    ranges: Ranges = []
     for low, high in ordered:
         if ranges and low <= ranges[-1][1] + 1:
             ranges[-1] = ranges[-1][0], max(high, ranges[-1][1])
@@ -256,10 +333,12 @@ def joined(numbers: SequenceSet, largest: int) -> list[tuple[int, int]]:
     return ranges
 
 
-def _between(ranges: Iterable[tuple[int, int]], uids: Sequence[int]) -> Mask:
-    """Rows whose UID is in one of the ranges, ends included."""
+def _between(ranges: Ranges, uids: Sequence[int]) -> Mask:
+    """Rows whose UID is in one of the ranges."""
     digits = bytearray(b"0") * len(uids)
-    for low, high in ranges:
+    for low, high in ranges[max(bisect_left(ranges, (uids[0], 0)) - 1, 0) :]:
+        if low > uids[-1]:
+            break
         start, end = bisect_left(uids, low), bisect_right(uids, high)
         digits[start:end] = b"1" * (end - start)
     return int(digits, 2)

@@ -57,11 +57,11 @@ def negation(found: Verdict) -> Verdict:
 
 
 def fold(text: str) -> str:
-    """Text as it is compared: without regard to case and to compatible forms (in the spirit of
-    i;unicode-casemap, RFC 5051)."""
+    """Text as it is compared. Texts that i;unicode-casemap (RFC 5051) takes for the same are the same, and so are
+    some that it does not: "ß" and "ss", and compatible forms of a letter in either case."""
     if text.isascii():
         return text.lower()
-    return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold()).replace("ı", "i")
 
 
 class Content:
@@ -104,27 +104,37 @@ class Content:
 
     def _text_has(self, text: str) -> bool:
         wanted = fold(one_blank(text))
-        header = block(self.octets, 0, body_start(self.octets, 0, len(self.octets)))
-        if wanted in fold(readable(header)) or self.body_has(fold(text)):
+        if wanted in self.header_text() or self.body_has(fold(text)):
             return True
-        return any(wanted in fold(readable(each)) for each in self._part_headers(self._scanned()))
+        return any(wanted in text for text in self.part_header_texts())
+
+    def header_text(self) -> str:
+        """The folded text of the header."""
+        return fold(readable(block(self.octets, 0, body_start(self.octets, 0, len(self.octets)))))
+
+    def part_header_texts(self) -> Iterator[str]:
+        """The folded texts of the headers of body parts, which TEXT looks into and BODY does not."""
+        return (fold(readable(header)) for header in self._part_headers(self._scanned()))
 
     def _part_headers(self, part: mime.Part) -> Iterator[bytes]:
-        """The headers of body parts, which TEXT looks into and BODY does not."""
         for child in part.children:
             yield block(self.octets, child.header_start, child.body_start)
             yield from self._part_headers(child)
         if part.message is not None:
             yield from self._part_headers(part.message)
 
+    def body_texts(self) -> list[str]:
+        """The folded texts of the body, of a message that fits memory."""
+        if self._remembered is None:
+            self._remembered = list(self._texts(0))
+        return self._remembered
+
     def body_has(self, wanted: str) -> bool:
         if not wanted:
             return True
         if len(self.octets) > MEMORY_LIMIT:
             return any(wanted in text for text in self._texts(len(wanted)))
-        if self._remembered is None:
-            self._remembered = list(self._texts(0))
-        return any(wanted in text for text in self._remembered)
+        return any(wanted in text for text in self.body_texts())
 
     def _texts(self, overlap: int) -> Iterator[str]:
         """The folded text of the body: of text parts, and of the headers of messages inside. A long
@@ -186,6 +196,7 @@ def one_blank(text: str) -> str:
 
 
 def stands(order: DateOrder, actual: date, day: date) -> bool:
+    """Whether a day stands so to another."""
     match order:
         case DateOrder.BEFORE:
             return actual < day

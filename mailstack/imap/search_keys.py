@@ -5,12 +5,13 @@ An extension makes frozen dataclasses of these, and names a rule for the word in
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from mailstack.errors import Problem, Refused
 from mailstack.imap.wire.values import And, ExtensionKey, Not, Or, SearchKey
-from mailstack.ports import Columns, Mailbox, Octets
+from mailstack.ports import Columns, Mailbox, Octets, Wanted
 
 if TYPE_CHECKING:
     from mailstack.imap.session import ImapSession
@@ -36,8 +37,18 @@ class Message(Protocol):
     def fields(self) -> Mapping[bytes, Sequence[bytes]]:
         """The raw values (not unfolded) of the header by field name in lower case."""
 
+    def header_text(self) -> str:
+        """The folded text of the header (`search_content.fold`)."""
+
+    def body_texts(self) -> Sequence[str]:
+        """The folded texts of the body, of a message up to MEMORY_LIMIT."""
+
     def body_has(self, folded: str) -> bool:
-        """Whether a body text has this text (as `search_content.fold` makes it)."""
+        """Whether a body text has this text."""
+
+
+Source = tuple[str, Callable[[Octets], bytes], Wanted]
+"""Where the store may have what decides a key: the arguments of `Mailbox.grep` but for the UIDs."""
 
 
 class ColumnKey(ExtensionKey, ABC):
@@ -61,6 +72,11 @@ class ContentKey(ExtensionKey, ABC):
     def matches(self, message: Message) -> bool:
         """Pure."""
 
+    def sources(self, *, keeps_texts: bool) -> tuple[Source, ...]:
+        """Where it may be found quicker than in the octets, if anywhere: it matches if it does so in one of these.
+        `Mailbox.keeps_texts` is given."""
+        return ()
+
 
 class SessionKey(ExtensionKey, ABC):
     """Stands for another key, which the session tells before the search begins."""
@@ -69,7 +85,11 @@ class SessionKey(ExtensionKey, ABC):
 
     @abstractmethod
     async def resolve(self, session: ImapSession) -> SearchKey:
-        """Raises: Refused; BadSyntax."""
+        """The key that it stands for. Raises: Refused; BadSyntax; replies.Declined."""
+
+    def endless(self) -> Exception:
+        """What is raised when it stands for too many others, one within another."""
+        return Refused(Problem.LIMIT, "search keys that stand for one another")
 
 
 def leaves(key: SearchKey) -> Iterator[SearchKey]:

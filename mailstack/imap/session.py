@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -219,6 +220,15 @@ class ImapSession:
         self.state = State.SELECTED
         if self.notifier is not None:
             self.notifier.begin(view)
+
+    @contextmanager
+    def looking_at(self, view: View) -> Iterator[None]:
+        """Let what works on the selected mailbox work on another one, within one command."""
+        selected, self._view = self._view, view
+        try:
+            yield
+        finally:
+            self._view = selected
 
     def deselect(self) -> None:
         """The client works on no mailbox."""

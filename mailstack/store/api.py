@@ -31,7 +31,7 @@ from mailstack.quota import Quota, QuotaLimit
 from mailstack.store.account_directory import directory_of
 from mailstack.store.annotations import StoredAnnotations
 from mailstack.store.hub import Hub
-from mailstack.store.index import AccountIndex, Indexes
+from mailstack.store.index import TEXTS_FILE, AccountIndex, Indexes
 from mailstack.store.mailbox import OpenMailbox
 from mailstack.store.maildir import access_keys, change, counted, layout
 from mailstack.store.maildir import account as account_files
@@ -55,7 +55,9 @@ PATHS = 4096
 class Store:
     """All accounts below `<data>/mail`, the spool in `<data>/spool`."""
 
-    def __init__(self, data: Path, workers: Workers, log: Log, watch: Watch | None = None) -> None:
+    def __init__(
+        self, data: Path, workers: Workers, log: Log, watch: Watch | None = None, *, texts: bool = False
+    ) -> None:
         self.workers = workers
         self.watch = watch
         """Tells what other programs do; without it mailboxes are looked at when they are asked for."""
@@ -66,6 +68,9 @@ class Store:
         """What is annotated to the server for all users."""
         self.hub = Hub(self._dropped)
         self.indexes = Indexes(log)
+        self.texts: Indexes | None = None
+        """What is kept of messages' texts, where that is wanted."""
+        self.keep_texts(texts)
         self.quotas = Quotas(log)
         self.names = UniqueNames()
         self.directories = Directories()
@@ -76,6 +81,14 @@ class Store:
         """The account's directory; remembered, since making and hashing a Path costs 10 µs a delivery."""
         for path in (self.mail_path, self.spool_path):
             layout.make_directory(path)
+
+    def keep_texts(self, wanted: bool) -> None:
+        """Whether texts are kept from now on. What is kept already stays on disk."""
+        if self.texts is not None and not wanted:
+            self.texts.close()
+            self.texts = None
+        elif self.texts is None and wanted:
+            self.texts = Indexes(self.log, TEXTS_FILE)
 
     async def account(self, name: AccountName) -> StoredAccount:
         known = self._accounts.get(name)
@@ -161,6 +174,7 @@ class Store:
         made them, afterwards."""
         await gatherResults([Deferred.fromCoroutine(self._save(mailbox)) for mailbox in self.hub.all()])
         self.indexes.close()
+        self.keep_texts(False)
         self.directories.clear()
         self.quotas.close()
         if self.watch is not None:
@@ -243,6 +257,16 @@ class StoredAccount:
     def index(self) -> AccountIndex:
         """What makes its mailboxes quick to open."""
         return self.store.indexes.get(self.path)
+
+    @property
+    def texts(self) -> AccountIndex | None:
+        """What is kept of its messages' texts."""
+        return None if self.store.texts is None else self.store.texts.get(self.path)
+
+    @property
+    def indexes(self) -> Sequence[AccountIndex]:
+        """Both of them, as far as they are there."""
+        return [self.index] if self.texts is None else [self.index, self.texts]
 
     async def mailboxes(self) -> Sequence[MailboxEntry]:
         return await self.run(self._list)

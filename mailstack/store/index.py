@@ -17,11 +17,15 @@ from zlib import crc32
 
 import apsw
 
-from mailstack.ports import Log
+from mailstack.ports import Log, Wanted
 
 T = TypeVar("T")
 
 FILE = "mailstack-index"
+TEXTS_FILE = "mailstack-texts"
+"""The same for what is large."""
+PAGES = {FILE: 4096, TEXTS_FILE: 32 * 1024}
+"""Octets of a page: a value above a quarter of it has pages of its own."""
 SCHEMA = 4
 """A file of another version is removed."""
 MAX_OPEN = 64
@@ -83,15 +87,16 @@ _PARTS = (*_CODES, "names", "odd")
 class Indexes:
     """The files of all accounts, of which few are open. In the reactor's thread."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, file: str = FILE) -> None:
         self._log = log
+        self._file = file
         self._recent: OrderedDict[Path, AccountIndex] = OrderedDict()
 
     def get(self, account: Path) -> AccountIndex:
         """The index of an account's directory."""
         found = self._recent.get(account)
         if found is None:
-            found = self._recent[account] = AccountIndex(account / FILE, self._log)
+            found = self._recent[account] = AccountIndex(account / self._file, self._log)
             while len(self._recent) > MAX_OPEN:
                 self._recent.popitem(last=False)[1].close()
         self._recent.move_to_end(account)
@@ -110,6 +115,8 @@ class AccountIndex:
         self._log = log
         self._lock = threading.Lock()
         self._database: apsw.Connection | None = None
+        self.opened = 0
+        """How many times the file was opened: what was known of it before may be of another one."""
         self._ids: dict[tuple[str, int], int] = {}
         self._complained = ""
         """Why it was done without, as logged last."""
@@ -153,17 +160,46 @@ class AccountIndex:
 
         return self._try(read, {}) if uids else {}
 
-    def keep(self, guid: str, validity: int, item: str, values: Iterable[tuple[int, bytes]]) -> None:
-        """Keep what was made of some messages."""
+    def keep(self, guid: str, validity: int, item: str, values: Iterable[tuple[int, bytes]]) -> bool:
+        """Keep what was made of some messages; whether that was done."""
 
-        def write(database: apsw.Connection) -> None:
+        def write(database: apsw.Connection) -> bool:
             number = self._mailbox(database, guid, validity)
             seed = _seed(guid, validity, item)
             rows = [(number, item, uid, (crc32(value, seed) ^ uid).to_bytes(4) + value) for uid, value in values]
             with database:
                 database.executemany("INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?)", rows)
+            return True
 
-        self._try(write, None)
+        return self._try(write, False)
+
+    def grep(
+        self, guid: str, validity: int, item: str, uids: Sequence[int], wanted: Wanted
+    ) -> list[tuple[int, bytes]] | None:
+        """UIDs of those messages, and of others between them, that have what is wanted but for `Wanted.holds`; and the
+        values, if that has to be asked. No checksum is compared. All of `uids` (ascending) have a value: an index that
+        lacks one is damaged. None if it cannot say."""
+        value = "x''" if wanted.holds is None else "substr(value, 5)"
+        among = "FROM derived WHERE mailbox = ? AND item = ? AND uid BETWEEN ? AND ?"
+        question = f"SELECT uid, {value} {among}"
+        bounds: list[bytes | int] = []
+        if wanted.low or wanted.high:
+            question += " AND substr(value, 5, ?) BETWEEN ? AND ?"
+            bounds += [len(wanted.low), wanted.low, wanted.high]
+        if wanted.needle:
+            # The checksum is no part of the value, which is copied only when the first find is there.
+            question += " AND instr(value, ?) AND (instr(value, ?) > 4 OR instr(substr(value, 5), ?))"
+            bounds += [wanted.needle] * 3
+
+        def read(database: apsw.Connection) -> list[tuple[int, bytes]]:
+            where = self._mailbox(database, guid, validity), item, uids[0], uids[-1]
+            count: int = database.execute(f"SELECT count(*) {among}", where).get
+            if count < len(uids):
+                raise ValueError(f"{count} values of {len(uids)} messages")
+            found: list[tuple[int, bytes]] = database.execute(question, (*where, *bounds)).fetchall()  # type: ignore[assignment]  # an INTEGER and a BLOB
+            return found
+
+        return self._try(read, None)
 
     def forget(self, guid: str, validity: int, uids: Sequence[int]) -> None:
         """Messages that are gone."""
@@ -214,11 +250,12 @@ class AccountIndex:
         if self._database is None:
             database = apsw.Connection(str(self._path))
             try:
-                _prepare(database)
+                _prepare(database, PAGES.get(self._path.name, 4096))
             except BaseException:
                 database.close(True)
                 raise
             self._database = database
+            self.opened += 1
         return self._database
 
     def _do_without(self, reason: BaseException) -> None:
@@ -274,8 +311,9 @@ def _passing(error: BaseException | None) -> BaseException | None:
     return error
 
 
-def _prepare(database: apsw.Connection) -> None:
+def _prepare(database: apsw.Connection, page: int) -> None:
     database.set_busy_timeout(BUSY)
+    database.pragma("page_size", page)  # of a new file
     version = database.pragma("user_version")
     if version not in (0, SCHEMA):
         raise apsw.SQLError(f"version {version} of the index; this server's is {SCHEMA}")

@@ -5,7 +5,7 @@ belong to the account's lane. Between them go `Differences`: values, applied in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -16,6 +16,7 @@ from mailstack.acl import ALL_RIGHTS
 from mailstack.errors import Problem, Refused
 from mailstack.ports import (
     ALL_FLAGS,
+    TEXT_ITEM,
     AccountStore,
     Added,
     Appended,
@@ -31,9 +32,11 @@ from mailstack.ports import (
     NewMessage,
     Octets,
     Uid,
+    Wanted,
 )  # fmt: skip
 from mailstack.store.columns import NO_DATE, UNKNOWN, MessageColumns
 from mailstack.store.contents import Contents
+from mailstack.store.derived import Derived, looked_through, pieces
 from mailstack.store.maildir import change, counted, names
 from mailstack.store.maildir.change import Unchanged
 from mailstack.store.maildir.differences import Differences, Hints
@@ -52,8 +55,6 @@ AT_ONCE = 2000
 """Messages that are measured, renamed or removed in one visit to a worker: others have their turn."""
 WORTH_KEEPING = 100
 """Messages of a mailbox from which on what is made of them is kept: fewer are quickly read again."""
-MAX_DERIVED = 16 * 1024
-"""Octets of what is made of a message that are worth keeping."""
 SEVERAL = 16
 """Changes of one command that are told by the watch all at once, not as they come."""
 MANY = 1000
@@ -92,12 +93,18 @@ class OpenMailbox:
         """UIDs of which the index need not keep anything any more."""
         self._stale = False
         """Whether what the index keeps may be of other messages."""
+        self._kept: dict[bool, Derived] = {}
+        """What is kept of messages, and by True of their texts."""
 
     # --- what memory knows
 
     @property
     def uids(self) -> Sequence[int]:
         return self._columns.uids
+
+    @property
+    def keeps_texts(self) -> bool:
+        return self._account.texts is not None
 
     @property
     def keywords(self) -> Sequence[str]:
@@ -252,7 +259,8 @@ class OpenMailbox:
         await self._run(partial(index.save, guid, validity, snapshot))
         if self._expunged:
             gone, self._expunged = self._expunged, []
-            await self._run(partial(index.forget, guid, validity, gone))
+            for one in self._account.indexes:
+                await self._run(partial(one.forget, guid, validity, gone))
 
     def _hinted(self) -> bool:
         return self._watched is not None and bool(self._watched.hints)
@@ -291,7 +299,7 @@ class OpenMailbox:
         if unchanged_since is not None:
             await self.refresh()  # what others did until now is not unchanged
         with self.heedless(len(uids)), self.files.lately.asking():
-            for piece in _pieces(uids):
+            for piece in pieces(list(uids), AT_ONCE):
                 test = None if unchanged_since is None else self._unchanged(piece, unchanged_since)
                 done = await self._in_lane(partial(change.store_flags, self.files, piece, action, flags, test))
                 failed += done.failed
@@ -339,7 +347,7 @@ class OpenMailbox:
     async def expunge(self, uids: Collection[int], by: MailboxListener | None) -> Sequence[int]:
         removed: list[int] = []
         with self.heedless(len(uids)):
-            for piece in _pieces(sorted(uids)):
+            for piece in pieces(sorted(uids), AT_ONCE):
                 done = await self._in_lane(partial(counted.expunge, self.files, piece))
                 removed += done.vanished
                 self.take(done, by)
@@ -354,25 +362,29 @@ class OpenMailbox:
     async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
         if len(self._columns) < WORTH_KEEPING:
             return await self.examine(uids, fn)
-        index, guid, validity = self._account.index, self.mailbox_id, self.uid_validity
+        derived = await self._derived(item)
+        return (await self._run(partial(derived.make, uids, item, fn))).values
+
+    async def grep(
+        self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
+    ) -> Sequence[int]:
+        uids = self._columns.select(uids).uids
+        if len(self._columns) >= WORTH_KEEPING:
+            return await (await self._derived(item)).grep(self._run, uids, item, fn, wanted)
+        return await looked_through(self.examine, uids, fn, wanted)
+
+    async def _derived(self, item: str) -> Derived:
+        """What is kept of this mailbox's messages under such names."""
+        large = self._account.texts if item.startswith(TEXT_ITEM) else None
+        index, guid, validity = large or self._account.index, self.mailbox_id, self.uid_validity
         if self._stale:
             self._stale = False
-            await self._run(partial(index.forget_all, guid, validity))
-
-        def work() -> list[bytes | None]:
-            values: dict[int, bytes | None] = {**index.derived(guid, validity, item, uids)}
-            made: list[tuple[int, bytes]] = []
-            for uid in uids:
-                if uid not in values:
-                    octets = self._contents.octets(uid)
-                    values[uid] = value = None if octets is None else fn(octets)
-                    if value is not None and len(value) <= MAX_DERIVED:
-                        made.append((uid, value))
-            if made:
-                index.keep(guid, validity, item, made)
-            return [values[uid] for uid in uids]
-
-        return await self._run(work)
+            for one in self._account.indexes:
+                await self._run(partial(one.forget_all, guid, validity))
+        known = self._kept.get(bool(large))
+        if known is None or known.index is not index:
+            known = self._kept[bool(large)] = Derived(index, guid, validity, self._contents.octets, texts=bool(large))
+        return known
 
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         def work() -> bytes | None:
@@ -408,7 +420,7 @@ class OpenMailbox:
             self._columns.history.since = self._columns.flips.since = found.modseq
             self._recent.clear()
             self._contents.renew()
-            self._stale = True
+            self._stale, self._kept = True, {}
             self.gone = found.gone
             self._tell(MailboxGone())
         if found.vanished and (vanished := self._columns.remove(found.vanished, found.modseq)):
@@ -443,12 +455,6 @@ class OpenMailbox:
             return await self._account.store.workers.run(fn)
         except OSError as error:
             raise refusal(error) from error
-
-
-def _pieces(uids: Collection[int]) -> Iterable[Sequence[int]]:
-    listed = uids if isinstance(uids, Sequence) else list(uids)
-    for start in range(0, len(listed), AT_ONCE):
-        yield listed[start : start + AT_ONCE]
 
 
 def _uids(uids: Sequence[int]) -> tuple[Uid, ...]:

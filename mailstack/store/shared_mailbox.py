@@ -22,6 +22,7 @@ from mailstack.ports import (
     MailboxListener,
     NewMessage,
     Octets,
+    Wanted,
 )
 
 if TYPE_CHECKING:
@@ -76,6 +77,10 @@ class SharedMailbox:
     def keywords(self) -> Sequence[str]:
         return self._of.keywords
 
+    @property
+    def keeps_texts(self) -> bool:
+        return self._of.keeps_texts
+
     def columns(self, uids: Sequence[int]) -> Columns:
         return self._of.columns(uids)
 
@@ -105,6 +110,11 @@ class SharedMailbox:
 
     async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
         return await self._of.derive(uids, item, fn)
+
+    async def grep(
+        self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
+    ) -> Sequence[int]:
+        return await self._of.grep(uids, item, fn, wanted)
 
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         return await self._of.read(uid, start, end)

@@ -35,6 +35,7 @@ from mailstack.ports import (
     NewMessage,
     Octets,
     Uid,
+    Wanted,
 )
 from mailstack.quota import Quota, QuotaLimit
 from mailstack.store.sole_owner import SoleOwner
@@ -83,6 +84,7 @@ class MemoryMailbox:
         self.listeners: list[MailboxListener] = []
         self.read_only = False
         self.rights = ALL_RIGHTS
+        self.keeps_texts = False
         self._account = account
         self._uids: tuple[int, ...] | None = ()  # None when it has to be made anew
         self._keywords: list[str] = []
@@ -250,6 +252,12 @@ class MemoryMailbox:
 
     async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
         return await self.examine(uids, fn)
+
+    async def grep(
+        self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
+    ) -> Sequence[int]:
+        values = await self.derive(uids, item, fn)
+        return [uid for uid, value in zip(uids, values, strict=True) if value is not None and wanted.matches(value)]
 
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         assert end - start <= MEMORY_LIMIT, f"{end - start} octets at once; the limit is {MEMORY_LIMIT}"

@@ -67,7 +67,7 @@ def test_a_repair_is_seen_by_who_has_the_mailbox_open(running: Server) -> None:
     assert invoke("store", "check", "--all", "--deep", *where).exit_code == 0
 
 
-def test_what_fetch_keeps_is_derived_ahead(running: Server) -> None:
+def test_what_fetch_and_search_keep_is_derived_ahead(running: Server) -> None:
     account = running.data / "mail" / "many@example.org"
     for name in ("tmp", "new", "cur"):
         (account / name).mkdir(parents=True)
@@ -79,11 +79,13 @@ def test_what_fetch_keeps_is_derived_ahead(running: Server) -> None:
     database = apsw.Connection(str(account / "mailstack-index"), flags=apsw.SQLITE_OPEN_READONLY)
     kept = dict(database.execute("SELECT item, count(*) FROM derived GROUP BY item").fetchall())
     database.close()
+    from mailstack.imap import summary
     from mailstack.imap.fetch import plan
     from mailstack.imap.wire.values import FetchAtt
 
-    # The names under which FETCH looks for them, whatever these are.
-    assert kept == {name: MANY for name, _ in plan([FetchAtt.BODYSTRUCTURE, FetchAtt.ENVELOPE]).kept}
+    # The names under which they look for them, whatever these are.
+    names = [name for name, _ in plan([FetchAtt.BODYSTRUCTURE, FetchAtt.ENVELOPE]).kept]
+    assert kept == dict.fromkeys([*names, summary.ITEM], MANY)
     assert invoke("store", "index", "many@example.org", "--drop", "--data", running.data).exit_code == 0
     assert not (account / "mailstack-index").exists()
     shutil.rmtree(account)

@@ -131,6 +131,11 @@ def test_the_days_of_dates_that_internaldate_cannot_show() -> None:
     assert searched(InternalDay(DateOrder.BEFORE, date.max), box) == [1]
 
 
+@pytest.mark.parametrize("key", [All(), InSequence(((1, STAR),)), InUids(((STAR, STAR),)), Not(All())])
+def test_an_empty_mailbox(key: SearchKey) -> None:
+    assert searched(key, box_with(0)) == []
+
+
 def test_octets_are_not_read_in_vain() -> None:
     box = flagged()
     read: list[int] = []

@@ -17,7 +17,7 @@ from maildir_world import SHM, World, got
 
 from mailstack.imap.fetch import plan
 from mailstack.imap.wire.values import FetchAtt
-from mailstack.ports import Flag, FlagAction, Flags, FlagsChanged
+from mailstack.ports import Flag, FlagAction, Flags, FlagsChanged, Wanted
 from mailstack.store import index as index_module
 from mailstack.store.index import FILE, SCHEMA, AccountIndex
 from mailstack.store.mailbox import WORTH_KEEPING
@@ -43,6 +43,10 @@ def octets(number: int) -> bytes:
     return "\r\n".join(lines).encode()
 
 
+def subject(octets: Any) -> bytes:
+    return b"S" + bytes(octets[octets.find(b"number") : octets.find(b"\r\nFrom")])
+
+
 Everything = tuple[int, str, list[tuple[int, int, int | None, float | None, list[bytes | None]]]]
 
 
@@ -58,6 +62,9 @@ def everything(world: World) -> Everything:
             batch = uids[start : start + 50]
             values += got(mailbox.derive(batch, item, PLAN.kept[number].make))
         made.append(values)
+    for wanted in (Wanted(b"number 1"), Wanted(b"number 1"), Wanted(b"n", b"S", b"S", lambda value: b"7" in value)):
+        hits = got(mailbox.grep(uids, "subject 1", subject, wanted))
+        made.append([b"hit" if uid in hits else None for uid in uids])
     rows = [
         (uid, mailbox.flags(uid) or 0, mailbox.size(uid), mailbox.internal_date(uid), list(values))
         for uid, *values in zip(uids, *made, strict=True)
@@ -268,6 +275,35 @@ def test_few_messages_far_apart_do_not_load_all_between(saved: Saved) -> None:
     assert len(index.derived(guid, validity, ITEMS[0], range(10, 20))) == 10
     assert log.lines == []
     index.close()
+
+
+def test_only_values_that_were_checked_are_searched_by_the_index(saved: Saved) -> None:
+    """After the first look at each message the files are not read, and the values not fetched."""
+    world = saved.opened()
+    mailbox, index = world.mailbox, world.mailbox._account.index  # type: ignore[attr-defined]
+    asked: list[str] = []
+    for name in ("derived", "grep"):
+        real = getattr(index, name)
+        setattr(index, name, lambda *args, name=name, real=real: asked.append(name) or real(*args))
+    first = list(mailbox.uids)[:60]
+    sevens = [uid for uid in mailbox.uids if b"7" in subject(octets(uid - 1))]
+
+    def searched(uids: list[int]) -> list[str]:
+        asked.clear()
+        hits = got(mailbox.grep(uids, "subject 1", lambda octets: pytest.fail("made again"), Wanted(b"7")))
+        assert hits == [uid for uid in sevens if uid in uids]
+        return list(asked)
+
+    assert searched(first) == ["derived"]
+    assert searched(first) == ["grep"]
+    assert searched([1, COUNT]) == ["derived"]
+    assert searched(list(mailbox.uids)) == ["grep", "derived"]
+    assert searched(list(mailbox.uids)) == ["grep"]
+    assert searched([]) == []
+    index.close()  # as when many accounts are in use
+    assert searched(list(mailbox.uids)) == ["grep", "derived"]
+    assert searched(list(mailbox.uids)) == ["grep"]
+    world.stop()
 
 
 def header(path: Path) -> tuple[str, int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mailstack.errors import Problem, Refused
 from mailstack.imap import replies
-from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, command
+from mailstack.imap.registry import AUTHENTICATED, AnnotationCheck, Capability, Feature, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.cursor import Cursor, astring, mailbox, number, sp, string
@@ -197,8 +197,17 @@ async def setmetadata(session: ImapSession, asked: Set) -> Reply:
         if use is None:
             return replies.no("a mailbox can have one of the special uses of CREATE", "USEATTR")
         values = {**values, SPECIAL_USE: use or None}
+    for check in annotation_checks():
+        await check(session, name, values)
     await session.store.annotations.change(name, values)
     return replies.ok("SETMETADATA completed")
+
+
+def annotation_checks() -> Sequence[AnnotationCheck]:
+    """What extensions ask of values."""
+    from mailstack.imap.features import ANNOTATION_CHECKS
+
+    return ANNOTATION_CHECKS
 
 
 def special_use(value: bytes) -> bytes | None:

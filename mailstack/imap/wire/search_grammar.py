@@ -117,6 +117,8 @@ def return_options(cur: Cursor, vocabulary: Vocabulary = PLAIN) -> ReturnOptions
         if rule is None and word not in RETURN_OPTIONS:
             *most, last = (known.decode() for known in (*RETURN_OPTIONS, *vocabulary.returns))
             raise cur.expected(f"{', '.join(most)} or {last}", start)
+        if rule is not None and word in options:
+            raise cur.expected("each search return option once", start)
         options[word] = None if rule is None else rule(cur)
         if not cur.skip(b" ") and cur.peek() != b")":
             raise cur.expected('a space or ")"')

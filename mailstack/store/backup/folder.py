@@ -29,7 +29,7 @@ _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, 
 _UNREADABLE = frozenset({errno.EACCES, errno.EPERM, errno.EIO, errno.ELOOP})
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _PIECE = 1024 * 1024
-_NOT_COPIED = ("mailstack-index", "dovecot.index", "maildirsize", UIDLIST)
+_NOT_COPIED = ("mailstack-index", "mailstack-texts", "dovecot.index", "maildirsize", UIDLIST)
 """Files beside the messages that can be made again, or are made in another way."""
 
 Place = tuple[str, str]

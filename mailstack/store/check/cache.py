@@ -10,7 +10,7 @@ from pathlib import Path
 import apsw
 
 from mailstack.store.check.findings import Finding, Kind
-from mailstack.store.index import FILE, SCHEMA, AccountIndex
+from mailstack.store.index import FILE, SCHEMA, TEXTS_FILE, AccountIndex
 from mailstack.store.maildir import names
 from mailstack.store.maildir.folder import SETTLED, FolderFiles
 from mailstack.store.maildir.layout import Folder
@@ -44,8 +44,9 @@ def drop(account: Path) -> bool:
     """Remove an account's index; False if there is none. A server that has it open goes on without, and makes
     another when it starts again. Raises: OSError."""
     there = (account / FILE).exists()
-    for suffix in _FILES:
-        (account / f"{FILE}{suffix}").unlink(missing_ok=True)
+    for file in (FILE, TEXTS_FILE):
+        for suffix in _FILES:
+            (account / f"{file}{suffix}").unlink(missing_ok=True)
     return there
 
 

@@ -1,0 +1,163 @@
+"""What is made of a mailbox's messages and kept in the account's index.
+
+An index is not believed before its values were read and their checksums compared. `Derived` remembers of which
+messages that was done since the file was opened, and then lets SQLite do the searching."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from mailstack.ports import Octets, Wanted
+from mailstack.store.index import SCATTERED, AccountIndex
+
+MAX_DERIVED = 16 * 1024
+"""Octets of what is made of a message that are worth keeping."""
+MAX_TEXT = 1024 * 1024
+"""The same of its texts, where they are kept."""
+MADE_AT_ONCE = 256
+"""Messages of which values are made, or read and checked, in one visit to a worker."""
+TEXTS_AT_ONCE = 32
+"""The same of what is large."""
+SEARCHED_AT_ONCE = 16 * 1024
+"""Messages that the index searches in one visit to a worker."""
+
+Run = Callable[[Callable[[], Any]], Awaitable[Any]]
+Examine = Callable[[Sequence[int], Callable[[Octets], bytes]], Awaitable[Sequence[bytes | None]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The values of some messages, None where one is gone; the UIDs of those that the index has; and how many times
+    its file had been opened then, -1 if that changed meanwhile."""
+
+    values: list[bytes | None]
+    kept: list[int]
+    opened: int
+
+
+class Derived:
+    """Of one mailbox under one UIDVALIDITY. Its state belongs to the reactor's thread; what workers do has none."""
+
+    def __init__(
+        self, index: AccountIndex, guid: str, validity: int, octets: Callable[[int], Octets | None], *, texts: bool
+    ) -> None:
+        self.index = index
+        self.at_once = TEXTS_AT_ONCE if texts else MADE_AT_ONCE
+        self._texts = texts
+        self._largest = MAX_TEXT if texts else MAX_DERIVED
+        self._key = guid, validity
+        self._octets = octets
+        self._checked: dict[str, array[int]] = {}
+        """By item: UIDs, ascending, of which the index is known to have the value."""
+        self._opened = -1
+
+    def make(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> Made:
+        """Read values, or make and keep them. In a worker; UIDs ascend."""
+        opened = self.index.opened
+        values: dict[int, bytes | None] = {**self.index.derived(*self._key, item, uids)}
+        kept = [*values]
+        made: list[tuple[int, bytes]] = []
+        for uid in uids:
+            if uid not in values:
+                octets = self._octets(uid)
+                values[uid] = value = None if octets is None else fn(octets)
+                if value is not None and len(value) <= self._largest:
+                    made.append((uid, value))
+        if made and self.index.keep(*self._key, item, made):
+            kept += [uid for uid, _ in made]
+        same = self.index.opened == opened
+        return Made([values[uid] for uid in uids], kept, opened if same else -1)
+
+    def search(self, piece: Sequence[int], item: str, wanted: Wanted) -> list[int] | None:
+        """Hits among messages that were checked. In a worker."""
+        hits = self.index.grep(*self._key, item, piece, wanted)
+        if hits is None:
+            return None
+        among, holds = frozenset(piece), wanted.holds
+        return [uid for uid, value in hits if uid in among and (holds is None or holds(value))]
+
+    def look_through(
+        self, piece: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
+    ) -> tuple[list[int], Made]:
+        """Hits among other messages; the values are not given back. In a worker."""
+        made = self.make(piece, item, fn)
+        pairs = zip(piece, made.values, strict=True)
+        hits = [uid for uid, value in pairs if value is not None and wanted.matches(value)]
+        return hits, Made([], made.kept, made.opened)
+
+    async def grep(
+        self, run: Run, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
+    ) -> Sequence[int]:
+        """As `Mailbox.grep`. In the reactor's thread; `run` goes to a worker."""
+        known, unknown = self.split(uids, item)
+        found: list[int] = []
+        # Values that have to be looked at are in memory together.
+        length = SEARCHED_AT_ONCE if wanted.holds is None or not self._texts else self.at_once
+        for piece in pieces(known, length):
+            hits: list[int] | None = await run(partial(self.search, piece, item, wanted))
+            if hits is None or not self.believes():
+                found, unknown = [], uids
+                break
+            found += hits
+        made: list[Made] = []
+        for piece in pieces(unknown, self.at_once):
+            more, some = await run(partial(self.look_through, piece, item, fn, wanted))
+            found += more
+            made.append(some)
+        self.check(item, made)
+        return sorted(found)
+
+    # --- what was checked
+
+    def split(self, uids: Sequence[int], item: str) -> tuple[Sequence[int], Sequence[int]]:
+        """Those that the index can be asked of, and those that have to be read."""
+        known = self._known(item)
+        wanted = uids if isinstance(uids, array) else array("I", uids)
+        start = bisect_left(known, wanted[0]) if wanted else 0
+        if known[start : start + len(wanted)] == wanted:
+            return wanted, ()
+        if len(wanted) * SCATTERED < wanted[-1] - wanted[0]:
+            return (), wanted
+        those = frozenset(known[start : bisect_right(known, wanted[-1])])
+        return [uid for uid in wanted if uid in those], [uid for uid in wanted if uid not in those]
+
+    def check(self, item: str, made: Sequence[Made]) -> None:
+        """These values were read or kept."""
+        known = self._known(item)
+        new = sorted(uid for some in made if some.opened == self._opened for uid in some.kept)
+        if new and known and new[0] <= known[-1]:
+            new = sorted({*known, *new})
+            del known[:]
+        known.extend(new)
+
+    def believes(self) -> bool:
+        """Whether the file is the one of which something was checked."""
+        return self.index.opened == self._opened
+
+    def _known(self, item: str) -> array[int]:
+        if not self.believes():
+            self._opened = self.index.opened
+            self._checked.clear()
+        return self._checked.setdefault(item, array("I"))
+
+
+async def looked_through(
+    examine: Examine, uids: Sequence[int], fn: Callable[[Octets], bytes], wanted: Wanted
+) -> Sequence[int]:
+    """As `Mailbox.grep`, of messages of which nothing is kept, read by `Mailbox.examine`."""
+    found: list[int] = []
+    for piece in pieces(uids, TEXTS_AT_ONCE):
+        pairs = zip(piece, await examine(piece, fn), strict=True)
+        found += [uid for uid, value in pairs if value is not None and wanted.matches(value)]
+    return found
+
+
+def pieces(uids: Sequence[int], length: int) -> Iterator[Sequence[int]]:
+    """Runs of at most `length`."""
+    for start in range(0, len(uids), length):
+        yield uids[start : start + length]
