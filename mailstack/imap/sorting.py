@@ -1,0 +1,90 @@
+"""Orders of messages (RFC 5256 §3, SORT). Pure: it knows neither sessions nor the store.
+
+Long lists are sorted in runs which are then merged, since one call of `list.sort` lets no other thread have its turn."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+RUN = 4096
+"""Messages that are sorted in one go."""
+
+
+class SortKey(Enum):
+    """sort-key (RFC 5256 §5, RFC 5957 §5)."""
+
+    ARRIVAL = "ARRIVAL"
+    CC = "CC"
+    DATE = "DATE"
+    DISPLAYFROM = "DISPLAYFROM"
+    DISPLAYTO = "DISPLAYTO"
+    FROM = "FROM"
+    SIZE = "SIZE"
+    SUBJECT = "SUBJECT"
+    TO = "TO"
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """sort-criterion."""
+
+    key: SortKey
+    reverse: bool = False
+
+
+Criteria = tuple[Criterion, ...]
+Column = Sequence[int] | Sequence[bytes]
+"""What a criterion compares, by row."""
+
+
+def order(columns: Sequence[Column], criteria: Criteria) -> list[int]:
+    """The rows in the order of `criteria`, each of which has its column; equal rows stay in their order."""
+    rows = list(range(len(columns[0])))
+    for column, criterion in zip(reversed(columns), reversed(criteria), strict=True):
+        rows = in_runs(rows, column.__getitem__, reverse=criterion.reverse)
+    return rows
+
+
+def in_runs(rows: Sequence[int], key: Callable[[int], Any], *, reverse: bool = False) -> list[int]:
+    """As `sorted`, in pieces: merging two runs is what `list.sort` is best at."""
+    runs = [sorted(rows[start : start + RUN], key=key, reverse=reverse) for start in range(0, len(rows), RUN)]
+    while len(runs) > 1:
+        merged = [sorted(one + other, key=key, reverse=reverse) for one, other in zip(runs[::2], runs[1::2], strict=False)]
+        runs = merged + runs[2 * len(merged) :]
+    return runs[0] if runs else []
+
+
+Values = tuple[int | bytes, ...]
+"""What one message has for each criterion."""
+
+
+def precedes(one: Values, other: Values, criteria: Criteria) -> bool:
+    """Whether a message of the values `one` stands before an earlier message of the values `other`."""
+    for a, b, criterion in zip(one, other, criteria, strict=True):
+        if a != b:
+            return (a > b) is criterion.reverse  # type: ignore[operator]  # both of one column
+    return False
+
+
+def ordered_subset(ordered: Sequence[int], wanted: Sequence[int]) -> list[int]:
+    """Those of `ordered` that are among `wanted`."""
+    if len(wanted) * 2 < len(ordered):
+        known = frozenset(wanted)
+        return [uid for uid in ordered if uid in known]
+    missing = frozenset(ordered).difference(wanted)
+    return [uid for uid in ordered if uid not in missing] if missing else list(ordered)
+
+
+def missing_from(known: Sequence[int], uids: Sequence[int]) -> list[int]:
+    """Those of `uids` that are not among `known`; both ascend."""
+    if not len(known):
+        return list(uids)
+    later = bisect_left(uids, known[-1] + 1)
+    if later <= len(known) and known[:later] == uids[:later]:  # the usual case: new ones at the end
+        return list(uids[later:])
+    among = frozenset(known)
+    return [uid for uid in uids if uid not in among]
