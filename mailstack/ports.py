@@ -364,6 +364,9 @@ class Mailbox(Protocol):
         """As `examine`, but what the pure `fn` makes may be kept and given again, for as long as the
         message lives, under the name `item`, which must change when `fn` does. UIDs ascend."""
 
+    async def compute(self, fn: Callable[[], T]) -> T:
+        """Run the pure `fn`, which takes its time, where it keeps nobody waiting."""
+
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         """Octets [start, end) of one message, at most MEMORY_LIMIT of them; None if it is gone."""
 

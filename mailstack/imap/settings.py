@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from mailstack.imap.memory import Memory
 from mailstack.ports import Accounts, Clock, Counters, Log, MailStore, Spool
 
 
@@ -40,3 +41,5 @@ class ImapResources:
     log: Log
     counters: Counters
     clock: Clock
+    memory: Memory = field(default_factory=Memory)
+    """Orders and threads of mailboxes that were asked for."""

@@ -36,6 +36,8 @@ SUBJECT, FROM, TO, CC, DISPLAY_FROM, DISPLAY_TO = range(6)
 
 # sent date, whether it is a reply or forward, hash of the msg-id or 0, number of references
 _HEAD = Struct("<q?QH")
+EMPTY = _HEAD.pack(NO_DATE, False, 0, 0) + b"\0" * 5
+"""The record of a message without a header."""
 _Fields = dict[bytes, list[bytes]]
 
 

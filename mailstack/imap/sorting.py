@@ -62,12 +62,13 @@ Values = tuple[int | bytes, ...]
 """What one message has for each criterion."""
 
 
-def precedes(one: Values, other: Values, criteria: Criteria) -> bool:
-    """Whether a message of the values `one` stands before an earlier message of the values `other`."""
+def compare(one: Values, other: Values, criteria: Criteria) -> int:
+    """Below 0 if a message of the values `one` stands before one of the values `other`, 0 if the criteria do not tell,
+    else above 0."""
     for a, b, criterion in zip(one, other, criteria, strict=True):
         if a != b:
-            return (a > b) is criterion.reverse  # type: ignore[operator]  # both of one column
-    return False
+            return 1 if (a > b) is not criterion.reverse else -1  # type: ignore[operator]  # both of one column
+    return 0
 
 
 def ordered_subset(ordered: Sequence[int], wanted: Sequence[int]) -> list[int]:

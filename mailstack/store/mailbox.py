@@ -371,6 +371,9 @@ class OpenMailbox:
 
         return await self._run(work)
 
+    async def compute(self, fn: Callable[[], T]) -> T:
+        return await self._run(fn)
+
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         def work() -> bytes | None:
             octets = self._octets(uid)

@@ -216,6 +216,9 @@ class MemoryMailbox:
     async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
         return await self.examine(uids, fn)
 
+    async def compute(self, fn: Callable[[], T]) -> T:
+        return fn()
+
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         assert end - start <= MEMORY_LIMIT, f"{end - start} octets at once; the limit is {MEMORY_LIMIT}"
         message = self.messages.get(uid)

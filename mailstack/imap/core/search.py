@@ -60,11 +60,17 @@ async def run(session: ImapSession, asked: SearchProgram, *, by_uid: bool) -> Re
         said = "".join(f" {number}" for number in numbers).encode()
         session.say(b"* SEARCH%s%s\r\n" % (said, b"".join(b" " + data for data in search_data(session, result))))
         return replies.ok("SEARCH completed")
+    await answer(session, result)
+    return replies.ok("SEARCH completed")
+
+
+async def answer(session: ImapSession, result: Result) -> None:
+    """What RETURN asks for, which is not None."""
+    returns = result.returns or {}
     if b"SAVE" in returns:
         session.view.saved = _to_save(returns, result.uids)
     if returns.keys() != {b"SAVE"}:
         session.say(esearch(session, result))
-    return replies.ok("SEARCH completed")
 
 
 async def matching(session: ImapSession, key: SearchKey) -> list[int]:
@@ -125,7 +131,7 @@ def esearch(session: ImapSession, result: Result) -> bytes:
     if b"COUNT" in returns:
         parts.append(b"COUNT %d" % len(numbers))
     if numbers and b"ALL" in returns:
-        parts.append(b"ALL " + encode.sequence_set(numbers))
+        parts.append(b"ALL " + encode.ordered_set(numbers))
     return b" ".join([*parts, *search_data(session, result)]) + b"\r\n"
 
 
@@ -137,7 +143,7 @@ def correlator(tag: bytes) -> bytes:
 def _to_save(returns: ReturnOptions, found: Sequence[int]) -> tuple[int, ...]:
     # RFC 9051 §6.4.4.1: with MIN or MAX and neither ALL nor COUNT, only those are saved.
     if not found or b"ALL" in returns or b"COUNT" in returns or not returns.keys() & {b"MIN", b"MAX"}:
-        return tuple(found)
+        return tuple(sorted(found))
     ends = {found[0]} if b"MIN" in returns else set()
     if b"MAX" in returns:
         ends.add(found[-1])

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from datetime import date
 from functools import lru_cache
+from itertools import chain, islice
 
 from mailstack.mail.addresses import address_list
 from mailstack.mail.envelope import envelope
@@ -166,6 +167,21 @@ def sequence_set(numbers: Sequence[int]) -> bytes:
                 high = middle
         pieces.append(b"%d:%d" % (first, first + low) if low else b"%d" % first)
         at += low + 1
+    return b",".join(pieces)
+
+
+def ordered_set(numbers: Sequence[int]) -> bytes:
+    # sequence-set   ; RFC 5267 §3.2: ranges only where the numbers ascend, so that the order is that of the numbers
+    """As `sequence_set`, of numbers in any order."""
+    if isinstance(numbers, range) or all(map(int.__lt__, numbers, islice(numbers, 1, None))):
+        return sequence_set(numbers)
+    pieces: list[bytes] = []
+    first = last = numbers[0]
+    for number in chain(islice(numbers, 1, None), (0,)):
+        if number != last + 1:
+            pieces.append(b"%d" % first if first == last else b"%d:%d" % (first, last))
+            first = number
+        last = number
     return b",".join(pieces)
 
 

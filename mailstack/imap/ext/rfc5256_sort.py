@@ -1,0 +1,54 @@
+"""SORT and UID SORT (RFC 5256 §3), with RETURN as SEARCH has it (ESORT, RFC 5267 §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mailstack.imap import replies
+from mailstack.imap.core import search
+from mailstack.imap.orders import in_order
+from mailstack.imap.registry import SELECTED, Capability, Feature, command
+from mailstack.imap.replies import Reply
+from mailstack.imap.wire.cursor import Cursor
+from mailstack.imap.wire.sort_grammar import SortProgram, sort_program
+
+if TYPE_CHECKING:
+    from mailstack.imap.session import ImapSession
+
+NUMBERS_AT_ONCE = 10_000
+"""Numbers of a response that are written in one piece."""
+
+
+def arguments(cur: Cursor) -> SortProgram:
+    return sort_program(cur, search.vocabulary())
+
+
+async def sort(session: ImapSession, asked: SortProgram, *, by_uid: bool) -> Reply:
+    key = await search.resolved(session, asked.key)
+    found = await in_order(session, await search.matching(session, key), asked.criteria)
+    result = search.Result(key, asked.returns, found, by_uid)
+    if asked.returns is None:
+        await say_numbers(session, search.numbered(session, result))
+    else:
+        await search.answer(session, result)
+    return replies.ok("SORT completed")
+
+
+async def say_numbers(session: ImapSession, numbers: Sequence[int]) -> None:
+    # sort-data = "SORT" *(SP nz-number)
+    session.say(b"* SORT")
+    for start in range(0, len(numbers), NUMBERS_AT_ONCE):
+        piece = numbers[start : start + NUMBERS_AT_ONCE]
+        await session.say_much((" %d" * len(piece) % tuple(piece)).encode())
+    session.say(b"\r\n")
+
+
+FEATURE = Feature(
+    commands=(
+        command(b"SORT", SELECTED, arguments, partial(sort, by_uid=False), keeps_numbers=True),
+        command(b"UID SORT", SELECTED, arguments, partial(sort, by_uid=True)),
+    ),
+    capabilities=(Capability("SORT"),),
+)
