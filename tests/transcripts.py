@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from mailstack.mail.address import Address
+from mailstack.imap.memory import Memory
 from mailstack.ports import (
     AccountName,
     AccountStore,
@@ -403,6 +404,7 @@ class Fakes:
     log: RecordingLog = field(default_factory=RecordingLog)
     clock: ManualClock = field(default_factory=ManualClock)
     counters: MemoryCounters = field(default_factory=MemoryCounters)
+    memory: Memory = field(default_factory=Memory)
     accounts: MemoryAccounts = field(init=False)
     directory: MemoryDirectory = field(init=False)
 

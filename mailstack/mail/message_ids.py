@@ -8,8 +8,8 @@ from mailstack.mail.words import unquote
 
 # msg-id = [CFWS] "<" id-left "@" id-right ">" [CFWS]
 _ANGLE = re.compile(rb"<((?:\"(?:[^\"\\]|\\.)*+\"|[^<>\"])*+)>", re.DOTALL)
-_QUOTED = re.compile(rb"\"((?:[^\"\\]|\\.)*+)\"", re.DOTALL)
-_OBSOLETE_SPACE = re.compile(rb"[ \t]*+([.@])[ \t]*+")
+_QUOTED = re.compile(rb"\"((?:[^\"\\]|\\.)*+)(?:\"|\\?\Z)", re.DOTALL)
+_OBSOLETE_SPACE = re.compile(rb"(?<=[.@])[ \t]++|(?<![ \t])[ \t]++(?=[.@])")
 _INSIDE = re.compile(rb"[^ \t@]++(?:@[^ \t@]++)*+@[^ \t]++")
 
 
@@ -34,7 +34,7 @@ def _normalised(inside: bytes) -> bytes:
         return b""
     if b'"' in left:
         left = _QUOTED.sub(lambda match: unquote(match[1]), left.strip(b" \t"))
-        right = _OBSOLETE_SPACE.sub(rb"\1", right.strip(b" \t"))
+        right = _OBSOLETE_SPACE.sub(b"", right.strip(b" \t"))
         return left + b"@" + right if b" " not in right and b"\t" not in right else b""
-    whole = _OBSOLETE_SPACE.sub(rb"\1", left + b"@" + right)
+    whole = _OBSOLETE_SPACE.sub(b"", left + b"@" + right)
     return b"" if b" " in whole or b"\t" in whole else whole
