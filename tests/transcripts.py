@@ -15,8 +15,8 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from mailstack.mail.address import Address
 from mailstack.imap.memory import Memory
+from mailstack.mail.address import Address
 from mailstack.ports import (
     AccountName,
     AccountStore,

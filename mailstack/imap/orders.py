@@ -25,7 +25,8 @@ from mailstack.imap.sort_keys import (
     record,
     text_of,
 )  # fmt: skip
-from mailstack.imap.sorting import Column, Criteria, SortKey, Values, compare, missing_from, order, ordered_subset
+from mailstack.imap.sorting import Column, Values, compare, missing_from, order, ordered_subset
+from mailstack.imap.wire.values import Criteria, SortKey
 from mailstack.ports import Mailbox
 
 if TYPE_CHECKING:

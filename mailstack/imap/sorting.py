@@ -1,42 +1,19 @@
 """Orders of messages (RFC 5256 §3, SORT). Pure: it knows neither sessions nor the store.
 
-Long lists are sorted in runs which are then merged, since one call of `list.sort` lets no other thread have its turn."""
+Long lists are sorted in runs which are then merged, since one call of `list.sort` gives no other thread its turn."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any
+
+from mailstack.imap.wire.values import Criteria
 
 RUN = 4096
 """Messages that are sorted in one go."""
 
 
-class SortKey(Enum):
-    """sort-key (RFC 5256 §5, RFC 5957 §5)."""
-
-    ARRIVAL = "ARRIVAL"
-    CC = "CC"
-    DATE = "DATE"
-    DISPLAYFROM = "DISPLAYFROM"
-    DISPLAYTO = "DISPLAYTO"
-    FROM = "FROM"
-    SIZE = "SIZE"
-    SUBJECT = "SUBJECT"
-    TO = "TO"
-
-
-@dataclass(frozen=True, slots=True)
-class Criterion:
-    """sort-criterion."""
-
-    key: SortKey
-    reverse: bool = False
-
-
-Criteria = tuple[Criterion, ...]
 Column = Sequence[int] | Sequence[bytes]
 """What a criterion compares, by row."""
 
@@ -53,7 +30,9 @@ def in_runs(rows: Sequence[int], key: Callable[[int], Any], *, reverse: bool = F
     """As `sorted`, in pieces: merging two runs is what `list.sort` is best at."""
     runs = [sorted(rows[start : start + RUN], key=key, reverse=reverse) for start in range(0, len(rows), RUN)]
     while len(runs) > 1:
-        merged = [sorted(one + other, key=key, reverse=reverse) for one, other in zip(runs[::2], runs[1::2], strict=False)]
+        merged = [
+            sorted(one + other, key=key, reverse=reverse) for one, other in zip(runs[::2], runs[1::2], strict=False)
+        ]
         runs = merged + runs[2 * len(merged) :]
     return runs[0] if runs else []
 

@@ -16,8 +16,8 @@ from imap_client import Imap
 from production import given_to_nobody
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "imap"))
-from imap_world import Client, World  # noqa: E402
-from odd_threads import Made, messages  # noqa: E402
+from imap_world import Client, World
+from odd_threads import Made, messages
 
 pytestmark = [
     pytest.mark.interop,

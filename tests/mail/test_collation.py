@@ -24,7 +24,9 @@ def test_equal(one: str, other: str) -> None:
     assert casemap(one) == casemap(other)
 
 
-@pytest.mark.parametrize(("one", "other"), [("a", "ä"), ("ß", "ss"), ("\ufb01", "FI"), ("\uac00", "\u1100\u1161"), ("", "a")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("a", "ä"), ("ß", "ss"), ("\ufb01", "FI"), ("\uac00", "\u1100\u1161"), ("", "a")]
+)
 def test_different(one: str, other: str) -> None:
     assert casemap(one) != casemap(other)
 

@@ -39,7 +39,8 @@ def test_sent_dates(value: bytes, moment: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"no date", b"31 Feb 2001 10:00:00 +0000", b"1 Foo 2001 10:00:00 +0000", b"0 Jan 2001", b"1 Jan 0000"]
+    "value",
+    [b"", b"no date", b"31 Feb 2001 10:00:00 +0000", b"1 Foo 2001 10:00:00 +0000", b"0 Jan 2001", b"1 Jan 0000"],
 )
 def test_what_is_no_date(value: bytes) -> None:
     assert sent_date(value) is None

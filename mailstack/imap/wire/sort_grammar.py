@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mailstack.imap.sorting import Criteria, Criterion, SortKey
 from mailstack.imap.wire.cursor import Cursor, sp
 from mailstack.imap.wire.search_grammar import ReturnOptions, Vocabulary, charset, criteria, return_options
-from mailstack.imap.wire.values import SearchKey
+from mailstack.imap.wire.values import Criteria, Criterion, SearchKey, SortKey
 
 MAX_CRITERIA = 50
 """Sort criteria of one command."""
