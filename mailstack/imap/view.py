@@ -8,7 +8,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import compress, count
+from itertools import compress, count, islice
 
 from mailstack.acl import ALL_RIGHTS, Rights
 from mailstack.imap.wire import encode
@@ -135,6 +135,15 @@ class View:
         if len(uids) * _FEW < len(self.uids):
             return list(map(self.seq, uids))
         return list(compress(count(1), map(frozenset(uids).__contains__, self.uids)))
+
+    def numbers_of(self, uids: Sequence[int]) -> Sequence[int]:
+        """As `numbers`, of messages in any order."""
+        if all(map(int.__lt__, uids, islice(uids, 1, None))):
+            return self.numbers(uids)
+        if len(uids) * _FEW < len(self.uids):
+            return list(map(self.seq, uids))
+        by_uid = dict(zip(self.uids, count(1), strict=False))
+        return [by_uid[uid] for uid in uids]
 
     def all_flag_bits(self, uids: Sequence[int], flags: Sequence[int], *, rev2: bool) -> Sequence[int]:
         """`flag_bits` of many messages whose flags are at hand."""

@@ -10,7 +10,7 @@ from mailstack.mail.words import unquote
 _ANGLE = re.compile(rb"<((?:\"(?:[^\"\\]|\\.)*+\"|[^<>\"])*+)>", re.DOTALL)
 _QUOTED = re.compile(rb"\"((?:[^\"\\]|\\.)*+)(?:\"|\\?\Z)", re.DOTALL)
 _OBSOLETE_SPACE = re.compile(rb"(?<=[.@])[ \t]++|(?<![ \t])[ \t]++(?=[.@])")
-_INSIDE = re.compile(rb"[^ \t@]++(?:@[^ \t@]++)*+@[^ \t]++")
+_INSIDE = re.compile(rb"[^ \t@]++@[^ \t]*+(?<!@)")
 
 
 def message_ids(value: bytes) -> list[bytes]:

@@ -101,14 +101,7 @@ async def resolved(session: ImapSession, key: SearchKey, depth: int = 0) -> Sear
 
 def numbered(session: ImapSession, result: Result) -> Sequence[int]:
     """The UIDs, or the message sequence numbers, that answer, in the result's order."""
-    if result.by_uid:
-        return result.uids
-    ascending = sorted(result.uids)
-    numbers = session.view.numbers(ascending)
-    if ascending == list(result.uids):
-        return numbers
-    by_uid = dict(zip(ascending, numbers, strict=True))
-    return [by_uid[uid] for uid in result.uids]
+    return result.uids if result.by_uid else session.view.numbers_of(result.uids)
 
 
 def search_data(session: ImapSession, result: Result) -> list[bytes]:
