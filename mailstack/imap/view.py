@@ -7,16 +7,30 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import compress, count, islice
+from typing import TYPE_CHECKING, Protocol
 
 from mailstack.acl import ALL_RIGHTS, Rights
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.values import STAR, SequenceSet
 from mailstack.ports import Added, Change, Expunged, FlagsChanged, Mailbox, MailboxGone
 
+if TYPE_CHECKING:
+    from mailstack.imap.session import ImapSession
+
 _FEW = 8
 """Messages among which one is asked for, on average, from which on each is looked up by itself."""
+
+
+class Watcher(Protocol):
+    """What follows the changes of the selected mailbox beside the client, and tells it more of them."""
+
+    async def expunged(self, session: ImapSession, uids: Collection[int]) -> None:
+        """Before the client is told that these messages are gone."""
+
+    async def changed(self, session: ImapSession, uids: Sequence[int]) -> None:
+        """After the client was told that these messages (UIDs ascending) are new, or have other flags."""
 
 
 class View:
@@ -33,6 +47,10 @@ class View:
         """Whether the client is to be told of flags that others change."""
         self.saved: tuple[int, ...] = ()
         """UIDs of the last SEARCH RETURN (SAVE) (RFC 5182)."""
+        self.watchers: dict[bytes, Watcher] = {}
+        """By tag."""
+        self._touched: set[int] = set()
+        """What watchers are to hear of."""
         self._wake = wake
         self._mailbox: Mailbox | None = None
         self._added: list[int] = []
@@ -63,6 +81,8 @@ class View:
             self.recent.update(mailbox.claim_recent())
 
     def changed(self, change: Change) -> None:
+        if self.watchers and isinstance(change, Added | FlagsChanged):
+            self._touched.update(change.uids)
         match change:
             case Added(uids):
                 self._added.extend(uids)
@@ -181,6 +201,19 @@ class View:
         """Whether a flush has nothing to say."""
         keywords = 0 if self._mailbox is None else len(self._mailbox.keywords)
         return not (self._added or self._expunged or self._changed or self.gone or keywords != self._told_keywords)
+
+    def going(self) -> Collection[int]:
+        """Messages whose EXPUNGE was not told yet."""
+        return self._expunged
+
+    def touched(self) -> list[int]:
+        """Messages that watchers are to hear of, ascending, each once: new ones after they were told, changed ones."""
+        if not self._touched:
+            return []
+        last = self.uids[-1] if self.uids else 0
+        known = sorted(uid for uid in self._touched if uid <= last)
+        self._touched = {uid for uid in self._touched if uid > last}
+        return known
 
     def flush(self, *, allow_expunge: bool, rev2: bool) -> Iterator[bytes]:
         """Untagged responses for what others did, in an order that keeps numbers true."""

@@ -67,10 +67,11 @@ async def run(session: ImapSession, asked: SearchProgram, *, by_uid: bool) -> Re
 async def answer(session: ImapSession, result: Result) -> None:
     """What RETURN asks for, which is not None."""
     returns = result.returns or {}
+    said = esearch(session, result)  # which may still refuse
     if b"SAVE" in returns:
         session.view.saved = _to_save(returns, result.uids)
     if returns.keys() != {b"SAVE"}:
-        session.say(esearch(session, result))
+        session.say(said)
 
 
 async def matching(session: ImapSession, key: SearchKey) -> list[int]:

@@ -40,7 +40,7 @@ async def tell(session: ImapSession) -> None:
         if session.view.gone:
             session.leave()
         else:
-            session.flush(allow_expunge=True)
+            await session.flush(allow_expunge=True)
 
 
 FEATURE = Feature(

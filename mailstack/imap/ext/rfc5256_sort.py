@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,20 @@ from mailstack.imap.registry import SELECTED, Capability, Feature, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.wire.cursor import Cursor
 from mailstack.imap.wire.sort_grammar import SortProgram, sort_program
+from mailstack.imap.wire.values import Criteria
 
 if TYPE_CHECKING:
     from mailstack.imap.session import ImapSession
 
 NUMBERS_AT_ONCE = 10_000
 """Numbers of a response that are written in one piece."""
+
+
+@dataclass(frozen=True, slots=True)
+class SortResult(search.Result):
+    """What SORT found."""
+
+    criteria: Criteria
 
 
 def arguments(cur: Cursor) -> SortProgram:
@@ -28,7 +37,7 @@ def arguments(cur: Cursor) -> SortProgram:
 async def sort(session: ImapSession, asked: SortProgram, *, by_uid: bool) -> Reply:
     key = await search.resolved(session, asked.key)
     found = await in_order(session, await search.matching(session, key), asked.criteria)
-    result = search.Result(key, asked.returns, found, by_uid)
+    result = SortResult(key, asked.returns, found, by_uid, asked.criteria)
     if asked.returns is None:
         await say_numbers(session, search.numbered(session, result))
     else:

@@ -46,7 +46,8 @@ def thread_program(cur: Cursor, vocabulary: Vocabulary, algorithms: tuple[bytes,
     start = cur.position
     algorithm = cur.match(_ALGORITHM, "a threading algorithm")[0].upper()
     if algorithm not in algorithms:
-        raise cur.expected(" or ".join(known.decode() for known in algorithms), start)
+        *most, last = (known.decode() for known in algorithms)
+        raise cur.expected(f"{', '.join(most)} or {last}", start)
     sp(cur)
     return ThreadProgram(algorithm, search_criteria(cur, vocabulary))
 
