@@ -364,6 +364,9 @@ class Mailbox(Protocol):
         """As `examine`, but what the pure `fn` makes may be kept and given again, for as long as the
         message lives, under the name `item`, which must change when `fn` does. UIDs ascend."""
 
+    async def kept(self, uids: Sequence[int], item: str) -> list[bytes | None]:
+        """What `derive` would give without making anything of a message; None where that is nothing. UIDs ascend."""
+
     async def compute(self, fn: Callable[[], T]) -> T:
         """Run the pure `fn`, which takes its time, where it keeps nobody waiting."""
 

@@ -24,6 +24,8 @@ from mailstack.imap.ext import (
     rfc6851_move,
     rfc8440_list_myrights,
     rfc8474_objectid,
+    rfc8514_savedate,
+    rfc8970_preview,
     rfc9208_quota,
     rfc9590_list_metadata,
 )  # fmt: skip
@@ -58,6 +60,8 @@ FEATURES: tuple[Feature, ...] = (
     rfc6851_move.FEATURE,
     rfc8440_list_myrights.FEATURE,
     rfc8474_objectid.FEATURE,
+    rfc8514_savedate.FEATURE,
+    rfc8970_preview.FEATURE,
     rfc9208_quota.FEATURE,
     rfc9590_list_metadata.FEATURE,
 )

@@ -371,6 +371,12 @@ class OpenMailbox:
 
         return await self._run(work)
 
+    async def kept(self, uids: Sequence[int], item: str) -> list[bytes | None]:
+        if len(self._columns) < WORTH_KEEPING or self._stale:
+            return [None] * len(uids)
+        found = await self._run(partial(self._account.index.derived, self.mailbox_id, self.uid_validity, item, uids))
+        return [found.get(uid) for uid in uids]
+
     async def compute(self, fn: Callable[[], T]) -> T:
         return await self._run(fn)
 

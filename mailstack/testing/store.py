@@ -216,6 +216,9 @@ class MemoryMailbox:
     async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
         return await self.examine(uids, fn)
 
+    async def kept(self, uids: Sequence[int], item: str) -> list[bytes | None]:
+        return [None] * len(uids)
+
     async def compute(self, fn: Callable[[], T]) -> T:
         return fn()
 

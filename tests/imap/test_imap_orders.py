@@ -60,7 +60,8 @@ def test_texts(number: int, header: bytes, text: str) -> None:
 
 def test_numbers_of_a_record() -> None:
     made = record(
-        b"Date: 1 Jan 1970 00:00:05 +0000\r\nSubject: Fwd: x\r\nMessage-ID: <a@b>\r\nReferences: <c@d>\r\n <a@b>\r\n\r\n"
+        b"Date: 1 Jan 1970 00:00:05 +0000\r\nSubject: Fwd: x\r\nMessage-ID: <a@b>\r\n"
+        b"References: <c@d>\r\n <a@b>\r\n\r\n"
     )
     date, reply, own, above = ids_of(made)
     assert (date, reply, len(above)) == (5, True, 16)

@@ -50,7 +50,7 @@ class Context:
 
     async def changed(self, session: ImapSession, uids: Sequence[int]) -> None:
         """These (UIDs ascending) are new or have other flags; the client was told so."""
-        matching = frozenset(await search.matching(session, And((InUids(tuple(runs(uids))), self._key))))
+        matching = frozenset(await search.matching(session, And((InUids(tuple(encode.runs(uids))), self._key))))
         known = frozenset(self.shown)
         going = known.intersection(session.view.going())  # has no place any more when messages are ordered
         await self._remove(session, going | (known.intersection(uids) - matching))
@@ -101,19 +101,6 @@ def _runs_of(uids: Sequence[int], wanted: Collection[int]) -> Iterator[tuple[int
             run = []
     if run:
         yield len(uids) - len(run), run
-
-
-def runs(uids: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Ranges of ascending UIDs, as a sequence-set has them."""
-    first = last = 0
-    for uid in uids:
-        if uid != last + 1 or not first:
-            if first:
-                yield first, last
-            first = uid
-        last = uid
-    if first:
-        yield first, last
 
 
 # --- return options and data ----------------------------------------------------------------
@@ -176,7 +163,7 @@ def _fixed(view: View, key: SearchKey) -> SearchKey:
 
 
 def _uids(view: View, numbers: SequenceSet) -> SequenceSet:
-    return tuple(runs(view.select(numbers, by_uid=False)))
+    return tuple(encode.runs(view.select(numbers, by_uid=False)))
 
 
 # --- CANCELUPDATE -----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ may have UTF-8 in them; otherwise what is not ASCII goes as a literal.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import lru_cache
 from itertools import chain, islice
@@ -168,6 +168,19 @@ def sequence_set(numbers: Sequence[int]) -> bytes:
         pieces.append(b"%d:%d" % (first, first + low) if low else b"%d" % first)
         at += low + 1
     return b",".join(pieces)
+
+
+def runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Ranges of ascending numbers, each once, as a SequenceSet has them."""
+    first = last = 0
+    for number in numbers:
+        if number != last + 1 or not first:
+            if first:
+                yield first, last
+            first = number
+        last = number
+    if first:
+        yield first, last
 
 
 def ordered_set(numbers: Sequence[int]) -> bytes:
