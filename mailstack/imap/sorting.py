@@ -1,17 +1,19 @@
 """Orders of messages (RFC 5256 §3, SORT). Pure: it knows neither sessions nor the store.
 
-Long lists are sorted in runs which are then merged, since one call of `list.sort` gives no other thread its turn."""
+Long lists are sorted in parts, since one call of `list.sort` gives no other thread its turn."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from mailstack.imap.wire.values import Criteria
 
-RUN = 4096
-"""Messages that are sorted in one go."""
+PART = 1024
+"""Messages, about, that are sorted in one go."""
+SAMPLED = 16
+"""One of how many messages is looked at to find parts."""
 
 
 Column = Sequence[int] | Sequence[bytes]
@@ -22,19 +24,22 @@ def order(columns: Sequence[Column], criteria: Criteria) -> list[int]:
     """The rows in the order of `criteria`, each of which has its column; equal rows stay in their order."""
     rows = list(range(len(columns[0])))
     for column, criterion in zip(reversed(columns), reversed(criteria), strict=True):
-        rows = in_runs(rows, column.__getitem__, reverse=criterion.reverse)
+        rows = in_parts(rows, column.__getitem__, reverse=criterion.reverse)
     return rows
 
 
-def in_runs(rows: Sequence[int], key: Callable[[int], Any], *, reverse: bool = False) -> list[int]:
-    """As `sorted`, in pieces: merging two runs is what `list.sort` is best at."""
-    runs = [sorted(rows[start : start + RUN], key=key, reverse=reverse) for start in range(0, len(rows), RUN)]
-    while len(runs) > 1:
-        merged = [
-            sorted(one + other, key=key, reverse=reverse) for one, other in zip(runs[::2], runs[1::2], strict=False)
-        ]
-        runs = merged + runs[2 * len(merged) :]
-    return runs[0] if runs else []
+def in_parts(rows: Sequence[int], key: Callable[[int], Any], *, reverse: bool = False) -> list[int]:
+    """As `sorted`. A sample of the keys tells where parts end; equal ones are in one part, in their order."""
+    if len(rows) <= 2 * PART:
+        return sorted(rows, key=key, reverse=reverse)
+    sample = sorted(map(key, rows[::SAMPLED]))
+    ends = sample[:: PART // SAMPLED]
+    parts: list[list[int]] = [[] for _ in range(len(ends) + 1)]
+    for row in rows:
+        parts[bisect_right(ends, key(row))].append(row)
+    if reverse:
+        parts.reverse()
+    return [row for part in parts for row in sorted(part, key=key, reverse=reverse)]
 
 
 Values = tuple[int | bytes, ...]

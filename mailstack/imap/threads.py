@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
 
-from mailstack.imap.sorting import in_runs
+from mailstack.imap.sorting import in_parts
 
 STEPS_PER_MESSAGE = 50
 LEAST_STEPS = 1_000_000
@@ -96,7 +96,7 @@ def refs(messages: Messages) -> Forest:
     """draft-ietf-morg-inthread-01 §4: as REFERENCES, but threads stand in the order of their most recent internal
     dates, and subjects do not count."""
     arrivals = messages.arrivals
-    order = in_runs(range(len(messages)), arrivals.__getitem__)
+    order = in_parts(range(len(messages)), arrivals.__getitem__)
     tree = _Tree(messages, _ranks(_by_date(messages)))
     roots = tree.roots
     tree.sort(roots)
@@ -110,7 +110,7 @@ def refs(messages: Messages) -> Forest:
 
 def _by_date(messages: Messages) -> list[int]:
     """Messages by sent date; the place in the mailbox breaks ties."""
-    return in_runs(range(len(messages)), messages.dates.__getitem__)
+    return in_parts(range(len(messages)), messages.dates.__getitem__)
 
 
 def _ranks(order: Sequence[int]) -> array[int]:

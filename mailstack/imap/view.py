@@ -160,10 +160,13 @@ class View:
         """As `numbers`, of messages in any order."""
         if all(map(int.__lt__, uids, islice(uids, 1, None))):
             return self.numbers(uids)
-        if len(uids) * _FEW < len(self.uids):
-            return list(map(self.seq, uids))
-        by_uid = dict(zip(self.uids, count(1), strict=False))
-        return [by_uid[uid] for uid in uids]
+        return list(map(self.numbering(len(uids)), uids))
+
+    def numbering(self, count_of_uids: int) -> Callable[[int], int]:
+        """What gives message sequence numbers, made for so many of them in any order."""
+        if count_of_uids * _FEW < len(self.uids):
+            return self.seq
+        return dict(zip(self.uids, count(1), strict=False)).__getitem__
 
     def all_flag_bits(self, uids: Sequence[int], flags: Sequence[int], *, rev2: bool) -> Sequence[int]:
         """`flag_bits` of many messages whose flags are at hand."""

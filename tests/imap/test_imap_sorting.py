@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailstack.imap.sorting import (
-    RUN,
+    PART,
     compare,
-    in_runs,
+    in_parts,
     missing_from,
     order,
     ordered_subset,
@@ -49,13 +49,13 @@ def test_orders_are_those_of_comparing_pairs(rows: list[tuple[int, bytes]], one:
         assert sign < 0 or (sign == 0 and before < after)
 
 
-@pytest.mark.parametrize("count", [RUN - 1, RUN, RUN + 1, 3 * RUN + 7])
-def test_runs_are_merged_as_one_sort_would(count: int) -> None:
+@pytest.mark.parametrize("count", [2 * PART, 2 * PART + 1, 20 * PART + 7])
+def test_parts_are_sorted_as_the_whole_would_be(count: int) -> None:
     chance = random.Random(count)
     values = [chance.randrange(count // 3) for _ in range(count)]
     for backwards in (False, True):
         expected = sorted(range(count), key=values.__getitem__, reverse=backwards)
-        assert in_runs(range(count), values.__getitem__, reverse=backwards) == expected
+        assert in_parts(range(count), values.__getitem__, reverse=backwards) == expected
 
 
 @given(st.lists(st.integers(1, 30), unique=True), st.sets(st.integers(1, 30)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from mailstack.imap.wire.values import Criteria
 if TYPE_CHECKING:
     from mailstack.imap.session import ImapSession
 
-NUMBERS_AT_ONCE = 10_000
+NUMBERS_AT_ONCE = 5000
 """Numbers of a response that are written in one piece."""
 
 
@@ -39,18 +39,21 @@ async def sort(session: ImapSession, asked: SortProgram, *, by_uid: bool) -> Rep
     found = await in_order(session, await search.matching(session, key), asked.criteria)
     result = SortResult(key, asked.returns, found, by_uid, asked.criteria)
     if asked.returns is None:
-        await say_numbers(session, search.numbered(session, result))
+        await say_numbers(session, result)
     else:
         await search.answer(session, result)
     return replies.ok("SORT completed")
 
 
-async def say_numbers(session: ImapSession, numbers: Sequence[int]) -> None:
+async def say_numbers(session: ImapSession, result: SortResult) -> None:
     # sort-data = "SORT" *(SP nz-number)
+    uids = result.uids
+    number = session.view.seq if result.by_uid else session.view.numbering(len(uids))
     session.say(b"* SORT")
-    for start in range(0, len(numbers), NUMBERS_AT_ONCE):
-        piece = numbers[start : start + NUMBERS_AT_ONCE]
-        await session.say_much((" %d" * len(piece) % tuple(piece)).encode())
+    for start in range(0, len(uids), NUMBERS_AT_ONCE):
+        piece: Iterable[int] = uids[start : start + NUMBERS_AT_ONCE]
+        said = tuple(piece if result.by_uid else map(number, piece))
+        await session.say_much((" %d" * len(said) % said).encode())
     session.say(b"\r\n")
 
 
