@@ -79,11 +79,13 @@ def test_what_fetch_keeps_is_derived_ahead(running: Server) -> None:
     database = apsw.Connection(str(account / "mailstack-index"), flags=apsw.SQLITE_OPEN_READONLY)
     kept = dict(database.execute("SELECT item, count(*) FROM derived GROUP BY item").fetchall())
     database.close()
+    from mailstack.imap import sort_keys
     from mailstack.imap.fetch import plan
     from mailstack.imap.wire.values import FetchAtt
 
-    # The names under which FETCH looks for them, whatever these are.
-    assert kept == {name: MANY for name, _ in plan([FetchAtt.BODYSTRUCTURE, FetchAtt.ENVELOPE]).kept}
+    # The names under which FETCH and SORT look for them, whatever these are.
+    fetched = [name for name, _ in plan([FetchAtt.BODYSTRUCTURE, FetchAtt.ENVELOPE]).kept]
+    assert kept == dict.fromkeys((*fetched, sort_keys.ITEM), MANY)
     assert invoke("store", "index", "many@example.org", "--drop", "--data", running.data).exit_code == 0
     assert not (account / "mailstack-index").exists()
     shutil.rmtree(account)

@@ -46,7 +46,7 @@ async def sort(session: ImapSession, asked: SortProgram, *, by_uid: bool) -> Rep
 
 
 async def say_numbers(session: ImapSession, result: SortResult) -> None:
-    # sort-data = "SORT" *(SP nz-number)
+    # sort-data = "SORT" [1*(SP nz-number) SP search-sort-mod-seq]   ; RFC 7162 §7
     uids = result.uids
     number = session.view.seq if result.by_uid else session.view.numbering(len(uids))
     session.say(b"* SORT")
@@ -54,7 +54,7 @@ async def say_numbers(session: ImapSession, result: SortResult) -> None:
         piece: Iterable[int] = uids[start : start + NUMBERS_AT_ONCE]
         said = tuple(piece if result.by_uid else map(number, piece))
         await session.say_much((" %d" * len(said) % said).encode())
-    session.say(b"\r\n")
+    session.say(b"".join(b" " + data for data in search.search_data(session, result)) + b"\r\n")
 
 
 FEATURE = Feature(
