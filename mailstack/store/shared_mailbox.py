@@ -101,6 +101,12 @@ class SharedMailbox:
     async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
         return await self._of.derive(uids, item, fn)
 
+    async def kept(self, uids: Sequence[int], item: str) -> list[bytes | None]:
+        return await self._of.kept(uids, item)
+
+    async def compute(self, fn: Callable[[], T]) -> T:
+        return await self._of.compute(fn)
+
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         return await self._of.read(uid, start, end)
 
