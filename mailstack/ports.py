@@ -452,6 +452,12 @@ class Mailbox(Protocol):
         """UIDs, ascending, of those messages of which `derive` would give a value that is wanted. Takes any number of
         UIDs; once values are kept it costs less than a microsecond a message."""
 
+    async def kept(self, uids: Sequence[int], item: str) -> list[bytes | None]:
+        """What `derive` would give without making anything of a message; None where that is nothing. UIDs ascend."""
+
+    async def compute(self, fn: Callable[[], T]) -> T:
+        """Run the pure `fn`, which takes its time, where it keeps nobody waiting."""
+
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         """Octets [start, end) of one message, at most MEMORY_LIMIT of them; None if it is gone."""
 

@@ -13,13 +13,21 @@ from regex_steps import steps
 
 from mailstack.imap import search_content
 from mailstack.imap.wire import cursor, fetch_grammar, framing, url
-from mailstack.mail import addresses, binary, header, lines, mime, transfer, words
+from mailstack.mail import addresses, binary, dates, header, lines, message_ids, mime, transfer, words
 from mailstack.smtp.wire import framing as smtp_framing
 
 USES = [
     (addresses, "_SIMPLE", "match"),
     (addresses, "_TOKEN", "match"),
     (addresses, "_COMMENT", "finditer"),
+    (dates, "_COMMENT", "finditer"),
+    (dates, "_DATE", "finditer"),
+    (dates, "_TIME", "match"),
+    (dates, "_ZONE", "match"),
+    (message_ids, "_ANGLE", "finditer"),
+    (message_ids, "_QUOTED", "finditer"),
+    (message_ids, "_OBSOLETE_SPACE", "finditer"),
+    (message_ids, "_INSIDE", "fullmatch"),
     (header, "_FIELD", "finditer"),
     (header, "_WHOLE_FIELD", "finditer"),
     (header, "_FOLD", "finditer"),
@@ -49,7 +57,7 @@ USES = [
     (smtp_framing, "_BARE_NEWLINE", "finditer"),
 ]
 """Module, expression, and how it is used there."""
-COMPLETE = (addresses, header, lines, mime, transfer, words)
+COMPLETE = (addresses, dates, header, lines, message_ids, mime, transfer, words)
 """Modules of which every expression must be in USES: they see what strangers send."""
 HEADS = ["x", 'a/b;"', "Content-Type: "]
 PIECES = [

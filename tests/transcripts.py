@@ -15,6 +15,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from mailstack.imap.memory import Memory
 from mailstack.mail.address import Address
 from mailstack.ports import (
     AccountName,
@@ -412,6 +413,7 @@ class Fakes:
     log: RecordingLog = field(default_factory=RecordingLog)
     clock: ManualClock = field(default_factory=ManualClock)
     counters: MemoryCounters = field(default_factory=MemoryCounters)
+    memory: Memory = field(default_factory=Memory)
     accounts: MemoryAccounts = field(init=False)
     directory: MemoryDirectory = field(init=False)
 

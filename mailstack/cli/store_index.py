@@ -34,7 +34,9 @@ Exit status: 0 done, 1 a mailbox could not be opened (standard error says why), 
 )
 @account_options
 @click.option(
-    "--derive", is_flag=True, help="Read every message too, and keep what clients list: ENVELOPE, BODYSTRUCTURE."
+    "--derive",
+    is_flag=True,
+    help="Read every message too, and keep what clients list and sort by: ENVELOPE and the like.",
 )
 @click.option("--drop", is_flag=True, help="Remove the indexes instead.")
 def index(
@@ -75,9 +77,10 @@ def index(
 
 
 def _derivers() -> list[Deriver]:
-    """What FETCH and SEARCH keep of messages, under the names by which they look for it."""
-    from mailstack.imap import summary
+    """What FETCH, SEARCH, SORT and THREAD keep of messages, under the names by which they look for it."""
+    from mailstack.imap import sort_keys, summary
     from mailstack.imap.fetch import plan
     from mailstack.imap.wire.values import FetchAtt
 
-    return [*plan([FetchAtt.ENVELOPE, FetchAtt.BODYSTRUCTURE]).kept, (summary.ITEM, summary.summarize)]
+    fetched = plan([FetchAtt.ENVELOPE, FetchAtt.BODYSTRUCTURE]).kept
+    return [*fetched, (summary.ITEM, summary.summarize), (sort_keys.ITEM, sort_keys.record)]

@@ -225,7 +225,7 @@ class Notifier:
                 session.say(line)
             return
         last = view.uids[-1] if len(view.uids) else 0
-        session.flush(allow_expunge=allow_expunge)
+        await session.flush(allow_expunge=allow_expunge)
         new = view.uids[bisect_right(view.uids, last) :]
         if len(new) and with_items and self._selected.items:
             items = (FetchAtt.UID, *self._selected.items)

@@ -237,13 +237,26 @@ class ImapSession:
             view.close()
             self.state = State.AUTHENTICATED
 
-    def flush(self, *, allow_expunge: bool) -> None:
+    async def flush(self, *, allow_expunge: bool) -> None:
         """Tell what others did to the selected mailbox."""
-        if self._view is not None and not self._view.idle:
-            for response in self._view.flush(
+        view = self._view
+        if view is None:
+            return
+        watchers = list(view.watchers.values())
+        told = 0
+        while allow_expunge and watchers and len(view.going()) > told:  # others may go while these are told
+            going = frozenset(view.going())
+            for watcher in watchers:
+                await watcher.expunged(self, going)
+            told = len(going)
+        if not view.idle:
+            for response in view.flush(
                 allow_expunge=allow_expunge, rev2=self.rev2, condstore=self.condstore, qresync=self.qresync
             ):
                 self.say(response)
+        if watchers and (touched := view.touched()):
+            for watcher in watchers:
+                await watcher.changed(self, touched)
 
     def stop_notifying(self) -> None:
         """Nothing is told any more that no command asks for."""
@@ -439,7 +452,7 @@ class ImapSession:
         if self._view is not None:
             await self._look(self._view)
         if self.notifier is None:
-            self.flush(allow_expunge=allow_expunge)
+            await self.flush(allow_expunge=allow_expunge)
         else:
             await self.notifier.tell(allow_expunge=allow_expunge, with_items=not adding)
 

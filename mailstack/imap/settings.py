@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mailstack.auth.mechanisms import NAMES
 from mailstack.imap.hidden import Hidden
+from mailstack.imap.memory import Memory
 from mailstack.ports import Accounts, Clock, Counters, Log, MailStore, Spool
 
 
@@ -52,3 +53,5 @@ class ImapResources:
     log: Log
     counters: Counters
     clock: Clock
+    memory: Memory = field(default_factory=Memory)
+    """Orders and threads of mailboxes that were asked for."""

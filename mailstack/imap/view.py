@@ -7,16 +7,30 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import compress, count
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import compress, count, islice
+from typing import TYPE_CHECKING, Protocol
 
 from mailstack.acl import ALL_RIGHTS, Rights
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.values import STAR, SequenceSet
 from mailstack.ports import MAX_KEYWORDS, Added, Change, Expunged, FlagsChanged, Mailbox, MailboxGone
 
+if TYPE_CHECKING:
+    from mailstack.imap.session import ImapSession
+
 _FEW = 8
 """Messages among which one is asked for, on average, from which on each is looked up by itself."""
+
+
+class Watcher(Protocol):
+    """What follows the changes of the selected mailbox beside the client, and tells it more of them."""
+
+    async def expunged(self, session: ImapSession, uids: Collection[int]) -> None:
+        """Before the client is told that these messages are gone."""
+
+    async def changed(self, session: ImapSession, uids: Sequence[int]) -> None:
+        """After the client was told that these messages (UIDs ascending) are new, or have other flags."""
 
 
 class View:
@@ -35,6 +49,10 @@ class View:
         """Whether the client is to be told of flags that others change."""
         self.saved: tuple[int, ...] = ()
         """UIDs of the last SEARCH RETURN (SAVE) (RFC 5182)."""
+        self.watchers: dict[bytes, Watcher] = {}
+        """By tag."""
+        self._touched: set[int] = set()
+        """What watchers are to hear of."""
         self._wake = wake
         self._mailbox: Mailbox | None = None
         self._added: list[int] = []
@@ -76,6 +94,8 @@ class View:
             self.recent.update(mailbox.claim_recent())
 
     def changed(self, change: Change) -> None:
+        if self.watchers and isinstance(change, Added | FlagsChanged):
+            self._touched.update(change.uids)
         match change:
             case Added(uids):
                 if self.uids and uids[0] <= self.uids[-1]:
@@ -169,6 +189,18 @@ class View:
             return list(map(self.seq, uids))
         return list(compress(count(1), map(frozenset(uids).__contains__, self.uids)))
 
+    def numbers_of(self, uids: Sequence[int]) -> Sequence[int]:
+        """As `numbers`, of messages in any order."""
+        if all(map(int.__lt__, uids, islice(uids, 1, None))):
+            return self.numbers(uids)
+        return list(map(self.numbering(len(uids)), uids))
+
+    def numbering(self, count_of_uids: int) -> Callable[[int], int]:
+        """What gives message sequence numbers, made for so many of them in any order."""
+        if count_of_uids * _FEW < len(self.uids):
+            return self.seq
+        return dict(zip(self.uids, count(1), strict=False)).__getitem__
+
     def all_flag_bits(self, uids: Sequence[int], flags: Sequence[int], *, rev2: bool) -> Sequence[int]:
         """`flag_bits` of many messages whose flags are at hand."""
         if rev2 or not self.recent:
@@ -206,6 +238,19 @@ class View:
         keywords = 0 if self._mailbox is None else len(self._mailbox.keywords)
         noted = self._added or self._expunged or self._changed or self._renumbered
         return not (noted or self.gone or keywords != self._told_keywords)
+
+    def going(self) -> Collection[int]:
+        """Messages whose EXPUNGE was not told yet."""
+        return self._expunged
+
+    def touched(self) -> list[int]:
+        """Messages that watchers are to hear of, ascending, each once: new ones after they were told, changed ones."""
+        if not self._touched:
+            return []
+        last = self.uids[-1] if self.uids else 0
+        known = sorted(uid for uid in self._touched if uid <= last)
+        self._touched = {uid for uid in self._touched if uid > last}
+        return known
 
     @property
     def highest_modseq(self) -> int:

@@ -386,6 +386,15 @@ class OpenMailbox:
             known = self._kept[bool(large)] = Derived(index, guid, validity, self._contents.octets, texts=bool(large))
         return known
 
+    async def kept(self, uids: Sequence[int], item: str) -> list[bytes | None]:
+        if len(self._columns) < WORTH_KEEPING or self._stale:
+            return [None] * len(uids)
+        found = await self._run(partial(self._account.index.derived, self.mailbox_id, self.uid_validity, item, uids))
+        return [found.get(uid) for uid in uids]
+
+    async def compute(self, fn: Callable[[], T]) -> T:
+        return await self._run(fn)
+
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         def work() -> bytes | None:
             octets = self._contents.octets(uid)

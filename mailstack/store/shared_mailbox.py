@@ -116,6 +116,12 @@ class SharedMailbox:
     ) -> Sequence[int]:
         return await self._of.grep(uids, item, fn, wanted)
 
+    async def kept(self, uids: Sequence[int], item: str) -> list[bytes | None]:
+        return await self._of.kept(uids, item)
+
+    async def compute(self, fn: Callable[[], T]) -> T:
+        return await self._of.compute(fn)
+
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         return await self._of.read(uid, start, end)
 

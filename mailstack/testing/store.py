@@ -259,6 +259,12 @@ class MemoryMailbox:
         values = await self.derive(uids, item, fn)
         return [uid for uid, value in zip(uids, values, strict=True) if value is not None and wanted.matches(value)]
 
+    async def kept(self, uids: Sequence[int], item: str) -> list[bytes | None]:
+        return [None] * len(uids)
+
+    async def compute(self, fn: Callable[[], T]) -> T:
+        return fn()
+
     async def read(self, uid: int, start: int, end: int) -> bytes | None:
         assert end - start <= MEMORY_LIMIT, f"{end - start} octets at once; the limit is {MEMORY_LIMIT}"
         message = self.messages.get(uid)

@@ -80,10 +80,16 @@ async def run(session: ImapSession, asked: SearchProgram, *, by_uid: bool) -> Re
         said = "".join(f" {number}" for number in numbers).encode()
         session.say(b"* SEARCH%s%s\r\n" % (said, b"".join(b" " + data for data in search_data(session, result))))
         return replies.ok("SEARCH completed")
+    answer(session, result)
+    return replies.ok("SEARCH completed")
+
+
+def answer(session: ImapSession, result: Result) -> None:
+    """What RETURN asks for, which is not None."""
     save(session, result)
+    returns = result.returns or {}
     if returns.keys() != {b"SAVE"}:
         session.say(esearch(session, result))
-    return replies.ok("SEARCH completed")
 
 
 def check_returns(returns: ReturnOptions) -> None:
@@ -138,14 +144,7 @@ class _Resolving:
 
 def numbered(session: ImapSession, result: Result) -> Sequence[int]:
     """The UIDs, or the message sequence numbers, that answer, in the result's order."""
-    if result.by_uid:
-        return result.uids
-    ascending = sorted(result.uids)
-    numbers = session.view.numbers(ascending)
-    if ascending == list(result.uids):
-        return numbers
-    by_uid = dict(zip(ascending, numbers, strict=True))
-    return [by_uid[uid] for uid in result.uids]
+    return result.uids if result.by_uid else session.view.numbers_of(result.uids)
 
 
 async def prepare(session: ImapSession, result: Result) -> None:
@@ -176,7 +175,7 @@ def esearch(session: ImapSession, result: Result, *, correlators: bytes = b"") -
     if b"COUNT" in returns:
         parts.append(b"COUNT %d" % len(numbers))
     if numbers and b"ALL" in returns:
-        parts.append(b"ALL " + encode.sequence_set(numbers))
+        parts.append(b"ALL " + encode.ordered_set(numbers))
     return b" ".join([*parts, *search_data(session, result)]) + b"\r\n"
 
 

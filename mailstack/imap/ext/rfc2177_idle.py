@@ -55,7 +55,7 @@ async def tell(session: ImapSession) -> None:
         if session.view.gone:
             session.leave()
         else:
-            session.flush(allow_expunge=True)
+            await session.flush(allow_expunge=True)
     if code := session.modseq_code():
         session.say(replies.ok("the highest mod-sequence", code).line(b"*"))
 

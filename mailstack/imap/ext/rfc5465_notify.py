@@ -138,7 +138,7 @@ async def notify(session: ImapSession, asked: Notify) -> Reply:
     if asked.unknown:
         return replies.no("events that there are not", f"BADEVENT ({' '.join(EVENTS.values())})")
     if session.notifier is None:
-        session.flush(allow_expunge=True)  # what came before belongs to what was asked before
+        await session.flush(allow_expunge=True)  # what came before belongs to what was asked before
     else:
         await session.notifier.tell(allow_expunge=True)
     session.stop_notifying()

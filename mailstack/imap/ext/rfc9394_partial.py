@@ -55,7 +55,7 @@ def partial_data(session: ImapSession, result: Result) -> bytes:
     if not isinstance(wanted, Partial):
         return b""
     numbers = wanted.of(numbered(session, result))
-    return b"PARTIAL (%b %b)" % (wanted.octets, encode.sequence_set(numbers) or b"NIL")
+    return b"PARTIAL (%b %b)" % (wanted.octets, encode.ordered_set(numbers) or b"NIL")
 
 
 async def fetch_some(session: ImapSession, asked: FetchRequest, modifiers: Modifiers) -> FetchRequest:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import lru_cache
+from itertools import chain, islice
 
 from mailstack.mail.addresses import address_list
 from mailstack.mail.envelope import envelope
@@ -182,6 +183,34 @@ def vanished(known_uids: bytes, *, earlier: bool = False) -> Iterator[bytes]:
         end = comma if comma >= 0 else len(known_uids)
         yield b"%b%b\r\n" % (head, known_uids[start:end])
         start = end + 1
+
+
+def runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Ranges of ascending numbers, each once, as a SequenceSet has them."""
+    first = last = 0
+    for number in numbers:
+        if number != last + 1 or not first:
+            if first:
+                yield first, last
+            first = number
+        last = number
+    if first:
+        yield first, last
+
+
+def ordered_set(numbers: Sequence[int]) -> bytes:
+    # sequence-set   ; RFC 5267 §3.2: ranges only where the numbers ascend, so that the order is that of the numbers
+    """As `sequence_set`, of numbers in any order."""
+    if isinstance(numbers, range) or all(map(int.__lt__, numbers, islice(numbers, 1, None))):
+        return sequence_set(numbers)
+    pieces: list[bytes] = []
+    first = last = numbers[0]
+    for number in chain(islice(numbers, 1, None), (0,)):
+        if number != last + 1:
+            pieces.append(b"%d" % first if first == last else b"%d:%d" % (first, last))
+            first = number
+        last = number
+    return b",".join(pieces)
 
 
 # --- envelope and body structure --------------------------------------------------------------

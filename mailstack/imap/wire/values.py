@@ -258,3 +258,31 @@ SearchKey = (
     | TextHas
     | ExtensionKey
 )
+
+
+# --- SORT (RFC 5256) ---------------------------------------------------------------------------
+
+
+class SortKey(Enum):
+    """sort-key (RFC 5256 §5, RFC 5957 §5)."""
+
+    ARRIVAL = "ARRIVAL"
+    CC = "CC"
+    DATE = "DATE"
+    DISPLAYFROM = "DISPLAYFROM"
+    DISPLAYTO = "DISPLAYTO"
+    FROM = "FROM"
+    SIZE = "SIZE"
+    SUBJECT = "SUBJECT"
+    TO = "TO"
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """sort-criterion."""
+
+    key: SortKey
+    reverse: bool = False
+
+
+Criteria = tuple[Criterion, ...]
