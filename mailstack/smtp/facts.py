@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mailstack.errors import Problem
 from mailstack.mail.address import Address
+from mailstack.mail.parameters import NOTHING_SAID, NOTHING_SAID_OF_RECIPIENT, MailParameters, RcptParameters
 from mailstack.ports import AccountName, Local, Peer, Remote
 from mailstack.smtp.settings import SmtpSettings
 
@@ -28,16 +29,23 @@ class Facts:
     helo: str = ""
     extended: bool = False
     # --- helo
+    now: float = 0.0
+    """When EHLO or MAIL came, in seconds since the epoch."""
     sender: Address | None = None
     declared_size: int = 0
     """Octets as of SIZE= (RFC 1870), 0 if not said."""
     smtputf8: bool = False
     body_8bit: bool = False
+    parameters: MailParameters = NOTHING_SAID
+    priority_changed: bool = False
+    """The priority in `parameters` is not the one that was asked for."""
     # --- mail
     recipient: Address | None = None
     """The recipient in question; `recipients` were accepted before it."""
     route: Local | Remote | Problem | None = None
     """Where its mail goes, or why there is no such place."""
+    rcpt_parameters: RcptParameters = NOTHING_SAID_OF_RECIPIENT
+    """Of the recipient in question."""
     recipients: int = 0
     # --- rcpt
     size: int = 0
@@ -54,7 +62,8 @@ class Facts:
         self.sender = None
         self.message_marks.clear()
         self.declared_size = 0
-        self.smtputf8 = self.body_8bit = self.bare_newline = False
+        self.smtputf8 = self.body_8bit = self.bare_newline = self.priority_changed = False
+        self.parameters, self.rcpt_parameters = NOTHING_SAID, NOTHING_SAID_OF_RECIPIENT
         self.recipient = self.route = None
         self.recipients = self.size = self.received_fields = 0
 

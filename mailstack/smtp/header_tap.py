@@ -10,11 +10,13 @@ class HeaderTap:
     """Feed it the message in pieces, then read its fields. It keeps the header until its end is
     there, and nothing of the body."""
 
-    __slots__ = ("_header", "_kept", "_seen_end")
+    __slots__ = ("_kept", "_lower", "_seen_end", "header")
 
     def __init__(self) -> None:
         self._kept: bytearray | None = None
-        self._header = b""
+        self._lower = b""
+        self.header = b""
+        """The fields as they came, as far as they are looked at; there when `finish` was called."""
         self._seen_end = False
 
     def feed(self, data: bytes) -> None:
@@ -37,7 +39,8 @@ class HeaderTap:
     def _end(self, header: bytes) -> None:
         self._seen_end = True
         self._kept = None
-        self._header = b"\n" + header.lower()
+        self.header = header
+        self._lower = b"\n" + header.lower()
 
     def finish(self) -> None:
         """The message is over, be there a body or not."""
@@ -46,4 +49,4 @@ class HeaderTap:
 
     def count(self, name: bytes) -> int:
         """How many fields of this name (in lower case) there are."""
-        return self._header.count(b"\n" + name + b":")
+        return self._lower.count(b"\n" + name + b":")

@@ -74,6 +74,9 @@ IN_TRANSACTION = Reply(503, "5.5.1", "Not during a mail transaction")
 UNKNOWN_PARAMETER = Reply(555, "5.5.4", "Parameter not recognized or not implemented")
 BAD_ADDRESS_UTF8 = Reply(553, "5.6.7", "Non-ASCII addresses need the SMTPUTF8 parameter")
 
+REQUIRETLS_NEEDS_TLS = Reply(530, "5.7.10", "REQUIRETLS needs a connection with TLS")
+HOLD_TOO_LONG = Reply(501, "5.5.4", "The message would be held longer than FUTURERELEASE says")
+
 TLS_ACTIVE = Reply(503, "5.5.1", "TLS is active already")
 NO_TLS = Reply(454, "4.7.0", "TLS not available")
 TLS_FIRST = Reply(530, "5.7.0", "Must issue a STARTTLS command first")
@@ -124,6 +127,11 @@ def mailbox_full(*, for_good: bool) -> Reply:
     """For a recipient without room, as the settings want it: the sender's server tries again for days, or its
     user hears at once (RFC 5321 §4.2.5, RFC 3463 §3.3)."""
     return MAILBOX_FULL_FOR_GOOD if for_good else MAILBOX_FULL
+
+
+def priority_changed(priority: int) -> Reply:
+    """250 to MAIL: the message has another priority than was asked for (RFC 6710 §4.1)."""
+    return Reply(250, "2.3.6", f"{priority} is the priority of the message; sender ok")
 
 
 def accepted(transaction_id: str) -> Reply:

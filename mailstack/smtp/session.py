@@ -14,7 +14,7 @@ from mailstack.smtp.core import COMMANDS, sender_text
 from mailstack.smtp.delivery import deliver, deliver_each
 from mailstack.smtp.ext import EXTENSIONS
 from mailstack.smtp.facts import Facts
-from mailstack.smtp.registry import Command, ParameterRule, State
+from mailstack.smtp.registry import Command, Extension, ParameterRule, State
 from mailstack.smtp.replies import Reply
 from mailstack.smtp.settings import Role, SmtpResources, SmtpSettings
 from mailstack.smtp.transaction import Transaction
@@ -36,17 +36,20 @@ MAX_LOGGED = 10
 class Table:
     """All commands and parameters, those of the extensions included."""
 
+    extensions: tuple[Extension, ...]
     commands: dict[bytes, Command]
     mail_parameters: dict[str, ParameterRule]
     rcpt_parameters: dict[str, ParameterRule]
 
 
 def _table(role: Role) -> Table:
-    commands = [*COMMANDS, *(row for extension in EXTENSIONS for row in extension.commands)]
+    extensions = tuple(extension for extension in EXTENSIONS if role in extension.roles)
+    commands = [*COMMANDS, *(row for extension in extensions for row in extension.commands)]
     return Table(
+        extensions,
         {row.verb.encode(): row for row in commands if role in row.roles},
-        {name: rule for extension in EXTENSIONS for name, rule in extension.mail_parameters},
-        {name: rule for extension in EXTENSIONS for name, rule in extension.rcpt_parameters},
+        {name: rule for extension in extensions for name, rule in extension.mail_parameters},
+        {name: rule for extension in extensions for name, rule in extension.rcpt_parameters},
     )
 
 
@@ -215,7 +218,7 @@ class SmtpSession:
         if self.settings.auth_offered:
             among = mechanisms.offered(self.settings.mechanisms, self.resources.accounts, self.connection)
             self.facts.mechanisms = tuple(mechanism.name for mechanism in among)
-        return [line for extension in EXTENSIONS if (line := extension.keyword(self.facts))]
+        return [line for extension in self.table.extensions if (line := extension.keyword(self.facts))]
 
     async def opinion(self, stage: Stage) -> Reply | None:
         """What the checks of this stage say: the first refusal, or None. The client has waited already

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mailstack.errors import Refused
 from mailstack.mail.address import Address
+from mailstack.mail.parameters import NOTHING_SAID_OF_RECIPIENT, RcptParameters
 from mailstack.ports import Local, Log, Remote, Sink, Spool
 from mailstack.smtp.facts import Facts
 from mailstack.smtp.header_tap import HeaderTap
@@ -18,6 +19,7 @@ class Recipient:
 
     address: Address
     route: Local | Remote
+    parameters: RcptParameters = NOTHING_SAID_OF_RECIPIENT
 
 
 class Transaction:

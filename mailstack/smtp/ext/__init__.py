@@ -5,12 +5,18 @@ from __future__ import annotations
 from mailstack.smtp.ext import (
     rfc1870_size,
     rfc2034_enhanced_codes,
+    rfc2852_deliverby,
     rfc2920_pipelining,
     rfc3030_chunking,
     rfc3207_starttls,
+    rfc3461_dsn,
+    rfc4865_futurerelease,
     rfc4954_auth,
     rfc6152_8bitmime,
     rfc6531_smtputf8,
+    rfc6710_mt_priority,
+    rfc8689_requiretls,
+    rfc9422_limits,
 )
 from mailstack.smtp.registry import Extension
 
@@ -22,5 +28,11 @@ EXTENSIONS: tuple[Extension, ...] = (
     rfc2034_enhanced_codes.ENHANCEDSTATUSCODES,
     rfc6152_8bitmime.EIGHTBITMIME,
     rfc6531_smtputf8.SMTPUTF8,
+    rfc3461_dsn.DSN,
+    rfc8689_requiretls.REQUIRETLS,
+    rfc2852_deliverby.DELIVERBY,
+    rfc4865_futurerelease.FUTURERELEASE,
+    rfc6710_mt_priority.MT_PRIORITY,
+    rfc9422_limits.LIMITS,
     rfc3030_chunking.CHUNKING,
 )
