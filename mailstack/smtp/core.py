@@ -12,7 +12,7 @@ from mailstack.ports import Local, Remote
 from mailstack.smtp import replies
 from mailstack.smtp.checks.frame import Stage
 from mailstack.smtp.facts import Facts
-from mailstack.smtp.registry import ALWAYS, GREETED, Command, ParameterRule, State, command
+from mailstack.smtp.registry import ALWAYS, Command, ParameterRule, State, command
 from mailstack.smtp.replies import Reply
 from mailstack.smtp.settings import ANY_ROLE, Role
 from mailstack.smtp.transaction import Recipient
@@ -143,14 +143,10 @@ async def noop(session: SmtpSession, _: Nothing) -> Reply:
     return replies.OK
 
 
-async def vrfy(session: SmtpSession, _: Nothing) -> Reply:
-    """VRFY (RFC 5321 §3.5.3): we do not tell who is here."""
-    return replies.CANNOT_VRFY
-
-
 async def help_(session: SmtpSession, _: Nothing) -> Reply:
-    """HELP (RFC 5321 §4.1.1.8)."""
-    return replies.HELP
+    """HELP (RFC 5321 §4.1.1.8): what this port knows, whatever the topic."""
+    known = [row.verb for row in session.table.commands.values() if row.run is not not_implemented]
+    return replies.help_(known)
 
 
 async def quit_(session: SmtpSession, _: Nothing) -> Reply:
@@ -179,10 +175,8 @@ COMMANDS: tuple[Command, ...] = (
     command("DATA", frozenset({State.RCPT}), grammar.no_argument, data),
     command("RSET", ALWAYS, grammar.no_argument, rset),
     command("NOOP", ALWAYS, grammar.any_argument, noop),
-    command("VRFY", GREETED, grammar.some_argument, vrfy),
     command("HELP", ALWAYS, grammar.any_argument, help_),
     command("QUIT", ALWAYS, grammar.no_argument, quit_),
-    command("EXPN", ALWAYS, grammar.any_argument, not_implemented),
     command("TURN", ALWAYS, grammar.any_argument, not_implemented),
     command("SEND", ALWAYS, grammar.any_argument, not_implemented),
     command("SOML", ALWAYS, grammar.any_argument, not_implemented),

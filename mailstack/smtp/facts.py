@@ -21,6 +21,9 @@ class Facts:
 
     settings: SmtpSettings
     peer: Peer
+    """The client, or for whom a trusted proxy speaks (XCLIENT)."""
+    connected: Peer
+    """At the other end of the connection itself."""
     tls: bool = False
     login: AccountName | None = None
     mechanisms: tuple[str, ...] = ()
@@ -51,8 +54,12 @@ class Facts:
     size: int = 0
     """Octets of mail data, also of those that were not kept."""
     received_fields: int = 0
+    delivered_already: bool = False
+    """Delivered-To fields name all recipients."""
     bare_newline: bool = False
     # --- end of data
+    forwarded: dict[str, str] = field(default_factory=dict)
+    """What XFORWARD said of where the message comes from, by attribute."""
     connection_marks: list[Mark] = field(default_factory=list)
     message_marks: list[Mark] = field(default_factory=list)
     """What checks noticed of the connection, and of this message."""
@@ -62,7 +69,8 @@ class Facts:
         self.sender = None
         self.message_marks.clear()
         self.declared_size = 0
-        self.smtputf8 = self.body_8bit = self.bare_newline = self.priority_changed = False
+        self.smtputf8 = self.body_8bit = self.bare_newline = False
+        self.priority_changed = self.delivered_already = False
         self.parameters, self.rcpt_parameters = NOTHING_SAID, NOTHING_SAID_OF_RECIPIENT
         self.recipient = self.route = None
         self.recipients = self.size = self.received_fields = 0
@@ -71,6 +79,7 @@ class Facts:
         """After STARTTLS nothing counts that was said before (RFC 3207 §4.2)."""
         self.forget_message()
         self.connection_marks.clear()
+        self.forwarded.clear()
         self.login = None
         self.helo = ""
         self.extended = False

@@ -47,6 +47,11 @@ class HeaderTap:
         if not self._seen_end:
             self._end(bytes(self._kept or b""))
 
+    def first_words(self, name: bytes) -> list[bytes]:
+        """The first line of each field of this name, in lower case, without the spaces around it."""
+        begin = b"\n" + name + b":"
+        return [value.partition(b"\n")[0].strip() for value in self._lower.split(begin)[1:]]
+
     def count(self, name: bytes) -> int:
         """How many fields of this name (in lower case) there are."""
         return self._lower.count(b"\n" + name + b":")

@@ -17,7 +17,7 @@ from mailstack.smtp.facts import Facts
 from mailstack.smtp.registry import Command, Extension, ParameterRule, State
 from mailstack.smtp.replies import Reply
 from mailstack.smtp.settings import Role, SmtpResources, SmtpSettings
-from mailstack.smtp.transaction import Transaction
+from mailstack.smtp.transaction import Overrun, Transaction, largest
 from mailstack.smtp.wire.framing import Framer, TooLong
 
 MAX_UNSENT = 64 * 1024
@@ -85,7 +85,7 @@ class SmtpSession:
         self.table = TABLES[settings.role]
         self.framer = Framer()
         self.state = State.CONNECTED
-        self.facts = Facts(settings, connection.peer, connection.tls is not None)
+        self.facts = Facts(settings, connection.peer, connection.peer, connection.tls is not None)
         self.transaction: Transaction | None = None
         self.login_failures = 0
         self._checks: dict[Stage, tuple[Check, ...]] = CHECKS_BY_ROLE[settings.role]
@@ -104,6 +104,8 @@ class SmtpSession:
             self.say(replies.SHUTTING_DOWN)
         except IdleTimeout:
             self.say(replies.TIMEOUT)
+        except Overrun:
+            self.say(replies.OVERRUN)
         except FramingLost as lost:
             self.say(replies.framing_lost(str(lost)))
         except ConnectionClosed:
@@ -133,8 +135,10 @@ class SmtpSession:
         self.framer.feed(await self.connection.receive(in_flight=self.transaction is not None))
 
     async def read_message(self) -> None:
-        """Read mail data as of DATA or one BDAT to its end, into the transaction if there is one."""
+        """Read mail data as of DATA or one BDAT to its end, into the transaction if there is one.
+        Raises: Overrun, SessionEnded."""
         self.connection.timeout = self.settings.data_timeout
+        limit, came = largest(self.settings.max_size), self.facts.size
         while True:
             chunk = self.framer.next_data()
             if chunk is None:
@@ -142,8 +146,11 @@ class SmtpSession:
                 continue
             if self.transaction is not None:
                 await self.transaction.take(chunk.data)
+            came += len(chunk.data)
             if chunk.last:
                 break
+            if came > limit:
+                raise Overrun("mail data without end")
         self.connection.timeout = self.settings.command_timeout
 
     # --- commands
@@ -209,7 +216,7 @@ class SmtpSession:
     def _mistaken(self) -> None:
         self._mistakes += 1
         if self._mistakes >= self.settings.max_errors and self.state is not State.ENDED:
-            self.log.event("too many errors", peer=self.connection.peer.host)
+            self.log.event("too many errors", peer=self.facts.peer.host)
             self.state = State.ENDED
             self.say(replies.TOO_MANY_ERRORS)
 
@@ -261,6 +268,7 @@ class SmtpSession:
             self.transaction.discard()
             self.transaction = None
             self.facts.forget_message()
+            self.facts.forwarded.clear()
             if self.state is not State.ENDED:
                 self.state = State.READY
 
@@ -270,8 +278,9 @@ class SmtpSession:
         is one reply.
         Raises: Refused."""
         transaction, facts = self.current, self.facts
-        transaction.tap.finish()
+        await transaction.end()
         facts.received_fields = transaction.tap.count(b"received")
+        facts.delivered_already = transaction.was_delivered()
         facts.bare_newline = self.framer.bare_newline
         try:
             reply = transaction.trouble or await self.opinion(Stage.END_OF_DATA)
@@ -320,7 +329,8 @@ class SmtpSession:
             sender=sender_text(self.facts.sender),
             to=to,
             size=self.facts.size,
-            peer=self.connection.peer.host,
+            peer=self.facts.peer.host,
             login=self.facts.login,
             reply=None if reply.is_positive else str(reply),
+            **{f"forwarded_{name.lower()}": value for name, value in self.facts.forwarded.items()},
         )

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mailstack.errors import Refused
+from mailstack.errors import FramingLost, Refused
 from mailstack.mail.address import Address
 from mailstack.mail.parameters import NOTHING_SAID_OF_RECIPIENT, RcptParameters
 from mailstack.ports import Local, Log, Remote, Sink, Spool
+from mailstack.smtp.bcc import BccFilter
 from mailstack.smtp.facts import Facts
 from mailstack.smtp.header_tap import HeaderTap
 from mailstack.smtp.replies import SERVER_BUG, Reply, for_problem
+from mailstack.smtp.settings import Role
+
+OVERRUN = 4 * 1024 * 1024
+"""Octets beyond the limit that are read for the sake of an orderly reply, if the limit itself is smaller."""
+
+
+class Overrun(FramingLost):
+    """So much more came than the limit allows that the client is not listened to any longer."""
+
+
+def largest(max_size: int) -> int:
+    """Octets of mail data that are read to their end: most of them are of a message that is refused then."""
+    return max_size + max(max_size, OVERRUN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +40,7 @@ class Transaction:
     """From MAIL to the end of the mail data. `trouble` is the reply that the end of data will have
     because the message could not be kept; the rest of it is swallowed."""
 
-    __slots__ = ("_facts", "_log", "id", "recipients", "refused", "sink", "tap", "trouble")
+    __slots__ = ("_bcc", "_facts", "_log", "id", "recipients", "refused", "sink", "tap", "trouble")
 
     def __init__(self, transaction_id: str, facts: Facts, log: Log) -> None:
         self.id = transaction_id
@@ -36,8 +50,14 @@ class Transaction:
         self.sink: Sink | None = None
         self.tap = HeaderTap()
         self.trouble: Reply | None = None
+        self._bcc = BccFilter() if facts.settings.role is Role.SUBMISSION else None
         self._facts = facts
         self._log = log
+
+    def was_delivered(self) -> bool:
+        """Whether Delivered-To fields, as we write them, name every recipient."""
+        fields = frozenset(self.tap.first_words(b"delivered-to"))
+        return bool(fields) and all(str(r.address).lower().encode() in fields for r in self.recipients)
 
     def begin_message(self, spool: Spool) -> None:
         """Mail data follows. Never raises, as `take`."""
@@ -58,6 +78,11 @@ class Transaction:
         if facts.size > facts.settings.max_size:
             self.discard()  # the check of the size says so at the end
             return
+        if self._bcc is not None:
+            data = self._bcc.feed(data)
+        await self._keep(sink, data)
+
+    async def _keep(self, sink: Sink, data: bytes) -> None:
         self.tap.feed(data)
         try:
             await sink.write(data)
@@ -69,6 +94,12 @@ class Transaction:
             self._log.failure("message not kept", id=self.id)
             self.trouble = SERVER_BUG
             self.discard()
+
+    async def end(self) -> None:
+        """The message is over: what was held back goes to where the rest is. Never raises, as `take`."""
+        if self._bcc is not None and self.sink is not None:
+            await self._keep(self.sink, self._bcc.finish())
+        self.tap.finish()
 
     def discard(self) -> None:
         """Keep nothing of the message."""

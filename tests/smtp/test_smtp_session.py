@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
+from mailstack.config.sections import BareNewline
 from mailstack.errors import Problem
 from mailstack.mail.address import Address
 from mailstack.ports import AccountName, Blob, Delivery, TlsInfo
@@ -351,7 +352,7 @@ DIALOGUE = (
 
 
 def played(parts: list[bytes]) -> tuple[bytes, list[tuple[Delivery, bytes]]]:
-    world = World()
+    world = World(bare_newline=BareNewline.REPAIR)
     answer = b"".join(world.say(part) for part in parts)
     assert world.over == [None] and world.spool.leaks == 0
     return answer, world.store.got

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from mailstack.smtp.ext import (
+    postfix_xclient,
     rfc1870_size,
+    rfc1985_etrn,
     rfc2034_enhanced_codes,
     rfc2852_deliverby,
     rfc2920_pipelining,
@@ -12,6 +14,7 @@ from mailstack.smtp.ext import (
     rfc3461_dsn,
     rfc4865_futurerelease,
     rfc4954_auth,
+    rfc5321_vrfy,
     rfc6152_8bitmime,
     rfc6531_smtputf8,
     rfc6710_mt_priority,
@@ -34,5 +37,10 @@ EXTENSIONS: tuple[Extension, ...] = (
     rfc4865_futurerelease.FUTURERELEASE,
     rfc6710_mt_priority.MT_PRIORITY,
     rfc9422_limits.LIMITS,
+    rfc1985_etrn.ETRN,
+    postfix_xclient.XCLIENT,
+    postfix_xclient.XFORWARD,
+    rfc5321_vrfy.VRFY,
+    rfc5321_vrfy.EXPN,
     rfc3030_chunking.CHUNKING,
 )

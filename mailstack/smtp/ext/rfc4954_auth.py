@@ -48,7 +48,7 @@ async def auth(session: SmtpSession, args: Auth) -> Reply:
     exchange = logins.begin(args.mechanism, settings.mechanisms, accounts, connection)
     if exchange is None:
         return replies.UNKNOWN_MECHANISM
-    attempt = Attempt(args.mechanism, connection.peer)
+    attempt = Attempt(args.mechanism, session.facts.peer)
     ask = partial(_ask, session)
     try:
         return await _log_in(
