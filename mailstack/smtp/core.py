@@ -121,6 +121,8 @@ async def _route(session: SmtpSession, address: Address) -> Local | Remote | Pro
 
 async def data(session: SmtpSession, _: Nothing) -> Reply:
     """DATA (RFC 5321 §4.1.1.4): the message, and the end of the transaction."""
+    if session.facts.binary:
+        return replies.BINARY_NEEDS_BDAT
     refusal = await session.opinion(Stage.DATA)
     if refusal is not None:
         session.drop_transaction()

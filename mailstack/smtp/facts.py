@@ -39,6 +39,8 @@ class Facts:
     """Octets as of SIZE= (RFC 1870), 0 if not said."""
     smtputf8: bool = False
     body_8bit: bool = False
+    binary: bool = False
+    """The message comes as BODY=BINARYMIME, and goes on as 8BITMIME."""
     parameters: MailParameters = NOTHING_SAID
     priority_changed: bool = False
     """The priority in `parameters` is not the one that was asked for."""
@@ -69,7 +71,7 @@ class Facts:
         self.sender = None
         self.message_marks.clear()
         self.declared_size = 0
-        self.smtputf8 = self.body_8bit = self.bare_newline = False
+        self.smtputf8 = self.body_8bit = self.binary = self.bare_newline = False
         self.priority_changed = self.delivered_already = False
         self.parameters, self.rcpt_parameters = NOTHING_SAID, NOTHING_SAID_OF_RECIPIENT
         self.recipient = self.route = None

@@ -208,7 +208,7 @@ class SmtpSession:
             return replies.BDAT_OPEN
         if verb == "MAIL":
             return replies.NESTED_MAIL
-        if self.state is State.RCPT or verb not in ("DATA", "BDAT"):
+        if self.state is State.RCPT or verb not in ("DATA", "BDAT", "BURL"):
             return replies.IN_TRANSACTION
         # RFC 2033 §4.2 wants 503 of LMTP.
         return replies.NO_VALID_RECIPIENTS if self.current.refused and not lmtp else replies.NEED_RCPT

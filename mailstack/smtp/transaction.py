@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from mailstack.errors import FramingLost, Refused
 from mailstack.mail.address import Address
+from mailstack.mail.binary import BinaryToBase64
 from mailstack.mail.parameters import NOTHING_SAID_OF_RECIPIENT, RcptParameters
 from mailstack.ports import Local, Log, Remote, Sink, Spool
 from mailstack.smtp.bcc import BccFilter
@@ -13,6 +15,7 @@ from mailstack.smtp.facts import Facts
 from mailstack.smtp.header_tap import HeaderTap
 from mailstack.smtp.replies import SERVER_BUG, Reply, for_problem
 from mailstack.smtp.settings import Role
+from mailstack.smtp.wire.framing import NewlineRepair
 
 OVERRUN = 4 * 1024 * 1024
 """Octets beyond the limit that are read for the sake of an orderly reply, if the limit itself is smaller."""
@@ -25,6 +28,16 @@ class Overrun(FramingLost):
 def largest(max_size: int) -> int:
     """Octets of mail data that are read to their end: most of them are of a message that is refused then."""
     return max_size + max(max_size, OVERRUN)
+
+
+class Filter(Protocol):
+    """Changes a message in pieces as it passes."""
+
+    def feed(self, data: bytes, /) -> bytes:
+        """What is certain so far."""
+
+    def finish(self) -> bytes:
+        """What was held back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +53,7 @@ class Transaction:
     """From MAIL to the end of the mail data. `trouble` is the reply that the end of data will have
     because the message could not be kept; the rest of it is swallowed."""
 
-    __slots__ = ("_bcc", "_facts", "_log", "id", "recipients", "refused", "sink", "tap", "trouble")
+    __slots__ = ("_facts", "_filters", "_log", "id", "recipients", "refused", "sink", "tap", "trouble")
 
     def __init__(self, transaction_id: str, facts: Facts, log: Log) -> None:
         self.id = transaction_id
@@ -50,7 +63,9 @@ class Transaction:
         self.sink: Sink | None = None
         self.tap = HeaderTap()
         self.trouble: Reply | None = None
-        self._bcc = BccFilter() if facts.settings.role is Role.SUBMISSION else None
+        self._filters: list[Filter] = [BinaryToBase64(), NewlineRepair()] if facts.binary else []
+        if facts.settings.role is Role.SUBMISSION:
+            self._filters.append(BccFilter())
         self._facts = facts
         self._log = log
 
@@ -78,8 +93,8 @@ class Transaction:
         if facts.size > facts.settings.max_size:
             self.discard()  # the check of the size says so at the end
             return
-        if self._bcc is not None:
-            data = self._bcc.feed(data)
+        for each in self._filters:
+            data = each.feed(data)
         await self._keep(sink, data)
 
     async def _keep(self, sink: Sink, data: bytes) -> None:
@@ -97,8 +112,11 @@ class Transaction:
 
     async def end(self) -> None:
         """The message is over: what was held back goes to where the rest is. Never raises, as `take`."""
-        if self._bcc is not None and self.sink is not None:
-            await self._keep(self.sink, self._bcc.finish())
+        data = b""
+        for each in self._filters:
+            data = each.feed(data) + each.finish()
+        if data and self.sink is not None:
+            await self._keep(self.sink, data)
         self.tap.finish()
 
     def discard(self) -> None:

@@ -18,7 +18,20 @@ from typing import TypeVar
 
 from mailstack.errors import BadSyntax
 from mailstack.mail.address import Address
-from mailstack.smtp.wire.values import NOTHING, Attributes, Auth, Bdat, Etrn, Helo, Mail, Nothing, Parameter, Rcpt, Vrfy
+from mailstack.smtp.wire.values import (
+    NOTHING,
+    Attributes,
+    Auth,
+    Bdat,
+    Burl,
+    Etrn,
+    Helo,
+    Mail,
+    Nothing,
+    Parameter,
+    Rcpt,
+    Vrfy,
+)
 from mailstack.smtp.wire.xtext import decode_xtext
 
 MAX_LOCAL_PART = 64
@@ -279,6 +292,15 @@ def bdat(argument: bytes) -> Bdat:
     if not digits.isdigit() or len(digits) > MAX_BDAT_DIGITS or len(words) != 1 + last:
         raise BadSyntax("BDAT size [LAST]")
     return Bdat(int(digits), last)
+
+
+def burl(argument: bytes) -> Burl:
+    # burl-cmd = "BURL" SP absolute-URI [SP end-marker] CRLF   ; RFC 4468 §6
+    words = argument.split()
+    last = len(words) == 2 and words[1].upper() == b"LAST"
+    if not words or len(words) != 1 + last or b":" not in words[0]:
+        raise BadSyntax("BURL url [LAST]")
+    return Burl(words[0], last)
 
 
 def auth(argument: bytes) -> Auth:

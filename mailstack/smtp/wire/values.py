@@ -47,6 +47,14 @@ class Bdat:
 
 
 @dataclass(frozen=True, slots=True)
+class Burl:
+    """BURL (RFC 4468): the URL as it came; `last` ends the message."""
+
+    url: bytes
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Auth:
     """AUTH (RFC 4954): the mechanism in upper case; the initial response still in base64."""
 
