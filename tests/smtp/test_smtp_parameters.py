@@ -276,6 +276,7 @@ def test_nobody_is_told_who_is_not_there(sender: bytes) -> None:
     world.say(b"EHLO c\r\nMAIL FROM:<%s>\r\nRCPT TO:<ann@example.com> NOTIFY=SUCCESS\r\n" % sender)
     assert last(world.say(b"DATA\r\n.\r\n")).startswith(b"250 ")
     assert len(world.store.got) == 1 and not world.outbound.items and world.spool.leaks == 0
+    assert not world.log.failures and ("report not sent" in world.log.whats("warning")) is bool(sender)
 
 
 def test_a_report_that_fails_does_not_fail_the_message() -> None:
