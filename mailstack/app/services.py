@@ -105,6 +105,7 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
         etrn_allowed=config.smtp.etrn_allowed,
         max_size=config.limits.max_message_size,
         max_recipients=config.limits.max_recipients,
+        holds=not manners.anybody,
         full_for_good=config.quota.refusal is MailboxFull.PERMANENT,
         command_timeout=config.smtp.timeout,
     )

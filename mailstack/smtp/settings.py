@@ -52,6 +52,8 @@ class SmtpSettings:
     max_size: int = 50 * MIB
     max_recipients: int = 1000
     """Of one transaction; RFC 5321 §4.5.3.1.8 asks for at least 100."""
+    holds: bool = True
+    """Messages may be submitted that wait until their time (RFC 4865), because something empties the queue."""
     full_for_good: bool = False
     """A recipient without room is answered 552 5.2.2 instead of 452 4.2.2."""
     max_errors: int = 20

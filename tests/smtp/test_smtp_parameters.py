@@ -158,6 +158,13 @@ def test_only_submissions_are_held() -> None:
     assert world.say(b"MAIL FROM:<a@b.example> HOLDFOR=5\r\n").startswith(b"555 5.5.4 ")
 
 
+def test_where_nothing_leaves_nothing_is_held() -> None:
+    world = World(tls=True, role=Role.SUBMISSION, holds=False)
+    assert b"FUTURERELEASE" not in world.say(b"EHLO c\r\n")
+    world.say(LOG_IN)
+    assert world.say(b"MAIL FROM:<joe@example.com> HOLDFOR=5\r\n").startswith(b"555 5.5.4 ")
+
+
 def test_requiretls_is_for_connections_with_tls() -> None:
     plain, secret = World(), World(tls=True)
     assert b"REQUIRETLS" not in plain.say(b"EHLO c\r\n") and b"REQUIRETLS" in secret.say(b"EHLO c\r\n")

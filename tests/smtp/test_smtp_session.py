@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_network
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from mailstack.config.sections import BareNewline
+from mailstack.config.sections import BareNewline, Vrfy
 from mailstack.errors import Problem
 from mailstack.mail.address import Address
 from mailstack.ports import AccountName, Blob, Delivery, TlsInfo
@@ -380,13 +381,22 @@ def test_octet_by_octet_the_session_says_the_same() -> None:
 
 
 COMMANDS = """EHLO c|MAIL FROM:<>|RCPT TO:<joe@example.com>|DATA|.|BDAT 2|BDAT 0 LAST|RSET|AUTH LOGIN|*|STARTTLS
-NOOP|x|VRFY a|HELO c|AUTH PLAIN =|MAIL FROM:<a@b> SIZE=99999999""".replace("\n", "|").split("|")
+NOOP|x|VRFY a|HELO c|AUTH PLAIN =|MAIL FROM:<a@b> SIZE=99999999
+MAIL FROM:<joe@example.com> BODY=BINARYMIME MT-PRIORITY=3|RCPT TO:<joe@example.com> NOTIFY=SUCCESS
+XCLIENT ADDR=192.0.2.1|XFORWARD ADDR=192.0.2.1|ETRN x.example|EXPN joe@example.com
+BURL imap://x/y/;UID=1;URLAUTH=anonymous LAST|BDAT 0""".replace("\n", "|").split("|")
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.sampled_from(COMMANDS).map(lambda line: line.encode() + b"\r\n"), max_size=30))
-def test_any_order_of_commands_is_answered_without_a_bug(lines: list[bytes]) -> None:
-    world = World(accept_any=True, tls_available=True, allow_plaintext_auth=True, max_errors=1000)
+@given(
+    st.lists(st.sampled_from(COMMANDS).map(lambda line: line.encode() + b"\r\n"), max_size=30),
+    st.sampled_from([Role.RECEIVE, Role.SUBMISSION]),
+)
+def test_any_order_of_commands_is_answered_without_a_bug(lines: list[bytes], role: Role) -> None:
+    world = World(
+        accept_any=True, tls_available=True, allow_plaintext_auth=True, max_errors=1000, vrfy=Vrfy.EVERYBODY, role=role,
+        xclient_trusted=(ip_network("127.0.0.0/8"),), etrn_allowed=(ip_network("192.0.2.0/24"),), auth_required=False,
+    )  # fmt: skip
     for line in lines:
         world.say(line)
     assert not world.log.failures

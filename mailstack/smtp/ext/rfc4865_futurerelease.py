@@ -24,6 +24,8 @@ _DATE_TIME = re.compile(
 
 def keyword(facts: Facts) -> str:
     """The longest wait in seconds, and when it would end (RFC 4865 §3)."""
+    if not facts.settings.holds:
+        return ""
     last = datetime.fromtimestamp(int(facts.now) + MAX_INTERVAL, UTC)
     return f"FUTURERELEASE {MAX_INTERVAL} {last:%Y-%m-%dT%H:%M:%SZ}"
 
@@ -48,6 +50,8 @@ def hold_until(facts: Facts, value: str | None) -> Reply | None:
 
 
 def _hold(facts: Facts, until: int) -> Reply | None:
+    if not facts.settings.holds:
+        return replies.UNKNOWN_PARAMETER
     if facts.parameters.hold_until is not None:
         raise BadSyntax("HOLDFOR or HOLDUNTIL, not both")
     if until > facts.now + MAX_INTERVAL:
