@@ -9,6 +9,7 @@ from mailstack.config.sections import Config, Listener, MailboxFull, MechanismNa
 from mailstack.imap.hidden import Hidden
 from mailstack.imap.session import ImapSession
 from mailstack.imap.settings import ImapResources, ImapSettings
+from mailstack.mail.address import ascii_domain
 from mailstack.net.listener import Service
 from mailstack.net.wire_protocol import Session, WireProtocol
 from mailstack.pop3.session import Pop3Session
@@ -91,7 +92,7 @@ MakeSession = Callable[[WireProtocol], Session]
 def _smtp(config: Config, listener: Listener, resources: Resources, manners: Manners) -> MakeSession:
     role = _SMTP[listener.service]
     settings = SmtpSettings(
-        hostname=config.hostname,
+        hostname=ascii_domain(config.hostname),
         role=role,
         tls_available=listener.tls is TlsMode.STARTTLS,
         auth_required=not manners.anybody,

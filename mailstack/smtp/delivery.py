@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from mailstack.errors import Problem, Refused
 from mailstack.mail import trace
-from mailstack.mail.address import Address
+from mailstack.mail.address import Address, ascii_domain
 from mailstack.mail.parameters import NOTHING_SAID_OF_RECIPIENT, Notify, RcptParameters
 from mailstack.ports import AccountName, Blob, Delivery, Envelope, Local, Remote, TlsInfo
 from mailstack.smtp import success
@@ -228,6 +228,14 @@ def _address_of(account: AccountName) -> Address:
     return Address(local, domain) if at else Address(account, "")
 
 
+def _helo(facts: Facts) -> str:
+    """What the client called itself, in ASCII where the message is ASCII (RFC 6531 §3.7.3)."""
+    if facts.smtputf8 or facts.helo.isascii():
+        return facts.helo
+    name = ascii_domain(facts.helo)
+    return name if name.isascii() else "unknown"
+
+
 def _trace(transaction: Transaction, facts: Facts, tls: TlsInfo | None, now: float) -> bytes:
     """The Received field, and what a submission lacks (RFC 6409 §8)."""
     settings = facts.settings
@@ -237,7 +245,7 @@ def _trace(transaction: Transaction, facts: Facts, tls: TlsInfo | None, now: flo
     )  # fmt: skip
     secured = f"{tls.version} {tls.cipher}" if tls is not None else ""
     hop = trace.Hop(
-        facts.helo, facts.peer.host, settings.hostname, word, transaction.id, now, secured, facts.parameters.priority
+        _helo(facts), facts.peer.host, settings.hostname, word, transaction.id, now, secured, facts.parameters.priority
     )
     only = transaction.recipients[0].address if len(transaction.recipients) == 1 else None
     above = trace.received(hop, only)

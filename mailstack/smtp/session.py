@@ -332,5 +332,6 @@ class SmtpSession:
             peer=self.facts.peer.host,
             login=self.facts.login,
             reply=None if reply.is_positive else str(reply),
+            **({"priority": self.facts.parameters.priority} if self.facts.parameters.priority else {}),
             **{f"forwarded_{name.lower()}": value for name, value in self.facts.forwarded.items()},
         )

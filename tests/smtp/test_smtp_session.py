@@ -95,6 +95,21 @@ def test_what_a_mailbox_gets() -> None:
     assert world.spool.leaks == 0
 
 
+@pytest.mark.parametrize(
+    ("helo", "mail", "shown"),
+    [
+        ("b\u00fccher.example", b"", "xn--bcher-kva.example"),
+        ("b\u00fccher.example", b" SMTPUTF8", "b\u00fccher.example"),
+        ("\u00e4" * 80 + ".example", b"", "unknown"),
+    ],
+)
+def test_a_trace_field_is_in_utf_8_only_if_the_message_is(helo: str, mail: bytes, shown: str) -> None:
+    world = World()
+    assert world.say(b"EHLO %b\r\n" % helo.encode()).isascii()
+    world.say(b"MAIL FROM:<>%b\r\nRCPT TO:<joe@example.com>\r\nDATA\r\n.\r\n" % mail)
+    assert f"Received: from {shown} (".encode() in world.store.got[0][0].prefix
+
+
 def test_with_several_recipients_none_is_named_to_the_others() -> None:
     world = World()
     world.send(b"joe@example.com", b"ann@example.com", sender=b"")
