@@ -1,11 +1,12 @@
-"""Takes the Bcc fields out of a submitted message: their recipients are in the envelope, and nobody else is to
-learn of them (RFC 5322 §3.6.3)."""
+"""Takes the Bcc and Resent-Bcc fields out of a submitted message: their recipients are in the envelope, and nobody
+else is to learn of them (RFC 5322 §3.6.3, §3.6.6)."""
 
 from __future__ import annotations
 
 import re
 
-_FIELD = re.compile(rb"bcc[ \t]*:", re.IGNORECASE)
+_NAMES = (b"bcc", b"resent-bcc")
+_FIELD = re.compile(rb"(?:resent-)?bcc[ \t]*:", re.IGNORECASE)
 _MAX_NAME = 64
 """Octets of "Bcc", blanks and ":" that are held back until it is clear what the field is."""
 
@@ -58,7 +59,7 @@ class BccFilter:
 
 def _may_be(start: bytes) -> bool:
     """Whether these octets of a line without its end may begin a Bcc field, or end the header."""
-    word = start[:3].lower()
-    if len(word) < 3:
-        return b"bcc".startswith(word) or b"\r\n".startswith(start)
-    return word == b"bcc" and not start[3:].strip(b" \t")
+    word = start.lower()
+    if b"\r\n".startswith(word) or any(name.startswith(word) for name in _NAMES):
+        return True
+    return any(word.startswith(name) and not word[len(name) :].strip(b" \t") for name in _NAMES)

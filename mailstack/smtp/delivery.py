@@ -67,9 +67,9 @@ async def _deliver_local(
         if len(failed) == len(answers) and not sent:
             return _refusal(failed[0], facts)
         await _deliver_later(transaction, facts, above, blob, resources, copies, answers)
-    await success.report(
-        _in_mailboxes(transaction, dict(zip(copies, answers, strict=True))), transaction, facts, resources
-    )
+    if any(recipient.parameters.notify for recipient in transaction.recipients):
+        there = _in_mailboxes(transaction, dict(zip(copies, answers, strict=True)))
+        await success.report(there, transaction, facts, resources)
     return accepted(transaction.id)
 
 
