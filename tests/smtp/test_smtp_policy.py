@@ -80,6 +80,7 @@ PIECES = [
     b"bcc",
     b"bcc:",
     b"Bccc: z",
+    b"resent-",
     b"b",
     b" f",
     b"\t:",
