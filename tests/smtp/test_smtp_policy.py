@@ -102,6 +102,7 @@ def filtered(parts: list[bytes]) -> bytes:
         (b"From: a\r\nBcc: x,\r\n y\r\nTo: b\r\n\r\nBcc: body\r\n", b"From: a\r\nTo: b\r\n\r\nBcc: body\r\n"),
         (b"bcc\t :z\r\nBccx: 1\r\n Bcc: folded\r\n", b"Bccx: 1\r\n Bcc: folded\r\n"),
         (b"\r\nBcc: body\r\n", b"\r\nBcc: body\r\n"),
+        (b"Resent-Bcc: x\r\nResent-To: y\r\nresent-bccc: z\r\n", b"Resent-To: y\r\nresent-bccc: z\r\n"),
         (b"Bcc: x", b""),
         (b"Bcc:\r\n\tx\r\n\r\nbody", b"\r\nbody"),
         (b"Bcc", b"Bcc"),
