@@ -19,6 +19,7 @@ from mailstack.access import Access, Annotations
 from mailstack.acl import Rights
 from mailstack.errors import Problem
 from mailstack.mail.address import Address
+from mailstack.mail.parameters import NOTHING_SAID, MailParameters, RcptParameters
 from mailstack.mailboxes import (
     FIRST_KEYWORD,
     MAX_KEYWORDS,
@@ -549,13 +550,16 @@ class MailStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What travels beside the message (RFC 5321 §2.3.1). `sender` None is the null reverse-path."""
+    """What travels beside the message (RFC 5321 §2.3.1). `sender` None is the null reverse-path.
+    `rcpt_parameters` has one for each recipient, or none at all where nothing was said of any."""
 
     sender: Address | None
     recipients: tuple[Address, ...]
     account: AccountName | None = None
     smtputf8: bool = False
     body_8bit: bool = False
+    parameters: MailParameters = NOTHING_SAID
+    rcpt_parameters: tuple[RcptParameters, ...] = ()
 
 
 class Outbound(Protocol):
@@ -564,3 +568,7 @@ class Outbound(Protocol):
     async def enqueue(self, envelope: Envelope, prefix: bytes, blob: Blob) -> str:
         """Durable on return; the result is the queue id.
         Raises: Refused(QUEUE_UNAVAILABLE | DISK_FULL)."""
+
+    async def hasten(self, domain: str, *, subdomains: bool = False) -> int:
+        """Try now what waits for a domain (RFC 1985 §5.1), or for it and all below it; returns how many messages
+        that is. Raises: Refused(QUEUE_UNAVAILABLE) when they wait and cannot be tried."""

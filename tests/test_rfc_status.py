@@ -31,6 +31,10 @@ OF_IMAP: tuple[tuple[dict[str, str], TlsInfo | None], ...] = (
 """More of them."""
 
 
+TRUSTED = {"vrfy": "everybody", "xclient_trusted": "127.0.0.0/8", "etrn_allowed": "127.0.0.0/8"}
+"""The same for SMTP, of clients that may do more than others."""
+
+
 def rows(section: str) -> list[list[str]]:
     """The cells of a section's table, its two head lines left out."""
     text = re.split(r"^## ", DOCUMENT.read_text(), flags=re.MULTILINE)
@@ -68,7 +72,7 @@ def imap_words() -> set[str]:
 
 def smtp_words(protocol: str) -> set[str]:
     words: set[str] = set()
-    for settings, tls in SITUATIONS:
+    for settings, tls in (*SITUATIONS, (TRUSTED, None)):
         lines = answer(protocol, settings, tls, b"EHLO client.example.org\r\n").split("\r\n")[1:]
         for line in filter(None, lines):
             word, *more = line[4:].split()

@@ -6,6 +6,7 @@ import dataclasses
 import typing
 from collections.abc import Callable
 from enum import Enum
+from ipaddress import ip_network
 from typing import Any
 
 from transcripts import Fakes, FakeSession
@@ -35,6 +36,8 @@ def value_of(text: Any, kind: Any) -> Any:
         return kind(text)
     if typing.get_origin(kind) is frozenset:
         return frozenset(text.split())
+    if typing.get_origin(kind) is tuple:
+        return tuple(ip_network(word) for word in text.split())
     return kind(text) if kind in (int, float) else text
 
 

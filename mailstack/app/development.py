@@ -19,6 +19,7 @@ from mailstack.auth.anyone import AnyAccounts, AnyDirectory, AnyLimits
 from mailstack.config.sections import (
     USUAL_PORTS,
     Auth,
+    BareNewline,
     Certificate,
     Config,
     Domain,
@@ -26,7 +27,9 @@ from mailstack.config.sections import (
     Listener,
     Retention,
     ServiceName,
+    Smtp,
     Tls,
+    Vrfy,
     usual_tls,
 )
 from mailstack.net.certificates import CERTIFICATE, KEY, usable, write_self_signed
@@ -157,6 +160,7 @@ def configuration(options: DevelopmentOptions, data: Path) -> Config:
         tls=Tls((Certificate(data / "tls" / CERTIFICATE, data / "tls" / KEY),)),
         limits=Limits(connections=MANY, connections_per_address=MANY),
         auth=Auth(require_tls=False),
+        smtp=Smtp(bare_newline=BareNewline.REPAIR, vrfy=Vrfy.EVERYBODY),
         retention=(Retention(mailbox="*", messages=options.keep),) if options.keep else (),
     )
 

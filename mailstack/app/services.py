@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mailstack.config.sections import BareNewline, Config, Listener, MailboxFull, MechanismName, ServiceName, TlsMode
+from mailstack.config.sections import Config, Listener, MailboxFull, MechanismName, ServiceName, TlsMode
 from mailstack.imap.hidden import Hidden
 from mailstack.imap.session import ImapSession
 from mailstack.imap.settings import ImapResources, ImapSettings
+from mailstack.mail.address import ascii_domain
 from mailstack.net.listener import Service
 from mailstack.net.wire_protocol import Session, WireProtocol
 from mailstack.pop3.session import Pop3Session
@@ -91,16 +92,21 @@ MakeSession = Callable[[WireProtocol], Session]
 def _smtp(config: Config, listener: Listener, resources: Resources, manners: Manners) -> MakeSession:
     role = _SMTP[listener.service]
     settings = SmtpSettings(
-        hostname=config.hostname,
+        hostname=ascii_domain(config.hostname),
         role=role,
         tls_available=listener.tls is TlsMode.STARTTLS,
         auth_required=not manners.anybody,
         allow_plaintext_auth=manners.anybody or not config.auth.require_tls,
         mechanisms=_mechanisms(config, config.smtp.without_mechanisms),
         accept_any=manners.anybody and role is not Role.LMTP,
-        bare_newline="reject" if config.smtp.bare_newline is BareNewline.REJECT else "fix",
+        bare_newline=config.smtp.bare_newline,
+        vrfy=config.smtp.vrfy,
+        sender=config.smtp.sender,
+        xclient_trusted=config.smtp.xclient_trusted,
+        etrn_allowed=config.smtp.etrn_allowed,
         max_size=config.limits.max_message_size,
         max_recipients=config.limits.max_recipients,
+        holds=not manners.anybody,
         full_for_good=config.quota.refusal is MailboxFull.PERMANENT,
         command_timeout=config.smtp.timeout,
     )

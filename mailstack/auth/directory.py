@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from unicodedata import normalize
 
 from mailstack.auth.known import KnownAccounts
 from mailstack.config.sections import Domain
 from mailstack.errors import Problem, Refused
-from mailstack.mail.address import Address
+from mailstack.mail.address import Address, ascii_domain
 from mailstack.ports import AccountName, Local, Remote
 
 MAX_TARGETS = 1000
@@ -21,25 +22,24 @@ class StoredDirectory:
         self._known = known
         self._domains: dict[str, Domain] = {}
         for domain in domains:
-            self._domains[domain.name.lower()] = domain
-            self._domains[_ascii(domain.name)] = domain
+            self._domains[ascii_domain(domain.name)] = domain
 
     async def route(self, address: Address) -> Local | Remote:
         self._known.refresh()
-        domain = self._domains.get(address.domain.lower())
+        domain = self._domains.get(ascii_domain(address.domain))
         if domain is None and not address.domain:
             domain = next(iter(self._domains.values()), None)  # <Postmaster>
         if domain is None:
             return Remote(address.domain)
-        found = self._resolve(address.local_part.lower(), domain)
+        found = self._resolve(_canonical(address.local_part), domain)
         if not found:
             raise Refused(Problem.NO_SUCH_RECIPIENT, str(address))
         return Local(tuple(AccountName(name) for name in found))
 
     async def may_send_as(self, account: AccountName, sender: Address) -> bool:
         self._known.refresh()
-        domain = self._domains.get(sender.domain.lower())
-        return domain is not None and account in self._resolve(sender.local_part.lower(), domain, catch_all=False)
+        domain = self._domains.get(ascii_domain(sender.domain))
+        return domain is not None and account in self._resolve(_canonical(sender.local_part), domain, catch_all=False)
 
     def _resolve(self, local: str, domain: Domain, *, catch_all: bool = True) -> list[str]:
         names = [f"{local}@{domain.name}"]
@@ -71,8 +71,6 @@ class StoredDirectory:
         return found
 
 
-def _ascii(name: str) -> str:
-    try:
-        return name.lower().encode("idna").decode("ascii")
-    except UnicodeError:
-        return name.lower()
+def _canonical(local: str) -> str:
+    """As accounts are called: in lower case, and composed (RFC 6532 §3.1), however it was typed."""
+    return local.lower() if local.isascii() else normalize("NFC", local.lower())

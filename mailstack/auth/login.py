@@ -60,7 +60,7 @@ async def converse(
             step = exchange.respond(await _response(ask, step.data))
         elif isinstance(step, KeysWanted):
             attempt.user = step.user
-            step = step.answer(await accounts.scram_keys(step.user, step.mechanism, connection.peer))
+            step = step.answer(await accounts.scram_keys(step.user, step.mechanism, attempt.peer))
         else:
             return await _settled(step, ask, accounts, connection, attempt)
 

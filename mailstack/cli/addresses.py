@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from unicodedata import normalize
 
 import click
 
@@ -26,7 +27,7 @@ class AddressType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # g
         self._catch_all = catch_all
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        local, at, domain = value.lower().rpartition("@")
+        local, at, domain = normalize("NFC", value.lower()).rpartition("@")
         example = "alice@example.org" + (" or @example.org" if self._catch_all else "")
         if not at or not _DOMAIN.fullmatch(domain) or len(domain.encode()) > MAX_DOMAIN:
             self.fail(f"expected an address as {example}, not {value!r}", param, ctx)

@@ -71,10 +71,11 @@ class MailboxFull(Enum):
 
 
 class BareNewline(Enum):
-    """What becomes of a CR or LF that stands alone in mail data (RFC 5321 §2.3.8). Neither ever
+    """What becomes of a CR or LF that stands alone in mail data (RFC 5321 §2.3.8). None of them ever
     ends a message."""
 
     REPAIR = "repair"
+    REJECT_STRANGERS = "reject-strangers"
     REJECT = "reject"
 
 
@@ -97,6 +98,22 @@ class ScramOffer(Enum):
 
     READY = "ready"
     ALWAYS = "always"
+
+
+class Vrfy(Enum):
+    """Who learns from VRFY and EXPN whether there is such a mailbox, and who is behind an alias."""
+
+    NOBODY = "nobody"
+    USERS = "users"
+    EVERYBODY = "everybody"
+
+
+class Sender(Enum):
+    """Whose addresses a login may send from (RFC 6409 §6.1)."""
+
+    OWN = "own"
+    DOMAIN = "domain"
+    ANY = "any"
 
 
 USUAL_PORTS: dict[ServiceName, int] = {
@@ -312,8 +329,18 @@ class OAuth:
 class Smtp:
     """`[smtp]`: receiving and submission."""
 
-    bare_newline: BareNewline = BareNewline.REPAIR
-    """A CR or LF alone in mail data becomes CRLF, or the message is refused."""
+    bare_newline: BareNewline = BareNewline.REJECT_STRANGERS
+    """A CR or LF alone in mail data: "repair" makes CRLF of it; "reject-strangers" refuses the message (550
+    5.6.11) on port 25 and repairs that of users and of LMTP; "reject" refuses it everywhere."""
+    vrfy: Vrfy = Vrfy.NOBODY
+    """Who learns from VRFY and EXPN which addresses there are: "nobody", "users" who have logged in, or
+    "everybody". The others hear 252 of each address, and 502 of EXPN."""
+    sender: Sender = Sender.OWN
+    """Senders that a login may have: its "own" address and aliases, any address of its "domain", or "any"."""
+    xclient_trusted: tuple[Network, ...] = ()
+    """Filters and proxies that say by XCLIENT and XFORWARD for whom they speak, as Postfix's do."""
+    etrn_allowed: tuple[Network, ...] = ()
+    """Who may ask by ETRN (RFC 1985) that mail for a domain be tried now, besides users who have logged in."""
     timeout: Seconds = 300.0
     """Seconds of silence before the connection is closed (RFC 5321 §4.5.3.2.7)."""
     without_mechanisms: tuple[MechanismName, ...] = ()

@@ -1,14 +1,19 @@
-"""The octets that an IMAP URL names (RFC 5092 §6), for CATENATE and URLFETCH."""
+"""The octets that an IMAP URL names (RFC 5092 §6), for CATENATE, URLFETCH and BURL."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import hashlib
+import hmac
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
-from mailstack.errors import Problem, Refused
+from mailstack.errors import BadSyntax, Problem, Refused
 from mailstack.imap.fetch import Slice, located
-from mailstack.imap.wire.url import ImapUrl
-from mailstack.ports import MEMORY_LIMIT, AccountStore, Change, Mailbox
+from mailstack.imap.wire.url import Access, ImapUrl, message_url
+from mailstack.ports import MEMORY_LIMIT, AccountName, AccountStore, Change, Mailbox, MailStore
+
+INTERNAL = "INTERNAL"
+"""The mechanism by which URLs are authorised (RFC 4467 §2)."""
 
 
 class _Reader:
@@ -62,3 +67,36 @@ async def open_url(store: AccountStore, url: ImapUrl) -> UrlContent:
         mailbox.close(reader)
         raise
     return UrlContent(mailbox, reader, url.uid, found)
+
+
+def token(key: bytes, mailbox_id: str, rump: bytes) -> bytes:
+    """The verifier of INTERNAL, 64 hexadecimal digits."""
+    return hmac.new(key, b"%b\0%b" % (mailbox_id.encode(), rump), hashlib.sha256).hexdigest().encode()
+
+
+async def open_authorized(
+    store: MailStore, octets: bytes, now: float, may_use: Callable[[Access], bool]
+) -> UrlContent | None:
+    """What a URL names, if it is good, and `may_use` says that this reader is whom it is for; None for whatever
+    reason it is not: a stranger learns nothing of what is there. `now` in seconds since the epoch."""
+    try:
+        url = message_url(octets.decode("ascii"))
+    except (BadSyntax, UnicodeDecodeError):
+        return None
+    access = url.access
+    if access is None or access.mechanism != INTERNAL or not url.user or not may_use(access):
+        return None
+    if access.expire is not None and access.expire < now:
+        return None
+    owner = AccountName(url.user)
+    try:
+        key = await store.access_key(owner, url.mailbox)
+        if key is None:
+            return None
+        content = await open_url(await store.account(owner), url)
+    except Refused:
+        return None
+    if hmac.compare_digest(token(key, content.mailbox.mailbox_id, url.rump), access.token.lower()):
+        return content
+    content.close()
+    return None

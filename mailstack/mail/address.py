@@ -27,6 +27,16 @@ class Address:
         return self.local_part.isascii() and self.domain.isascii()
 
 
+def ascii_domain(name: str) -> str:
+    """A domain to compare: in lower case, in its xn-- form if it has one."""
+    if name.isascii():
+        return name.lower()
+    try:
+        return name.lower().encode("idna").decode("ascii")
+    except UnicodeError:
+        return name.lower()
+
+
 _ATEXT = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~")
 
 

@@ -26,7 +26,7 @@ class Hop:
 
     `helo` is what the client called itself, checked by the grammar; `peer` its IP address or "";
     `protocol` a word of RFC 3848; `tls` as "TLSv1.3 TLS_AES_256_GCM_SHA384" or ""; `when` in seconds
-    since the epoch."""
+    since the epoch; `priority` as of RFC 6710."""
 
     helo: str
     peer: str
@@ -35,6 +35,7 @@ class Hop:
     id: str
     when: float
     tls: str = ""
+    priority: int = 0
 
 
 @lru_cache(maxsize=16)
@@ -68,8 +69,10 @@ def received(hop: Hop, recipient: Address | None = None) -> bytes:
     source = f"{hop.helo} ({address_literal(hop.peer)})" if hop.peer else hop.helo
     secured = f"\r\n\t(using {hop.tls})" if hop.tls else ""
     only = f"\r\n\tfor <{recipient}>" if recipient is not None else ""
+    # Pri = CFWS "PRIORITY" FWS priority-value   ; RFC 6710 §7
+    urgent = f"\r\n\tPRIORITY {hop.priority}" if hop.priority else ""
     return (
-        f"Received: from {source}{secured}\r\n\tby {hop.by} with {hop.protocol} id {hop.id}{only};"
+        f"Received: from {source}{secured}\r\n\tby {hop.by} with {hop.protocol} id {hop.id}{only}{urgent};"
         f"\r\n\t{date_time(hop.when)}\r\n"
     ).encode()
 

@@ -18,15 +18,13 @@ from functools import partial
 from pathlib import Path
 
 from mailstack.errors import Problem, Refused
-from mailstack.mail.address import Address
-from mailstack.ports import AccountName, Blob, Envelope, Log
+from mailstack.ports import Blob, Envelope, Log
+from mailstack.queue.envelopes import document, envelope_of
 from mailstack.store.maildir.deliver import copy
 from mailstack.store.maildir.layout import sync_directory
 from mailstack.store.spool import StoredBlob, refusal, write_all
 from mailstack.store.workers import Workers
 
-VERSION = 1
-"""Of the envelope's form."""
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -63,6 +61,22 @@ class QueueSpool:
             raise Refused(problem, refused.detail) from error
         return queue_id
 
+    async def hasten(self, domain: str, *, subdomains: bool = False) -> int:
+        waiting = await self._workers.run(partial(self._waiting, domain.lower(), subdomains))
+        if waiting:
+            raise Refused(Problem.QUEUE_UNAVAILABLE, f"{waiting} messages wait for {domain}")
+        return 0
+
+    def _waiting(self, domain: str, subdomains: bool) -> int:
+        below = f".{domain}"
+
+        def concerns(name: str) -> bool:
+            return name == domain or (subdomains and name.endswith(below))
+
+        return sum(
+            any(concerns(recipient.domain.lower()) for recipient in item.envelope.recipients) for item in self.items()
+        )
+
     def items(self) -> Iterator[QueueItem]:
         """What waits, oldest first. An envelope that cannot be read is logged and left alone.
         Blocking. Raises: OSError."""
@@ -91,7 +105,7 @@ class QueueSpool:
         try:
             for name, parts, source in (
                 (message, (prefix, *blob.chunks), blob.fd),
-                (note, (_document(envelope, self._clock()),), -1),
+                (note, (json.dumps(document(envelope, self._clock())).encode(),), -1),
             ):
                 placed.append(self._directory / "tmp" / name)
                 _write_file(placed[-1], b"".join(parts), source)
@@ -116,32 +130,6 @@ def _write_file(path: Path, octets: bytes, source: int) -> None:
         os.close(fd)
 
 
-def _document(envelope: Envelope, arrived: float) -> bytes:
-    def pair(address: Address) -> list[str]:
-        return [address.local_part, address.domain]
-
-    document = {
-        "version": VERSION,
-        "arrived": arrived,
-        "sender": pair(envelope.sender) if envelope.sender else None,
-        "recipients": [pair(address) for address in envelope.recipients],
-        "account": envelope.account,
-        "smtputf8": envelope.smtputf8,
-        "body_8bit": envelope.body_8bit,
-    }
-    return json.dumps(document).encode()
-
-
 def _read(path: Path) -> QueueItem:
     document = json.loads(path.read_bytes())
-    if document["version"] != VERSION:
-        raise ValueError(f"version {document['version']} is not {VERSION}")
-    sender, account = document["sender"], document["account"]
-    envelope = Envelope(
-        sender=Address(*sender) if sender else None,
-        recipients=tuple(Address(*pair) for pair in document["recipients"]),
-        account=AccountName(account) if account else None,
-        smtputf8=document["smtputf8"],
-        body_8bit=document["body_8bit"],
-    )
-    return QueueItem(path.stem, envelope, document["arrived"], path.with_suffix(".eml"))
+    return QueueItem(path.stem, envelope_of(document), document["arrived"], path.with_suffix(".eml"))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mailstack.errors import Problem, Refused
 from mailstack.mail.address import Address
+from mailstack.mail.parameters import NOTHING_SAID_OF_RECIPIENT
 from mailstack.ports import Local, Remote
 from mailstack.smtp import replies
 from mailstack.smtp.checks.frame import Stage
-from mailstack.smtp.registry import ALWAYS, GREETED, Command, State, command
+from mailstack.smtp.facts import Facts
+from mailstack.smtp.registry import ALWAYS, Command, ParameterRule, State, command
 from mailstack.smtp.replies import Reply
 from mailstack.smtp.settings import ANY_ROLE, Role
 from mailstack.smtp.transaction import Recipient
 from mailstack.smtp.wire import grammar
-from mailstack.smtp.wire.values import Helo, Mail, Nothing, Rcpt
+from mailstack.smtp.wire.values import Helo, Mail, Nothing, Parameter, Rcpt
 
 if TYPE_CHECKING:
     from mailstack.smtp.session import SmtpSession
@@ -36,7 +39,8 @@ async def helo(session: SmtpSession, args: Helo) -> Reply:
 
 async def _greeted(session: SmtpSession, args: Helo, *, extended: bool) -> Reply:
     session.drop_transaction()
-    session.facts.helo, session.facts.extended = args.domain, extended
+    facts = session.facts
+    facts.helo, facts.extended, facts.now = args.domain, extended, session.resources.clock.now()
     refusal = await session.opinion(Stage.HELO)
     if refusal is not None:
         return refusal
@@ -53,12 +57,10 @@ async def mail(session: SmtpSession, args: Mail) -> Reply:
         tls_first = not facts.tls and not settings.allow_plaintext_auth and settings.tls_available
         return replies.TLS_FIRST if tls_first else replies.AUTH_FIRST
     facts.forget_message()
-    facts.sender = args.reverse_path
-    for parameter in args.parameters:
-        rule = session.table.mail_parameters.get(parameter.keyword)
-        if rule is None:
-            return replies.UNKNOWN_PARAMETER
-        rule(facts, parameter.value)
+    facts.sender, facts.now = args.reverse_path, session.resources.clock.now()
+    refusal = _parameters(session.table.mail_parameters, facts, args.parameters)
+    if refusal is not None:
+        return refusal
     if args.reverse_path is not None and not facts.smtputf8 and not args.reverse_path.is_ascii:
         return replies.BAD_ADDRESS_UTF8
     refusal = await session.opinion(Stage.MAIL)
@@ -66,17 +68,28 @@ async def mail(session: SmtpSession, args: Mail) -> Reply:
         session.log.event("mail refused", sender=sender_text(args.reverse_path), reply=str(refusal))
         return refusal
     session.begin_transaction()
-    return replies.SENDER_OK
+    return replies.priority_changed(facts.parameters.priority) if facts.priority_changed else replies.SENDER_OK
+
+
+def _parameters(rules: dict[str, ParameterRule], facts: Facts, said: Sequence[Parameter]) -> Reply | None:
+    """Take what was said into the facts, or refuse it. Raises: BadSyntax."""
+    for parameter in said:
+        rule = rules.get(parameter.keyword)
+        if rule is None:
+            return replies.UNKNOWN_PARAMETER
+        refusal = rule(facts, parameter.value)
+        if refusal is not None:
+            return refusal
+    return None
 
 
 async def rcpt(session: SmtpSession, args: Rcpt) -> Reply:
     """RCPT (RFC 5321 §4.1.1.3): one recipient."""
     facts, transaction = session.facts, session.current
-    for parameter in args.parameters:
-        rule = session.table.rcpt_parameters.get(parameter.keyword)
-        if rule is None:
-            return replies.UNKNOWN_PARAMETER
-        rule(facts, parameter.value)
+    facts.rcpt_parameters = NOTHING_SAID_OF_RECIPIENT
+    refusal = _parameters(session.table.rcpt_parameters, facts, args.parameters)
+    if refusal is not None:
+        return refusal
     address = args.forward_path
     if not facts.smtputf8 and not address.is_ascii:
         return replies.BAD_ADDRESS_UTF8
@@ -90,7 +103,7 @@ async def rcpt(session: SmtpSession, args: Rcpt) -> Reply:
         sender = sender_text(facts.sender)
         session.log.event("mail refused", id=transaction.id, sender=sender, to=str(address), reply=str(refusal))
         return refusal
-    transaction.recipients.append(Recipient(address, route))
+    transaction.recipients.append(Recipient(address, route, facts.rcpt_parameters))
     facts.recipients += 1
     session.resources.counters.count("smtp_recipients", "accepted")
     session.state = State.RCPT
@@ -108,6 +121,8 @@ async def _route(session: SmtpSession, address: Address) -> Local | Remote | Pro
 
 async def data(session: SmtpSession, _: Nothing) -> Reply:
     """DATA (RFC 5321 §4.1.1.4): the message, and the end of the transaction."""
+    if session.facts.binary:
+        return replies.BINARY_NEEDS_BDAT
     refusal = await session.opinion(Stage.DATA)
     if refusal is not None:
         session.drop_transaction()
@@ -130,14 +145,10 @@ async def noop(session: SmtpSession, _: Nothing) -> Reply:
     return replies.OK
 
 
-async def vrfy(session: SmtpSession, _: Nothing) -> Reply:
-    """VRFY (RFC 5321 §3.5.3): we do not tell who is here."""
-    return replies.CANNOT_VRFY
-
-
 async def help_(session: SmtpSession, _: Nothing) -> Reply:
-    """HELP (RFC 5321 §4.1.1.8)."""
-    return replies.HELP
+    """HELP (RFC 5321 §4.1.1.8): what this port knows, whatever the topic."""
+    known = [row.verb for row in session.table.commands.values() if row.run is not not_implemented]
+    return replies.help_(known)
 
 
 async def quit_(session: SmtpSession, _: Nothing) -> Reply:
@@ -166,10 +177,8 @@ COMMANDS: tuple[Command, ...] = (
     command("DATA", frozenset({State.RCPT}), grammar.no_argument, data),
     command("RSET", ALWAYS, grammar.no_argument, rset),
     command("NOOP", ALWAYS, grammar.any_argument, noop),
-    command("VRFY", GREETED, grammar.some_argument, vrfy),
     command("HELP", ALWAYS, grammar.any_argument, help_),
     command("QUIT", ALWAYS, grammar.no_argument, quit_),
-    command("EXPN", ALWAYS, grammar.any_argument, not_implemented),
     command("TURN", ALWAYS, grammar.any_argument, not_implemented),
     command("SEND", ALWAYS, grammar.any_argument, not_implemented),
     command("SOML", ALWAYS, grammar.any_argument, not_implemented),

@@ -4,6 +4,8 @@ Order: remote recipients first, because the queue takes all or nothing and a ref
 nothing behind; then the mailboxes; then a mailbox that could not take its copy now becomes a queue
 item, so that the one 250 is true for all recipients. A mailbox that is full takes its copy when
 others have theirs: they were all told at RCPT that they had room.
+
+A message that is to be held (RFC 4865) is a queue item for all its recipients.
 """
 
 from __future__ import annotations
@@ -13,15 +15,19 @@ from dataclasses import replace
 
 from mailstack.errors import Problem, Refused
 from mailstack.mail import trace
-from mailstack.mail.address import Address
+from mailstack.mail.address import Address, ascii_domain
+from mailstack.mail.parameters import NOTHING_SAID_OF_RECIPIENT, Notify, RcptParameters
 from mailstack.ports import AccountName, Blob, Delivery, Envelope, Local, Remote, TlsInfo
+from mailstack.smtp import success
 from mailstack.smtp.facts import Facts
 from mailstack.smtp.replies import Reply, accepted, for_problem, mailbox_full
 from mailstack.smtp.settings import Role, SmtpResources
-from mailstack.smtp.transaction import Transaction
+from mailstack.smtp.transaction import Recipient, Transaction
 
 Copies = dict[tuple[AccountName, str], Address]
 """One copy for each account and mailbox, and the address that brings it there."""
+Wanted = dict[Address, RcptParameters]
+"""Recipients of a queue item, and what was said of each."""
 
 
 async def deliver(transaction: Transaction, facts: Facts, tls: TlsInfo | None, resources: SmtpResources) -> Reply:
@@ -32,9 +38,12 @@ async def deliver(transaction: Transaction, facts: Facts, tls: TlsInfo | None, r
     blob = await transaction.sink.finish()
     transaction.sink = None
     try:
-        remote = [r.address for r in transaction.recipients if isinstance(r.route, Remote)]
+        held = (facts.parameters.hold_until or 0) > facts.now
+        remote = {r.address: r.parameters for r in transaction.recipients if held or isinstance(r.route, Remote)}
         if remote:
             await _enqueue(remote, facts, above, blob, resources)
+        if held:
+            return accepted(transaction.id)
         return await _deliver_local(transaction, facts, above, blob, resources, bool(remote))
     finally:
         blob.discard()
@@ -58,7 +67,20 @@ async def _deliver_local(
         if len(failed) == len(answers) and not sent:
             return _refusal(failed[0], facts)
         await _deliver_later(transaction, facts, above, blob, resources, copies, answers)
+    if any(recipient.parameters.notify for recipient in transaction.recipients):
+        there = _in_mailboxes(transaction, dict(zip(copies, answers, strict=True)))
+        await success.report(there, transaction, facts, resources)
     return accepted(transaction.id)
+
+
+def _in_mailboxes(transaction: Transaction, found: dict[tuple[AccountName, str], Problem | None]) -> list[Recipient]:
+    """The recipients whose mail is in their mailboxes, and the aliases of many, which have no mailbox."""
+    return [
+        recipient
+        for recipient in transaction.recipients
+        if isinstance(recipient.route, Local)
+        and (len(recipient.route.accounts) > 1 or found[recipient.route.accounts[0], recipient.route.mailbox] is None)
+    ]
 
 
 async def deliver_each(
@@ -89,7 +111,10 @@ async def deliver_each(
             elif len(problems) == len(route.accounts):
                 replies.append(_refusal(next(iter(problems.values())), facts))
             else:
-                replies.append(await _rest_of_alias(transaction, facts, above, blob, resources, list(problems)))
+                rest = dict.fromkeys(map(_address_of, problems), _behind_alias(recipient))
+                replies.append(await _rest_of_alias(transaction, facts, above, blob, resources, rest))
+        taken = [r for r, reply in zip(transaction.recipients, replies, strict=True) if reply.is_positive]
+        await success.report(taken, transaction, facts, resources)
         return replies
     finally:
         blob.discard()
@@ -97,13 +122,13 @@ async def deliver_each(
 
 async def _rest_of_alias(
     transaction: Transaction, facts: Facts, above: bytes, blob: Blob, resources: SmtpResources,
-    accounts: Sequence[AccountName],
+    rest: Wanted,
 ) -> Reply:  # fmt: skip
     """Some of the alias have the message, and would have it again if it were refused for these."""
     try:
-        await _enqueue([_address_of(account) for account in accounts], facts, above, blob, resources)
+        await _enqueue(rest, facts, above, blob, resources)
     except Refused as refused:
-        resources.log.warning("delivery refused", id=transaction.id, accounts=len(accounts), reason=str(refused))
+        resources.log.warning("delivery refused", id=transaction.id, accounts=len(rest), reason=str(refused))
         return for_problem(refused.problem)
     return accepted(transaction.id)
 
@@ -155,15 +180,19 @@ async def _deliver_later(
     answers: Sequence[Problem | None],
 ) -> None:
     """Queue the copies that failed, while others did not."""
-    aliases = {r.address for r in transaction.recipients if isinstance(r.route, Local) and len(r.route.accounts) > 1}
-    waiting: list[Address] = []
+    recipients = {recipient.address: recipient for recipient in reversed(transaction.recipients)}
+    waiting: Wanted = {}
     for ((account, _), address), problem in zip(copies.items(), answers, strict=True):
         if problem is not None:
             resources.log.warning(
                 "delivery deferred", id=transaction.id, account=account, to=str(address), problem=problem.value
             )
-            # An alias of many would bring it again to those who have it.
-            waiting.append(_address_of(account) if address in aliases else address)
+            recipient = recipients[address]
+            if isinstance(recipient.route, Local) and len(recipient.route.accounts) > 1:
+                # The alias would bring it again to those who have it.
+                waiting[_address_of(account)] = _behind_alias(recipient)
+            else:
+                waiting[address] = recipient.parameters
     try:
         await _enqueue(waiting, facts, above, blob, resources)
     except Refused as refused:
@@ -171,11 +200,24 @@ async def _deliver_later(
         raise Refused(refused.problem, detail) from refused
 
 
-async def _enqueue(
-    recipients: Sequence[Address], facts: Facts, above: bytes, blob: Blob, resources: SmtpResources
-) -> None:
+def _behind_alias(recipient: Recipient) -> RcptParameters:
+    """Of success its sender hears once, when the alias is expanded (RFC 3461 §5.2.7.3)."""
+    asked = recipient.parameters
+    if asked.notify is None or Notify.SUCCESS not in asked.notify:
+        return asked
+    return replace(asked, notify=asked.notify - {Notify.SUCCESS} or frozenset({Notify.NEVER}))
+
+
+async def _enqueue(recipients: Wanted, facts: Facts, above: bytes, blob: Blob, resources: SmtpResources) -> None:
+    asked = tuple(recipients.values())
     envelope = Envelope(
-        facts.sender, tuple(dict.fromkeys(recipients)), facts.login, smtputf8=facts.smtputf8, body_8bit=facts.body_8bit
+        facts.sender,
+        tuple(recipients),
+        facts.login,
+        smtputf8=facts.smtputf8,
+        body_8bit=facts.body_8bit,
+        parameters=facts.parameters,
+        rcpt_parameters=asked if any(each != NOTHING_SAID_OF_RECIPIENT for each in asked) else (),
     )
     await resources.outbound.enqueue(envelope, above, blob)
     resources.counters.count("queued")
@@ -186,6 +228,14 @@ def _address_of(account: AccountName) -> Address:
     return Address(local, domain) if at else Address(account, "")
 
 
+def _helo(facts: Facts) -> str:
+    """What the client called itself, in ASCII where the message is ASCII (RFC 6531 §3.7.3)."""
+    if facts.smtputf8 or facts.helo.isascii():
+        return facts.helo
+    name = ascii_domain(facts.helo)
+    return name if name.isascii() else "unknown"
+
+
 def _trace(transaction: Transaction, facts: Facts, tls: TlsInfo | None, now: float) -> bytes:
     """The Received field, and what a submission lacks (RFC 6409 §8)."""
     settings = facts.settings
@@ -194,7 +244,9 @@ def _trace(transaction: Transaction, facts: Facts, tls: TlsInfo | None, now: flo
         lmtp=settings.role is Role.LMTP,
     )  # fmt: skip
     secured = f"{tls.version} {tls.cipher}" if tls is not None else ""
-    hop = trace.Hop(facts.helo, facts.peer.host, settings.hostname, word, transaction.id, now, secured)
+    hop = trace.Hop(
+        _helo(facts), facts.peer.host, settings.hostname, word, transaction.id, now, secured, facts.parameters.priority
+    )
     only = transaction.recipients[0].address if len(transaction.recipients) == 1 else None
     above = trace.received(hop, only)
     marks = (*facts.connection_marks, *facts.message_marks)

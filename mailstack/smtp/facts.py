@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mailstack.errors import Problem
 from mailstack.mail.address import Address
+from mailstack.mail.parameters import NOTHING_SAID, NOTHING_SAID_OF_RECIPIENT, MailParameters, RcptParameters
 from mailstack.ports import AccountName, Local, Peer, Remote
 from mailstack.smtp.settings import SmtpSettings
 
@@ -20,6 +21,9 @@ class Facts:
 
     settings: SmtpSettings
     peer: Peer
+    """The client, or for whom a trusted proxy speaks (XCLIENT)."""
+    connected: Peer
+    """At the other end of the connection itself."""
     tls: bool = False
     login: AccountName | None = None
     mechanisms: tuple[str, ...] = ()
@@ -28,23 +32,36 @@ class Facts:
     helo: str = ""
     extended: bool = False
     # --- helo
+    now: float = 0.0
+    """When EHLO or MAIL came, in seconds since the epoch."""
     sender: Address | None = None
     declared_size: int = 0
     """Octets as of SIZE= (RFC 1870), 0 if not said."""
     smtputf8: bool = False
     body_8bit: bool = False
+    binary: bool = False
+    """The message comes as BODY=BINARYMIME, and goes on as 8BITMIME."""
+    parameters: MailParameters = NOTHING_SAID
+    priority_changed: bool = False
+    """The priority in `parameters` is not the one that was asked for."""
     # --- mail
     recipient: Address | None = None
     """The recipient in question; `recipients` were accepted before it."""
     route: Local | Remote | Problem | None = None
     """Where its mail goes, or why there is no such place."""
+    rcpt_parameters: RcptParameters = NOTHING_SAID_OF_RECIPIENT
+    """Of the recipient in question."""
     recipients: int = 0
     # --- rcpt
     size: int = 0
     """Octets of mail data, also of those that were not kept."""
     received_fields: int = 0
+    delivered_already: bool = False
+    """Delivered-To fields name all recipients."""
     bare_newline: bool = False
     # --- end of data
+    forwarded: dict[str, str] = field(default_factory=dict)
+    """What XFORWARD said of where the message comes from, by attribute."""
     connection_marks: list[Mark] = field(default_factory=list)
     message_marks: list[Mark] = field(default_factory=list)
     """What checks noticed of the connection, and of this message."""
@@ -54,7 +71,9 @@ class Facts:
         self.sender = None
         self.message_marks.clear()
         self.declared_size = 0
-        self.smtputf8 = self.body_8bit = self.bare_newline = False
+        self.smtputf8 = self.body_8bit = self.binary = self.bare_newline = False
+        self.priority_changed = self.delivered_already = False
+        self.parameters, self.rcpt_parameters = NOTHING_SAID, NOTHING_SAID_OF_RECIPIENT
         self.recipient = self.route = None
         self.recipients = self.size = self.received_fields = 0
 
@@ -62,6 +81,7 @@ class Facts:
         """After STARTTLS nothing counts that was said before (RFC 3207 §4.2)."""
         self.forget_message()
         self.connection_marks.clear()
+        self.forwarded.clear()
         self.login = None
         self.helo = ""
         self.extended = False

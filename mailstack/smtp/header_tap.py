@@ -10,11 +10,13 @@ class HeaderTap:
     """Feed it the message in pieces, then read its fields. It keeps the header until its end is
     there, and nothing of the body."""
 
-    __slots__ = ("_header", "_kept", "_seen_end")
+    __slots__ = ("_kept", "_lower", "_seen_end", "header")
 
     def __init__(self) -> None:
         self._kept: bytearray | None = None
-        self._header = b""
+        self._lower = b""
+        self.header = b""
+        """The fields as they came, as far as they are looked at; there when `finish` was called."""
         self._seen_end = False
 
     def feed(self, data: bytes) -> None:
@@ -37,13 +39,19 @@ class HeaderTap:
     def _end(self, header: bytes) -> None:
         self._seen_end = True
         self._kept = None
-        self._header = b"\n" + header.lower()
+        self.header = header
+        self._lower = b"\n" + header.lower()
 
     def finish(self) -> None:
         """The message is over, be there a body or not."""
         if not self._seen_end:
             self._end(bytes(self._kept or b""))
 
+    def first_words(self, name: bytes) -> list[bytes]:
+        """The first line of each field of this name, in lower case, without the spaces around it."""
+        begin = b"\n" + name + b":"
+        return [value.partition(b"\n")[0].strip() for value in self._lower.split(begin)[1:]]
+
     def count(self, name: bytes) -> int:
         """How many fields of this name (in lower case) there are."""
-        return self._header.count(b"\n" + name + b":")
+        return self._lower.count(b"\n" + name + b":")

@@ -61,8 +61,8 @@ def command(
     return Command(verb, states, parse, run, roles)
 
 
-ParameterRule = Callable[[Facts, str | None], None]
-"""Takes the value of a parameter (None without "=") into the facts. Raises: BadSyntax."""
+ParameterRule = Callable[[Facts, str | None], Reply | None]
+"""Takes the value of a parameter (None without "=") into the facts, or refuses it. Raises: BadSyntax."""
 
 
 def _not_offered(facts: Facts) -> str:
@@ -72,9 +72,11 @@ def _not_offered(facts: Facts) -> str:
 @dataclass(frozen=True, slots=True)
 class Extension:
     """One service extension (RFC 5321 §2.2): its line in the reply to EHLO as far as it is offered
-    now ("" if not), its commands, and the parameters that it gives to MAIL and RCPT."""
+    now ("" if not), its commands, and the parameters that it gives to MAIL and RCPT. On ports of other `roles`
+    there is nothing of it."""
 
     keyword: Callable[[Facts], str] = _not_offered
     commands: tuple[Command, ...] = ()
     mail_parameters: tuple[tuple[str, ParameterRule], ...] = ()
     rcpt_parameters: tuple[tuple[str, ParameterRule], ...] = ()
+    roles: frozenset[Role] = ANY_ROLE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from mailstack.errors import Problem
@@ -13,11 +14,11 @@ class Reply:
 
     __slots__ = ("code", "enhanced", "lines", "octets")
 
-    def __init__(self, code: int, enhanced: str, *lines: str) -> None:
+    def __init__(self, code: int, enhanced: str, *lines: str, utf8: bool = False) -> None:
         self.code = code
         self.enhanced = enhanced
         self.lines = lines
-        self.octets = _encode(code, enhanced, lines)
+        self.octets = _encode(code, enhanced, lines).encode("utf-8" if utf8 else "ascii", "replace")
         """What goes on the wire."""
 
     def __repr__(self) -> str:
@@ -31,13 +32,12 @@ class Reply:
         return self.code < 400
 
 
-def _encode(code: int, enhanced: str, lines: tuple[str, ...]) -> bytes:
+def _encode(code: int, enhanced: str, lines: tuple[str, ...]) -> str:
     # Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF
     # ; RFC 5321 §4.2; the enhanced code begins each line (RFC 2034 §4)
     word = enhanced + " " if enhanced else ""
     last = len(lines) - 1
-    text = "".join(f"{code}{'-' if i < last else ' '}{word}{line}\r\n" for i, line in enumerate(lines))
-    return text.encode("ascii", "replace")
+    return "".join(f"{code}{'-' if i < last else ' '}{word}{line}\r\n" for i, line in enumerate(lines))
 
 
 OK = Reply(250, "2.0.0", "Ok")
@@ -46,15 +46,10 @@ RECIPIENT_OK = Reply(250, "2.1.5", "Recipient ok")
 CHUNK_OK = Reply(250, "2.0.0", "Chunk ok")
 RESET = Reply(250, "2.0.0", "Reset")
 BYE = Reply(221, "2.0.0", "Bye")
-HELP = Reply(
-    214,
-    "2.0.0",
-    "Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT STARTTLS AUTH",
-    "See RFC 5321 and RFC 6409",
-)
 GO_AHEAD = Reply(354, "", "Send the message, end it with a line of one dot")
 START_TLS = Reply(220, "2.0.0", "Ready to start TLS")
 LOGGED_IN = Reply(235, "2.7.0", "Authentication successful")
+CANNOT_SAY_UTF8 = Reply(252, "2.6.8", "The mailbox cannot be shown without the SMTPUTF8 parameter")
 CANNOT_VRFY = Reply(252, "2.5.2", "Cannot VRFY; send some mail and find out")
 
 UNKNOWN_COMMAND = Reply(500, "5.5.1", "Command unrecognized")
@@ -69,10 +64,16 @@ NEED_MAIL = Reply(503, "5.5.1", "Need MAIL first")
 NEED_RCPT = Reply(503, "5.5.1", "Need RCPT first")
 NO_VALID_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")
 NESTED_MAIL = Reply(503, "5.5.1", "A mail transaction is open already; RSET ends it")
+BINARY_NEEDS_BDAT = Reply(503, "5.5.1", "A message in BINARYMIME needs BDAT")
 BDAT_OPEN = Reply(503, "5.5.1", "A message in BDAT chunks is open; send the last chunk or RSET")
 IN_TRANSACTION = Reply(503, "5.5.1", "Not during a mail transaction")
 UNKNOWN_PARAMETER = Reply(555, "5.5.4", "Parameter not recognized or not implemented")
 BAD_ADDRESS_UTF8 = Reply(553, "5.6.7", "Non-ASCII addresses need the SMTPUTF8 parameter")
+
+BAD_URL = Reply(554, "5.6.6", "The URL cannot be resolved")
+NOT_TRUSTED = Reply(550, "5.7.0", "Not from this address")
+REQUIRETLS_NEEDS_TLS = Reply(530, "5.7.10", "REQUIRETLS needs a connection with TLS")
+HOLD_TOO_LONG = Reply(501, "5.5.4", "The message would be held longer than FUTURERELEASE says")
 
 TLS_ACTIVE = Reply(503, "5.5.1", "TLS is active already")
 NO_TLS = Reply(454, "4.7.0", "TLS not available")
@@ -88,8 +89,10 @@ AUTH_TOO_LONG = Reply(500, "5.5.6", "Authentication exchange line is too long")
 AUTH_FAILED = Reply(535, "5.7.8", "Authentication credentials invalid")
 AUTH_AS_ANOTHER = Reply(535, "5.7.8", "Acting as another user is not permitted")
 
+OVERRUN = Reply(552, "5.3.4", "Message size exceeds the limit by far; closing connection")
 TOO_BIG = Reply(552, "5.3.4", "Message size exceeds the limit")
 ROUTING_LOOP = Reply(554, "5.4.6", "Routing loop detected: too many Received fields")
+DELIVERED_ALREADY = Reply(554, "5.4.6", "Routing loop detected: the message was delivered to this address before")
 BARE_NEWLINE = Reply(550, "5.6.11", "Mail data has a bare CR or LF; lines must end with CRLF")
 RELAY_DENIED = Reply(550, "5.7.1", "Relaying denied")
 NOT_YOUR_ADDRESS = Reply(550, "5.7.1", "The sender address does not belong to the login")
@@ -103,6 +106,33 @@ TOO_MANY_FAILURES = Reply(421, "4.7.0", "Too many failed logins; closing connect
 SHUTTING_DOWN = Reply(421, "4.3.2", "Service shutting down; closing connection")
 TIMEOUT = Reply(421, "4.4.2", "Timeout; closing connection")
 SERVER_BUG = Reply(451, "4.3.0", "Internal error; try again later")
+
+
+def help_(verbs: Sequence[str]) -> Reply:
+    """214: the commands."""
+    return Reply(214, "2.0.0", f"Commands: {' '.join(verbs)}", "See RFC 5321 and RFC 6409")
+
+
+def mailboxes(addresses: Sequence[str]) -> Reply:
+    """250 to VRFY and EXPN (RFC 5321 §3.5.2), which may be in UTF-8 (RFC 6531 §3.7.4.2)."""
+    return Reply(250, "2.1.5", *(f"<{address}>" for address in addresses), utf8=True)
+
+
+def node_hastened(node: str, waiting: int) -> Reply:
+    """251 or 253 to ETRN (RFC 1985 §5.1)."""
+    if not waiting:
+        return Reply(251, "2.0.0", f"OK, no messages waiting for node {node}")
+    return Reply(253, "2.0.0", f"OK, {waiting} pending messages for node {node} started")
+
+
+def node_unavailable(node: str) -> Reply:
+    """458 to ETRN."""
+    return Reply(458, "4.3.0", f"Unable to queue messages for node {node}")
+
+
+def node_not_allowed(node: str, why: str) -> Reply:
+    """459 to ETRN."""
+    return Reply(459, "4.7.1", f"Node {node} not allowed: {why}")
 
 
 def bad_syntax(expected: str) -> Reply:
@@ -124,6 +154,11 @@ def mailbox_full(*, for_good: bool) -> Reply:
     """For a recipient without room, as the settings want it: the sender's server tries again for days, or its
     user hears at once (RFC 5321 §4.2.5, RFC 3463 §3.3)."""
     return MAILBOX_FULL_FOR_GOOD if for_good else MAILBOX_FULL
+
+
+def priority_changed(priority: int) -> Reply:
+    """250 to MAIL: the message has another priority than was asked for (RFC 6710 §4.1)."""
+    return Reply(250, "2.3.6", f"{priority} is the priority of the message; sender ok")
 
 
 def accepted(transaction_id: str) -> Reply:

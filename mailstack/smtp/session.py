@@ -14,10 +14,10 @@ from mailstack.smtp.core import COMMANDS, sender_text
 from mailstack.smtp.delivery import deliver, deliver_each
 from mailstack.smtp.ext import EXTENSIONS
 from mailstack.smtp.facts import Facts
-from mailstack.smtp.registry import Command, ParameterRule, State
+from mailstack.smtp.registry import Command, Extension, ParameterRule, State
 from mailstack.smtp.replies import Reply
 from mailstack.smtp.settings import Role, SmtpResources, SmtpSettings
-from mailstack.smtp.transaction import Transaction
+from mailstack.smtp.transaction import Overrun, Transaction, largest
 from mailstack.smtp.wire.framing import Framer, TooLong
 
 MAX_UNSENT = 64 * 1024
@@ -36,17 +36,20 @@ MAX_LOGGED = 10
 class Table:
     """All commands and parameters, those of the extensions included."""
 
+    extensions: tuple[Extension, ...]
     commands: dict[bytes, Command]
     mail_parameters: dict[str, ParameterRule]
     rcpt_parameters: dict[str, ParameterRule]
 
 
 def _table(role: Role) -> Table:
-    commands = [*COMMANDS, *(row for extension in EXTENSIONS for row in extension.commands)]
+    extensions = tuple(extension for extension in EXTENSIONS if role in extension.roles)
+    commands = [*COMMANDS, *(row for extension in extensions for row in extension.commands)]
     return Table(
+        extensions,
         {row.verb.encode(): row for row in commands if role in row.roles},
-        {name: rule for extension in EXTENSIONS for name, rule in extension.mail_parameters},
-        {name: rule for extension in EXTENSIONS for name, rule in extension.rcpt_parameters},
+        {name: rule for extension in extensions for name, rule in extension.mail_parameters},
+        {name: rule for extension in extensions for name, rule in extension.rcpt_parameters},
     )
 
 
@@ -82,7 +85,7 @@ class SmtpSession:
         self.table = TABLES[settings.role]
         self.framer = Framer()
         self.state = State.CONNECTED
-        self.facts = Facts(settings, connection.peer, connection.tls is not None)
+        self.facts = Facts(settings, connection.peer, connection.peer, connection.tls is not None)
         self.transaction: Transaction | None = None
         self.login_failures = 0
         self._checks: dict[Stage, tuple[Check, ...]] = CHECKS_BY_ROLE[settings.role]
@@ -101,6 +104,8 @@ class SmtpSession:
             self.say(replies.SHUTTING_DOWN)
         except IdleTimeout:
             self.say(replies.TIMEOUT)
+        except Overrun:
+            self.say(replies.OVERRUN)
         except FramingLost as lost:
             self.say(replies.framing_lost(str(lost)))
         except ConnectionClosed:
@@ -130,8 +135,10 @@ class SmtpSession:
         self.framer.feed(await self.connection.receive(in_flight=self.transaction is not None))
 
     async def read_message(self) -> None:
-        """Read mail data as of DATA or one BDAT to its end, into the transaction if there is one."""
+        """Read mail data as of DATA or one BDAT to its end, into the transaction if there is one.
+        Raises: Overrun, SessionEnded."""
         self.connection.timeout = self.settings.data_timeout
+        limit, came = largest(self.settings.max_size), self.facts.size
         while True:
             chunk = self.framer.next_data()
             if chunk is None:
@@ -139,8 +146,11 @@ class SmtpSession:
                 continue
             if self.transaction is not None:
                 await self.transaction.take(chunk.data)
+            came += len(chunk.data)
             if chunk.last:
                 break
+            if came > limit:
+                raise Overrun("mail data without end")
         self.connection.timeout = self.settings.command_timeout
 
     # --- commands
@@ -198,7 +208,7 @@ class SmtpSession:
             return replies.BDAT_OPEN
         if verb == "MAIL":
             return replies.NESTED_MAIL
-        if self.state is State.RCPT or verb not in ("DATA", "BDAT"):
+        if self.state is State.RCPT or verb not in ("DATA", "BDAT", "BURL"):
             return replies.IN_TRANSACTION
         # RFC 2033 §4.2 wants 503 of LMTP.
         return replies.NO_VALID_RECIPIENTS if self.current.refused and not lmtp else replies.NEED_RCPT
@@ -206,7 +216,7 @@ class SmtpSession:
     def _mistaken(self) -> None:
         self._mistakes += 1
         if self._mistakes >= self.settings.max_errors and self.state is not State.ENDED:
-            self.log.event("too many errors", peer=self.connection.peer.host)
+            self.log.event("too many errors", peer=self.facts.peer.host)
             self.state = State.ENDED
             self.say(replies.TOO_MANY_ERRORS)
 
@@ -215,7 +225,7 @@ class SmtpSession:
         if self.settings.auth_offered:
             among = mechanisms.offered(self.settings.mechanisms, self.resources.accounts, self.connection)
             self.facts.mechanisms = tuple(mechanism.name for mechanism in among)
-        return [line for extension in EXTENSIONS if (line := extension.keyword(self.facts))]
+        return [line for extension in self.table.extensions if (line := extension.keyword(self.facts))]
 
     async def opinion(self, stage: Stage) -> Reply | None:
         """What the checks of this stage say: the first refusal, or None. The client has waited already
@@ -258,6 +268,7 @@ class SmtpSession:
             self.transaction.discard()
             self.transaction = None
             self.facts.forget_message()
+            self.facts.forwarded.clear()
             if self.state is not State.ENDED:
                 self.state = State.READY
 
@@ -267,8 +278,9 @@ class SmtpSession:
         is one reply.
         Raises: Refused."""
         transaction, facts = self.current, self.facts
-        transaction.tap.finish()
+        await transaction.end()
         facts.received_fields = transaction.tap.count(b"received")
+        facts.delivered_already = transaction.was_delivered()
         facts.bare_newline = self.framer.bare_newline
         try:
             reply = transaction.trouble or await self.opinion(Stage.END_OF_DATA)
@@ -317,7 +329,9 @@ class SmtpSession:
             sender=sender_text(self.facts.sender),
             to=to,
             size=self.facts.size,
-            peer=self.connection.peer.host,
+            peer=self.facts.peer.host,
             login=self.facts.login,
             reply=None if reply.is_positive else str(reply),
+            **({"priority": self.facts.parameters.priority} if self.facts.parameters.priority else {}),
+            **{f"forwarded_{name.lower()}": value for name, value in self.facts.forwarded.items()},
         )

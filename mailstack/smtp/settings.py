@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import ip_address
 
 from mailstack.auth.mechanisms import NAMES
+from mailstack.config.sections import BareNewline, Network, Sender, Vrfy
 from mailstack.ports import Accounts, Clock, Counters, Directory, Log, MailStore, Outbound, Spool
 
 KIB = 1024
@@ -32,8 +34,7 @@ class SmtpSettings:
 
     `hostname` is the server's name in its greeting and in trace fields. `tls_available` is whether
     STARTTLS may be offered. `accept_any` is the development mode: AUTH is offered on every port.
-    `bare_newline` says what happens to a message with a CR or LF outside of CRLF: "fix" makes CRLF
-    of it, "reject" refuses the message."""
+    What the configuration has a key for is as it says there (`config/sections.py`)."""
 
     hostname: str
     role: Role = Role.RECEIVE
@@ -43,10 +44,16 @@ class SmtpSettings:
     mechanisms: frozenset[str] = NAMES
     """SASL mechanisms that may be offered."""
     accept_any: bool = False
-    bare_newline: str = "fix"
+    bare_newline: BareNewline = BareNewline.REJECT_STRANGERS
+    vrfy: Vrfy = Vrfy.NOBODY
+    sender: Sender = Sender.OWN
+    xclient_trusted: tuple[Network, ...] = ()
+    etrn_allowed: tuple[Network, ...] = ()
     max_size: int = 50 * MIB
     max_recipients: int = 1000
     """Of one transaction; RFC 5321 §4.5.3.1.8 asks for at least 100."""
+    holds: bool = True
+    """Messages may be submitted that wait until their time (RFC 4865), because something empties the queue."""
     full_for_good: bool = False
     """A recipient without room is answered 552 5.2.2 instead of 452 4.2.2."""
     max_errors: int = 20
@@ -68,6 +75,15 @@ class SmtpSettings:
     def login_needed(self) -> bool:
         """Whether MAIL needs a login."""
         return self.role is Role.SUBMISSION and self.auth_required
+
+
+def is_among(host: str, networks: tuple[Network, ...]) -> bool:
+    """Whether an IP address in text is in one of them. "", of a unix socket, is in none."""
+    if not networks or not host:
+        return False
+    address = ip_address(host.partition("%")[0])
+    address = getattr(address, "ipv4_mapped", None) or address
+    return any(address in network for network in networks)
 
 
 @dataclass(frozen=True, slots=True)

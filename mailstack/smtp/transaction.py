@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from mailstack.errors import Refused
+from mailstack.errors import FramingLost, Refused
 from mailstack.mail.address import Address
+from mailstack.mail.binary import BinaryToBase64
+from mailstack.mail.parameters import NOTHING_SAID_OF_RECIPIENT, RcptParameters
 from mailstack.ports import Local, Log, Remote, Sink, Spool
+from mailstack.smtp.bcc import BccFilter
 from mailstack.smtp.facts import Facts
 from mailstack.smtp.header_tap import HeaderTap
 from mailstack.smtp.replies import SERVER_BUG, Reply, for_problem
+from mailstack.smtp.settings import Role
+from mailstack.smtp.wire.framing import NewlineRepair
+
+OVERRUN = 4 * 1024 * 1024
+"""Octets beyond the limit that are read for the sake of an orderly reply, if the limit itself is smaller."""
+
+
+class Overrun(FramingLost):
+    """So much more came than the limit allows that the client is not listened to any longer."""
+
+
+def largest(max_size: int) -> int:
+    """Octets of mail data that are read to their end: most of them are of a message that is refused then."""
+    return max_size + max(max_size, OVERRUN)
+
+
+class Filter(Protocol):
+    """Changes a message in pieces as it passes."""
+
+    def feed(self, data: bytes, /) -> bytes:
+        """What is certain so far."""
+
+    def finish(self) -> bytes:
+        """What was held back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +46,14 @@ class Recipient:
 
     address: Address
     route: Local | Remote
+    parameters: RcptParameters = NOTHING_SAID_OF_RECIPIENT
 
 
 class Transaction:
     """From MAIL to the end of the mail data. `trouble` is the reply that the end of data will have
     because the message could not be kept; the rest of it is swallowed."""
 
-    __slots__ = ("_facts", "_log", "id", "recipients", "refused", "sink", "tap", "trouble")
+    __slots__ = ("_facts", "_filters", "_log", "id", "recipients", "refused", "sink", "tap", "trouble")
 
     def __init__(self, transaction_id: str, facts: Facts, log: Log) -> None:
         self.id = transaction_id
@@ -34,8 +63,16 @@ class Transaction:
         self.sink: Sink | None = None
         self.tap = HeaderTap()
         self.trouble: Reply | None = None
+        self._filters: list[Filter] = [BinaryToBase64(), NewlineRepair()] if facts.binary else []
+        if facts.settings.role is Role.SUBMISSION:
+            self._filters.append(BccFilter())
         self._facts = facts
         self._log = log
+
+    def was_delivered(self) -> bool:
+        """Whether Delivered-To fields, as we write them, name every recipient."""
+        fields = frozenset(self.tap.first_words(b"delivered-to"))
+        return bool(fields) and all(str(r.address).lower().encode() in fields for r in self.recipients)
 
     def begin_message(self, spool: Spool) -> None:
         """Mail data follows. Never raises, as `take`."""
@@ -56,6 +93,11 @@ class Transaction:
         if facts.size > facts.settings.max_size:
             self.discard()  # the check of the size says so at the end
             return
+        for each in self._filters:
+            data = each.feed(data)
+        await self._keep(sink, data)
+
+    async def _keep(self, sink: Sink, data: bytes) -> None:
         self.tap.feed(data)
         try:
             await sink.write(data)
@@ -67,6 +109,15 @@ class Transaction:
             self._log.failure("message not kept", id=self.id)
             self.trouble = SERVER_BUG
             self.discard()
+
+    async def end(self) -> None:
+        """The message is over: what was held back goes to where the rest is. Never raises, as `take`."""
+        data = b""
+        for each in self._filters:
+            data = each.feed(data) + each.finish()
+        if data and self.sink is not None:
+            await self._keep(self.sink, data)
+        self.tap.finish()
 
     def discard(self) -> None:
         """Keep nothing of the message."""

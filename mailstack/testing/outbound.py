@@ -31,3 +31,12 @@ class MemoryOutbound:
         queue_id = f"q{len(self.items) + 1}"
         self.items.append(Enqueued(queue_id, envelope, prefix + octets_of(blob)))
         return queue_id
+
+    async def hasten(self, domain: str, *, subdomains: bool = False) -> int:
+        if self.problem is not None:
+            raise Refused(self.problem)
+        below = f".{domain.lower()}"
+        return sum(
+            any(to.domain.lower() == domain.lower() or (subdomains and to.domain.lower().endswith(below)) for to in tos)
+            for tos in (item.envelope.recipients for item in self.items)
+        )

@@ -189,6 +189,18 @@ class TestDirectory:
         assert isinstance(route, Local)
         assert sorted(route.accounts) == sorted(names)
 
+    @pytest.mark.parametrize("local", ["j\u00f6rg", "jo\u0308rg", "J\u00d6RG", "j\u00f6rg+x"])
+    @pytest.mark.parametrize("domain", ["b\u00fccher.example", "B\u00dcCHER.example", "xn--bcher-kva.example"])
+    @pytest.mark.parametrize("configured", ["b\u00fccher.example", "xn--bcher-kva.example"])
+    def test_an_address_in_utf_8_is_the_same_however_it_is_written(
+        self, rig: Rig, local: str, domain: str, configured: str
+    ) -> None:
+        rig.database.add_account(f"j\u00f6rg@{configured}", HASH)
+        directory = StoredDirectory(KnownAccounts(rig.database), (Domain(configured),))
+        account: Any = f"j\u00f6rg@{configured}"
+        assert run(directory.route(Address(local, domain))) == Local((account,))
+        assert run(directory.may_send_as(account, Address(local, domain)))
+
     def test_elsewhere(self, directory: StoredDirectory) -> None:
         assert run(directory.route(Address("x", "elsewhere.example"))) == Remote("elsewhere.example")
 

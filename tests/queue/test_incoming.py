@@ -4,6 +4,7 @@ behind, and that what is read back is what was queued."""
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from twisted.python.failure import Failure
 
 from mailstack.errors import Problem, Refused
 from mailstack.mail.address import Address
+from mailstack.mail.parameters import DeliverBy, MailParameters, Notify, RcptParameters, Return
 from mailstack.ports import MEMORY_LIMIT, AccountName, Envelope
 from mailstack.queue.incoming import QueueSpool
 from mailstack.store.spool import FileSpool, StoredBlob
@@ -244,3 +246,56 @@ def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
     for path in (tmp_path / "queue").rglob("*.*"):
         assert path.stat().st_mode & 0o077 == 0, path
     assert (tmp_path / "queue" / "tmp").stat().st_mode & 0o077 == 0
+
+
+FULL = Envelope(
+    None,
+    (Address("b", "example.net"), Address("jörg", "sub.example.org")),
+    parameters=MailParameters(Return.FULL, "id", True, DeliverBy(1_700_000_060, False, True), 1_700_000_900, -3, "x@y"),
+    rcpt_parameters=(
+        RcptParameters(),
+        RcptParameters(frozenset({Notify.SUCCESS, Notify.DELAY}), "utf-8;jörg@example.org"),
+    ),
+)
+
+
+def test_what_was_asked_of_a_message_is_kept_with_it(tmp_path: Path) -> None:
+    waiting = queue(tmp_path)
+    result(waiting.enqueue(FULL, PREFIX, blob(tmp_path, SMALL)))
+    assert [item.envelope for item in waiting.items()] == [FULL]
+
+
+def test_an_envelope_without_parameters_is_as_it_was_before_there_were_any(tmp_path: Path) -> None:
+    waiting = queue(tmp_path)
+    result(waiting.enqueue(ENVELOPE, PREFIX, blob(tmp_path, SMALL)))
+    [note] = (tmp_path / "queue").glob("*.json")
+    assert json.loads(note.read_bytes()) == {
+        "version": 1,
+        "arrived": 1_700_000_000.5,
+        "sender": ["a", "example.org"],
+        "recipients": [["b", "example.net"]],
+        "account": "a@example.org",
+        "smtputf8": False,
+        "body_8bit": False,
+    }
+    note.write_text(json.dumps({**json.loads(note.read_bytes()), "of another version": 1}))
+    assert [item.envelope for item in waiting.items()] == [ENVELOPE]
+
+
+@pytest.mark.parametrize("change", [{"rcpt_parameters": [{}]}, {"ret": "SOME"}, {"deliver_by": 3}, {"version": 2}])
+def test_a_document_that_cannot_be_right_is_left_alone(tmp_path: Path, change: dict[str, Any]) -> None:
+    waiting = queue(tmp_path)
+    result(waiting.enqueue(FULL, PREFIX, blob(tmp_path, SMALL)))
+    [note] = (tmp_path / "queue").glob("*.json")
+    note.write_text(json.dumps({**json.loads(note.read_bytes()), **change}))
+    assert list(waiting.items()) == [] and note.exists()
+
+
+def test_what_waits_for_a_domain_cannot_be_hastened_here(tmp_path: Path) -> None:
+    waiting = queue(tmp_path)
+    result(waiting.enqueue(FULL, PREFIX, blob(tmp_path, SMALL)))
+    assert result(waiting.hasten("example.org")) == 0
+    for domain, below in (("EXAMPLE.net", False), ("example.org", True), ("sub.example.org", False)):
+        with pytest.raises(Refused) as refused:
+            result(waiting.hasten(domain, subdomains=below))
+        assert refused.value.problem is Problem.QUEUE_UNAVAILABLE

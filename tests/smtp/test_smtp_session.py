@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_network
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
+from mailstack.config.sections import BareNewline, Vrfy
 from mailstack.errors import Problem
 from mailstack.mail.address import Address
 from mailstack.ports import AccountName, Blob, Delivery, TlsInfo
@@ -91,6 +93,21 @@ def test_what_a_mailbox_gets() -> None:
     )
     assert octets == b"Subject: x\r\n\r\n.dot\r\n"
     assert world.spool.leaks == 0
+
+
+@pytest.mark.parametrize(
+    ("helo", "mail", "shown"),
+    [
+        ("b\u00fccher.example", b"", "xn--bcher-kva.example"),
+        ("b\u00fccher.example", b" SMTPUTF8", "b\u00fccher.example"),
+        ("\u00e4" * 80 + ".example", b"", "unknown"),
+    ],
+)
+def test_a_trace_field_is_in_utf_8_only_if_the_message_is(helo: str, mail: bytes, shown: str) -> None:
+    world = World()
+    assert world.say(b"EHLO %b\r\n" % helo.encode()).isascii()
+    world.say(b"MAIL FROM:<>%b\r\nRCPT TO:<joe@example.com>\r\nDATA\r\n.\r\n" % mail)
+    assert f"Received: from {shown} (".encode() in world.store.got[0][0].prefix
 
 
 def test_with_several_recipients_none_is_named_to_the_others() -> None:
@@ -351,7 +368,7 @@ DIALOGUE = (
 
 
 def played(parts: list[bytes]) -> tuple[bytes, list[tuple[Delivery, bytes]]]:
-    world = World()
+    world = World(bare_newline=BareNewline.REPAIR)
     answer = b"".join(world.say(part) for part in parts)
     assert world.over == [None] and world.spool.leaks == 0
     return answer, world.store.got
@@ -379,13 +396,22 @@ def test_octet_by_octet_the_session_says_the_same() -> None:
 
 
 COMMANDS = """EHLO c|MAIL FROM:<>|RCPT TO:<joe@example.com>|DATA|.|BDAT 2|BDAT 0 LAST|RSET|AUTH LOGIN|*|STARTTLS
-NOOP|x|VRFY a|HELO c|AUTH PLAIN =|MAIL FROM:<a@b> SIZE=99999999""".replace("\n", "|").split("|")
+NOOP|x|VRFY a|HELO c|AUTH PLAIN =|MAIL FROM:<a@b> SIZE=99999999
+MAIL FROM:<joe@example.com> BODY=BINARYMIME MT-PRIORITY=3|RCPT TO:<joe@example.com> NOTIFY=SUCCESS
+XCLIENT ADDR=192.0.2.1|XFORWARD ADDR=192.0.2.1|ETRN x.example|EXPN joe@example.com
+BURL imap://x/y/;UID=1;URLAUTH=anonymous LAST|BDAT 0""".replace("\n", "|").split("|")
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.sampled_from(COMMANDS).map(lambda line: line.encode() + b"\r\n"), max_size=30))
-def test_any_order_of_commands_is_answered_without_a_bug(lines: list[bytes]) -> None:
-    world = World(accept_any=True, tls_available=True, allow_plaintext_auth=True, max_errors=1000)
+@given(
+    st.lists(st.sampled_from(COMMANDS).map(lambda line: line.encode() + b"\r\n"), max_size=30),
+    st.sampled_from([Role.RECEIVE, Role.SUBMISSION]),
+)
+def test_any_order_of_commands_is_answered_without_a_bug(lines: list[bytes], role: Role) -> None:
+    world = World(
+        accept_any=True, tls_available=True, allow_plaintext_auth=True, max_errors=1000, vrfy=Vrfy.EVERYBODY, role=role,
+        xclient_trusted=(ip_network("127.0.0.0/8"),), etrn_allowed=(ip_network("192.0.2.0/24"),), auth_required=False,
+    )  # fmt: skip
     for line in lines:
         world.say(line)
     assert not world.log.failures

@@ -6,26 +6,23 @@ mailbox. A mailbox that takes another's name has another id, and URLs of the oth
 
 from __future__ import annotations
 
-import hashlib
-import hmac
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mailstack.errors import BadSyntax, FramingLost, Problem, Refused
 from mailstack.imap import replies
 from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, command
 from mailstack.imap.replies import Reply
-from mailstack.imap.url_content import UrlContent, open_url
+from mailstack.imap.url_content import INTERNAL, UrlContent, open_authorized, open_url, token
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.cursor import Cursor, astring, mailbox, sp
 from mailstack.imap.wire.url import Access, ImapUrl, message_url
-from mailstack.ports import AccountName
 
 if TYPE_CHECKING:
     from mailstack.imap.session import ImapSession
 
 MAX_URLS = 100
 """URLs of one command; ours."""
-INTERNAL = "INTERNAL"
 
 
 def resetkey_arguments(cur: Cursor) -> str | None:
@@ -82,11 +79,6 @@ def _more(cur: Cursor, count: int) -> bool:
     return True
 
 
-def token(key: bytes, mailbox_id: str, rump: bytes) -> bytes:
-    """The verifier of INTERNAL, 64 hexadecimal digits."""
-    return hmac.new(key, b"%b\0%b" % (mailbox_id.encode(), rump), hashlib.sha256).hexdigest().encode()
-
-
 async def resetkey(session: ImapSession, name: str | None) -> Reply:
     if name is None:
         await session.store.forget_access_keys()
@@ -128,33 +120,13 @@ async def urlfetch(session: ImapSession, urls: list[bytes]) -> Reply:
 
 
 async def authorized(session: ImapSession, octets: bytes) -> UrlContent | None:
-    """What a URL names, if it is good, and good for this session; None for whatever reason it is not: a stranger
-    learns nothing of what is there."""
-    try:
-        url = message_url(octets.decode("ascii"))
-    except (BadSyntax, UnicodeDecodeError):
-        return None
-    access = url.access
-    if access is None or access.mechanism != INTERNAL or not url.user or not _may_use(session, access):
-        return None
-    if access.expire is not None and access.expire < session.resources.clock.now():
-        return None
-    owner, store = AccountName(url.user), session.resources.store
-    try:
-        key = await store.access_key(owner, url.mailbox)
-        if key is None:
-            return None
-        content = await open_url(await store.account(owner), url)
-    except Refused:
-        return None
-    if hmac.compare_digest(token(key, content.mailbox.mailbox_id, url.rump), access.token.lower()):
-        return content
-    content.close()
-    return None
+    """What a URL names, if it is good, and good for this session."""
+    resources = session.resources
+    return await open_authorized(resources.store, octets, resources.clock.now(), partial(_may_use, session))
 
 
 def _may_use(session: ImapSession, access: Access) -> bool:
-    """RFC 5092 §6.1.2. Nobody is a message submission entity here, so "submit+" is for nobody."""
+    """RFC 5092 §6.1.2. "submit+" is for submission (smtp/ext/rfc4468_burl.py)."""
     return access.kind in ("authuser", "anonymous") or (access.kind == "user" and access.user == session.account)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mailstack.smtp.checks import (
     bare_newline,
+    delivered_already,
     mailbox_full,
     max_recipients,
     recipient_exists,
@@ -25,6 +26,7 @@ CHECKS: tuple[Check, ...] = (
     size.TRUE,
     bare_newline.CHECK,
     routing_loop.CHECK,
+    delivered_already.CHECK,
 )
 
 

@@ -1,4 +1,4 @@
-"""CHUNKING: the message in counted chunks (RFC 3030). Not BINARYMIME: messages have lines here."""
+"""CHUNKING: the message in counted chunks (RFC 3030)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ async def bdat(session: SmtpSession, args: Bdat) -> Reply | None:
     expected = session.state in (State.RCPT, State.BDAT)
     first = session.state is not State.BDAT
     refusal = await session.opinion(Stage.DATA) if expected and first else None
-    session.framer.begin_bdat(args.size, first=first, last=args.last or not expected or refusal is not None)
+    last = args.last or not expected or refusal is not None
+    session.framer.begin_bdat(args.size, first=first, last=last, binary=session.facts.binary)
     if not expected:
         # The last chunk has a reply for each recipient, and here there is none (RFC 2033 §4.3).
         silent = session.settings.role is Role.LMTP and session.state is State.MAIL and args.last

@@ -18,6 +18,7 @@ from mailstack.smtp.replies import Reply
 from mailstack.smtp.wire import grammar
 from mailstack.smtp.wire.framing import TooLong
 from mailstack.smtp.wire.values import Auth
+from mailstack.smtp.wire.xtext import decode_xtext
 
 if TYPE_CHECKING:
     from mailstack.smtp.session import SmtpSession
@@ -47,7 +48,7 @@ async def auth(session: SmtpSession, args: Auth) -> Reply:
     exchange = logins.begin(args.mechanism, settings.mechanisms, accounts, connection)
     if exchange is None:
         return replies.UNKNOWN_MECHANISM
-    attempt = Attempt(args.mechanism, connection.peer)
+    attempt = Attempt(args.mechanism, session.facts.peer)
     ask = partial(_ask, session)
     try:
         return await _log_in(
@@ -93,9 +94,15 @@ async def _log_in(session: SmtpSession, work: Awaitable[AccountName], attempt: A
 
 
 def submitter(facts: Facts, value: str | None) -> None:
-    """AUTH= of MAIL: who submitted it elsewhere. We trust nobody's word, as RFC 4954 §5 allows."""
+    """AUTH= of MAIL: who submitted it elsewhere (RFC 4954 §5). We trust nobody's word, so that whatever it is,
+    it counts as AUTH=<>; it must be a mailbox in xtext all the same."""
     if value is None:
         raise BadSyntax("AUTH=mailbox or AUTH=<>")
+    if value != "<>":
+        cur = grammar.Cursor(decode_xtext(value))
+        grammar.mailbox(cur)
+        if not cur.at_end:
+            raise BadSyntax("AUTH=mailbox or AUTH=<>")
 
 
 AUTH = Extension(

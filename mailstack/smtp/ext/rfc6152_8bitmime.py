@@ -8,12 +8,13 @@ from mailstack.smtp.registry import Extension
 
 
 def body(facts: Facts, value: str | None) -> None:
-    """BODY= of MAIL. BINARYMIME (RFC 3030 §3) is not offered."""
-    # body-value = "7BIT" / "8BITMIME"   ; RFC 6152 §2
+    """BODY= of MAIL."""
+    # body-value = "7BIT" / "8BITMIME"   ; RFC 6152 §2; "BINARYMIME"   ; RFC 3030 §3
     word = (value or "").upper()
-    if word not in ("7BIT", "8BITMIME"):
-        raise BadSyntax("BODY=7BIT or BODY=8BITMIME")
-    facts.body_8bit = word == "8BITMIME"
+    if word not in ("7BIT", "8BITMIME", "BINARYMIME"):
+        raise BadSyntax("BODY=7BIT, BODY=8BITMIME or BODY=BINARYMIME")
+    facts.body_8bit = word != "7BIT"
+    facts.binary = word == "BINARYMIME"
 
 
 EIGHTBITMIME = Extension(lambda facts: "8BITMIME", mail_parameters=(("BODY", body),))

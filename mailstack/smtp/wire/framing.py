@@ -52,6 +52,7 @@ class Framer:
         "_at_start",
         "_bdat_last",
         "_bdat_left",
+        "_binary",
         "_buffer",
         "_held_cr",
         "_position",
@@ -66,6 +67,7 @@ class Framer:
         self._at_start = False
         self._bdat_left = -1
         self._bdat_last = False
+        self._binary = False
         self._held_cr = False
         self.bare_newline = False
         """Whether the mail data so far had a CR or LF of its own."""
@@ -118,14 +120,15 @@ class Framer:
         self._bdat_left = -1
         self.bare_newline = False
 
-    def begin_bdat(self, size: int, *, first: bool, last: bool) -> None:
+    def begin_bdat(self, size: int, *, first: bool, last: bool, binary: bool = False) -> None:
         """`size` octets of mail data as of BDAT follow; the first and the last BDAT of a message
-        say so."""
+        say so. In `binary` ones (RFC 3030 §3) any octet stands for itself, and there are no lines."""
         if first:
             self._held_cr = False
             self.bare_newline = False
         self._bdat_left = size
         self._bdat_last = last
+        self._binary = binary
 
     def next_data(self) -> DataChunk | None:
         """The next piece of mail data; None if nothing can be said yet."""
@@ -168,6 +171,8 @@ class Framer:
         self._position = end
         self._bdat_left -= end - start
         piece = self._buffer[start:end]
+        if self._binary:
+            return DataChunk(piece, not self._bdat_left)
         if self._held_cr:
             piece = b"\r" + piece
             self._held_cr = False
@@ -187,6 +192,26 @@ class Framer:
             self.bare_newline = True
             return _BARE_NEWLINE.sub(b"\r\n", piece)
         return piece
+
+
+class NewlineRepair:
+    """Octets in pieces that have not come as lines: each CR or LF that stands alone becomes CRLF."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        """A CR at the end is held back until it is known what follows it."""
+        piece = self._held + piece
+        self._held = b"\r" if piece.endswith(b"\r") else b""
+        return _BARE_NEWLINE.sub(b"\r\n", piece[:-1] if self._held else piece)
+
+    def finish(self) -> bytes:
+        """The end of the last line, if it was held back."""
+        held, self._held = self._held, b""
+        return b"\r\n" if held else b""
 
 
 def _held(buffer: bytes, start: int) -> int:

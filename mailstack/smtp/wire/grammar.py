@@ -18,7 +18,21 @@ from typing import TypeVar
 
 from mailstack.errors import BadSyntax
 from mailstack.mail.address import Address
-from mailstack.smtp.wire.values import NOTHING, Auth, Bdat, Helo, Mail, Nothing, Parameter, Rcpt
+from mailstack.smtp.wire.values import (
+    NOTHING,
+    Attributes,
+    Auth,
+    Bdat,
+    Burl,
+    Etrn,
+    Helo,
+    Mail,
+    Nothing,
+    Parameter,
+    Rcpt,
+    Vrfy,
+)
+from mailstack.smtp.wire.xtext import decode_xtext
 
 MAX_LOCAL_PART = 64
 """Octets (RFC 5321 §4.5.3.1.1)."""
@@ -28,6 +42,8 @@ MAX_ADDRESS = 254
 """Octets of local-part "@" domain: a path of 256 less its brackets (RFC 5321 §4.5.3.1.3)."""
 MAX_PARAMETERS = 20
 """Of one command; all that are registered are fewer."""
+MAX_ATTRIBUTE = 255
+"""Characters of a value of XCLIENT and XFORWARD."""
 MAX_BDAT_DIGITS = 20
 """RFC 1870 §4 allows a size of 20 digits; RFC 3030 has no limit."""
 
@@ -278,6 +294,15 @@ def bdat(argument: bytes) -> Bdat:
     return Bdat(int(digits), last)
 
 
+def burl(argument: bytes) -> Burl:
+    # burl-cmd = "BURL" SP absolute-URI [SP end-marker] CRLF   ; RFC 4468 §6
+    words = argument.split()
+    last = len(words) == 2 and words[1].upper() == b"LAST"
+    if not words or len(words) != 1 + last or b":" not in words[0]:
+        raise BadSyntax("BURL url [LAST]")
+    return Burl(words[0], last)
+
+
 def auth(argument: bytes) -> Auth:
     # auth-command = "AUTH" SP sasl-mech [SP initial-response] *(CRLF [base64]) [CRLF cancel-response] CRLF
     # ; RFC 4954 §4; sasl-mech is that of RFC 4422 §3.1
@@ -287,6 +312,26 @@ def auth(argument: bytes) -> Auth:
     if not 1 <= len(words) <= 2 or not re.fullmatch(rb"[A-Za-z0-9_-]{1,20}", words[0]):
         raise BadSyntax("AUTH mechanism [initial-response]")
     return Auth(words[0].decode("ascii").upper(), words[1] if len(words) == 2 else None)
+
+
+def etrn(argument: bytes) -> Etrn:
+    # ETRN [<option character>]<node name>   ; RFC 1985 §5
+    text = _text(argument).strip(" ")
+    option = text[:1] if text[:1] in ("@", "#") else ""
+    return Etrn(_whole(Cursor(text, len(option)), domain).lower(), option)
+
+
+def attributes(argument: bytes) -> Attributes:
+    # xclient-command = XCLIENT 1*( SP attribute-name"="attribute-value ), the value in xtext   ; XCLIENT_README
+    found: list[tuple[str, str]] = []
+    for word in _text(argument).split():
+        name, equals, value = word.partition("=")
+        if not equals or not name.isalpha() or len(value) > MAX_ATTRIBUTE:
+            raise BadSyntax("attribute=value")
+        found.append((name.upper(), decode_xtext(value)))
+    if not found or len({name for name, _ in found}) < len(found):
+        raise BadSyntax("attributes with values, each once")
+    return Attributes(tuple(found))
 
 
 def no_argument(argument: bytes) -> Nothing:
@@ -302,11 +347,23 @@ def any_argument(argument: bytes) -> Nothing:
     return NOTHING
 
 
-def some_argument(argument: bytes) -> Nothing:
-    """For commands that need one which does not matter: VRFY (RFC 5321 §4.1.1.6)."""
-    if not _text(argument).strip(" "):
+def vrfy(argument: bytes) -> Vrfy:
+    # vrfy = "VRFY" SP String [ SP "SMTPUTF8" ] CRLF; the same for EXPN   ; RFC 6531 §3.7.4.2
+    text = _text(argument).strip(" ")
+    words, _, last = text.rpartition(" ")
+    utf8 = bool(words) and last.upper() == "SMTPUTF8"
+    text = words.rstrip(" ") if utf8 else text
+    if not text:
         raise BadSyntax("an argument")
-    return NOTHING
+    cur = Cursor(text.removeprefix("<").removesuffix(">") if text.startswith("<") else text)
+    try:
+        return Vrfy(_whole(cur, mailbox if "@" in text else _local_only), utf8)
+    except BadSyntax:
+        return Vrfy(None, utf8)
+
+
+def _local_only(cur: Cursor) -> Address:
+    return Address(local_part(cur), "")
 
 
 def _plain_path(argument: bytes, first: int) -> tuple[Address, tuple[Parameter, ...]] | None:

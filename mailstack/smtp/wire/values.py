@@ -47,11 +47,43 @@ class Bdat:
 
 
 @dataclass(frozen=True, slots=True)
+class Burl:
+    """BURL (RFC 4468): the URL as it came; `last` ends the message."""
+
+    url: bytes
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Auth:
     """AUTH (RFC 4954): the mechanism in upper case; the initial response still in base64."""
 
     mechanism: str
     initial_response: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vrfy:
+    """VRFY or EXPN: the address, its domain "" if there was none; None for text that is no address.
+    `smtputf8`: the reply may be in UTF-8."""
+
+    address: Address | None
+    smtputf8: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Etrn:
+    """ETRN (RFC 1985 §5): a node; `option` is "@" for it and all below it, "#" for a queue of this name."""
+
+    node: str
+    option: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """XCLIENT or XFORWARD: names in upper case, each once, with their values decoded."""
+
+    values: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
