@@ -1,11 +1,13 @@
-"""A wire between a client and the server that writes down what the client says."""
+"""A wire between a client and the server that writes down what the client says, also when it is compressed."""
 
 from __future__ import annotations
 
 import re
 import socket
 import threading
+import zlib
 from contextlib import suppress
+from typing import Any
 
 
 class Recorder:
@@ -68,13 +70,16 @@ class Recorder:
             self._start(self._copy, server, client, None)
 
     def _copy(self, source: socket.socket, target: socket.socket, said: bytearray | None) -> None:
+        inflate: Any = None
         try:
             while octets := source.recv(65536):
                 source.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
                 if said is not None:
                     with self._changed:
-                        said += octets
+                        said += inflate.decompress(octets) if inflate is not None else octets
                         self._changed.notify_all()
+                    if inflate is None and said.upper().endswith(b" COMPRESS DEFLATE\r\n"):
+                        inflate = zlib.decompressobj(wbits=-15)  # it says nothing more before the answer
                 target.sendall(octets)
             target.shutdown(socket.SHUT_WR)
         except OSError:
