@@ -1,6 +1,7 @@
 """What sessions may ask for, and the values that they and the resources exchange.
 
-The values are in `mailboxes.py`; they are named here too, since who asks needs both.
+The values are in `mailboxes.py`, connection and log in `surroundings.py`; they are named here too, since who asks
+needs both.
 
 These protocols belong to those who ask: a session imports this module and nothing of `net`,
 `store`, `auth` or `queue`; those implement it. `mailstack.testing` ships a fake of each.
@@ -42,6 +43,7 @@ from mailstack.mailboxes import (
     Wanted,
 )
 from mailstack.quota import Quota, QuotaLimit
+from mailstack.surroundings import Clock, Connection, Counters, Log, Peer, TlsInfo
 
 __all__ = (
     "ALL_FLAGS", "Access", "AccountName", "AccountStore", "Accounts", "Added", "Annotations", "Appended", "Blob",
@@ -64,113 +66,6 @@ MEMORY_LIMIT = 128 * 1024
 
 TEXT_ITEM = "text "
 """How the names of items begin that are made of a message's texts: large, and kept only where that is wanted."""
-
-
-# --- the connection -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end. `host` is an IP address in text, or "" on a unix socket."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class TlsInfo:
-    """A TLS connection: version as "TLSv1.3", cipher as OpenSSL names it."""
-
-    version: str
-    cipher: str
-
-
-class Connection(Protocol):
-    """One connection as its session sees it."""
-
-    id: str
-    """Runs through every log line of this connection."""
-    peer: Peer
-    timeout: float
-    """Seconds of silence after which `receive` raises IdleTimeout; sessions set it as they go."""
-
-    @property
-    def tls(self) -> TlsInfo | None:
-        """None in plain text."""
-
-    def channel_binding(self, name: str) -> bytes | None:
-        """The channel binding of this name (RFC 5056): "tls-exporter" (RFC 9266), "tls-server-end-point"
-        or "tls-unique" (RFC 5929). None where there is none: in plain text, and for other names."""
-
-    @property
-    def client_certificate(self) -> bytes | None:
-        """The certificate of the client, as DER, when it has shown one that an authority of the
-        configuration vouches for."""
-
-    def write(self, data: bytes) -> None:
-        """Queue octets. They leave together, when the session next waits."""
-
-    async def drain(self) -> None:
-        """Let what is queued leave, and wait while the peer is slow to take it; also gives other
-        connections their turn. Call it every 64 KiB or so of bulk output.
-        Raises: ConnectionClosed, when the peer is gone or does not read for `timeout` seconds."""
-
-    @property
-    def has_input(self) -> bool:
-        """Whether the peer has said something that `receive` would give at once."""
-
-    async def receive(self, *, in_flight: bool = False, at_most: float | None = None) -> bytes:
-        """The next octets from the peer, or b"" if `wake` was called meanwhile.
-
-        `in_flight` says that a transaction is under way which a shutdown should let finish. With
-        `at_most`, so many seconds of silence raise Silence, and `timeout` does not count.
-        Raises: Silence, ConnectionClosed, IdleTimeout, ShuttingDown (not when in_flight)."""
-
-    def wake(self) -> None:
-        """Make a waiting (or the next) `receive` return b"". Safe to call at any time from the
-        reactor's thread, also when the connection is gone."""
-
-    async def start_tls(self) -> None:
-        """Begin TLS as the server. Octets already received in plain text are thrown away
-        (RFC 3207 §5, CVE-2011-0411); the caller must drop what its framing holds.
-        Write the go-ahead before calling."""
-
-    def start_compression(self, received: bytes) -> None:
-        """Everything from now on is raw DEFLATE (RFC 4978 §3), both ways, and `received`, which came already, too.
-        Write the go-ahead before calling. `receive` raises FramingLost when the peer sends anything else."""
-
-
-class Log(Protocol):
-    """The structured log. Values are str, int, float, bool or None; never a secret."""
-
-    def event(self, what: str, /, **fields: object) -> None:
-        """Something that an operator may want to know, as "mail accepted"."""
-
-    def warning(self, what: str, /, **fields: object) -> None:
-        """Something that an operator may have to look at."""
-
-    def failure(self, what: str, /, **fields: object) -> None:
-        """A bug: call it in an `except` block; the traceback goes along."""
-
-    def bind(self, **fields: object) -> Log:
-        """The same log with these fields in every line."""
-
-
-class Clock(Protocol):
-    """Time, as an argument."""
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-
-
-class Counters(Protocol):
-    """What is counted for Prometheus. Names are in `observe/metrics.py`."""
-
-    def count(self, name: str, /, label: str = "", amount: int = 1) -> None:
-        """Add to the counter `name`, under `label` where it has one."""
 
 
 # --- octets ---------------------------------------------------------------------------------

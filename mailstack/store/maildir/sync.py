@@ -25,8 +25,7 @@ COMPACT_AFTER = 100
 RACES = 5
 """Readings of the directories in one look while other processes take in new mail at the same time."""
 ONE_BY_ONE = 64
-"""Messages that are put in their places singly; for more, the columns are extended, and the table of names is
-made anew."""
+"""Messages that are put in their places singly; for more, columns are extended and the table of names made anew."""
 LINKED = 10.0
 """Seconds after which a file that has two names keeps them: some programs rename by link(2) and unlink(2)."""
 
@@ -389,10 +388,9 @@ class _Sync:
     def _load_uidlist(self) -> None:
         """As `_load_locked`, for who does not hold the lock: it is taken when there is something to mend."""
         files, validity = self.files, self.files.uidlist.validity
-        try:
+        loaded: Loaded | None = None
+        with suppress(Broken):
             loaded = files.uidlist.load()
-        except Broken:
-            loaded = None
         if loaded is None:
             with files.lock():
                 self._load_locked()
@@ -401,12 +399,11 @@ class _Sync:
 
     def _load_locked(self) -> None:
         files, validity = self.files, self.files.uidlist.validity
-        loaded: Loaded | None
+        loaded: Loaded | None = None
         try:
             loaded = files.uidlist.load()
         except Broken as broken:
             files.log.warning("uidlist broken; all messages get new UIDs", folder=str(files.path), reason=str(broken))
-            loaded = None
         if loaded is None:
             files.uidlist.create(files.account)
         self._know(loaded or Loaded(anew=True), validity)
@@ -421,8 +418,7 @@ class _Sync:
             files.log.warning("uidlist mended", folder=str(files.path), reason=files.uidlist.damage)
             doubled = files.uidlist.doubled
             self._vanish([uid for uid in files.rows.uids if uid in doubled])
-            others = [(uid, base) for base, uid in files.unseen.items()]
-            files.uidlist.write(sorted([*files.rows.items(), *others]))
+            self._write()
             files.lost = files.lost or bool(doubled)
 
     def _reset(self) -> None:
@@ -500,5 +496,8 @@ class _Sync:
             return
         with files.lock():
             self._load_locked()
-            others = [(uid, base) for base, uid in files.unseen.items()]
-            files.uidlist.write(sorted([*files.rows.items(), *others]))
+            self._write()
+
+    def _write(self) -> None:
+        others = [(uid, base) for base, uid in self.files.unseen.items()]
+        self.files.uidlist.write(sorted([*self.files.rows.items(), *others]))
