@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "mailstack"
 LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
-        frozenset({"mailstack", "mailstack.errors", "mailstack.mail", "mailstack.mailboxes", "mailstack.quota", "mailstack.surroundings",
+        frozenset({"mailstack", "mailstack.errors", "mailstack.mail", "mailstack.mailboxes", "mailstack.quota",
+                   "mailstack.surroundings",
                    "mailstack.acl", "mailstack.access", "mailstack.config.sections"}),
     ),
     (

@@ -416,10 +416,9 @@ class _Sync:
             if not files.uidlist.damage:
                 return
             files.log.warning("uidlist mended", folder=str(files.path), reason=files.uidlist.damage)
-            doubled = files.uidlist.doubled
-            self._vanish([uid for uid in files.rows.uids if uid in doubled])
+            self._vanish([uid for uid in files.rows.uids if uid in files.uidlist.doubled])
+            files.lost = files.lost or bool(files.uidlist.doubled)
             self._write()
-            files.lost = files.lost or bool(doubled)
 
     def _reset(self) -> None:
         self.found = Differences(reset=True)  # what was found before is of other UIDs
@@ -442,8 +441,7 @@ class _Sync:
                     files.unseen[base] = uid
             return
         files.unseen = {base: uid for uid, base in records}
-        renumbered = [base for uid, base in files.rows.items() if files.unseen.pop(base, uid) != uid]
-        if renumbered:
+        if renumbered := [base for uid, base in files.rows.items() if files.unseen.pop(base, uid) != uid]:
             files.log.warning("uidlist: messages have other UIDs now", folder=str(files.path), count=len(renumbered))
             self._reset()
             files.unseen = {base: uid for uid, base in records}
@@ -491,8 +489,7 @@ class _Sync:
 
     def _compact(self) -> None:
         files = self.files
-        surplus = files.uidlist.records - len(files.rows)
-        if surplus < COMPACT_AFTER or surplus < len(files.rows) // 4:
+        if files.uidlist.records - len(files.rows) < max(COMPACT_AFTER, len(files.rows) // 4):
             return
         with files.lock():
             self._load_locked()
