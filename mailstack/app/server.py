@@ -22,6 +22,7 @@ from mailstack.net.tls import CertificateFiles, ServerTls
 from mailstack.observe.metrics import Counts
 from mailstack.ports import Accounts, Directory, Log
 from mailstack.queue.incoming import QueueSpool
+from mailstack.smtp.settings import Rates
 from mailstack.store.acls import StoredAcls
 from mailstack.store.api import Store
 from mailstack.store.expiry import Expiry
@@ -180,4 +181,5 @@ def _resources(running: Running, counts: Counts, config: Config, store: Store, i
         log=running.log,
         counters=counts,
         clock=ReactorClock(running.reactor),
+        rates=Rates(),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mailstack.config.policy import NO_POLICY
 from mailstack.config.sections import Config, Listener, MailboxFull, MechanismName, ServiceName, TlsMode
 from mailstack.imap.hidden import Hidden
 from mailstack.imap.session import ImapSession
@@ -16,7 +17,7 @@ from mailstack.pop3.session import Pop3Session
 from mailstack.pop3.settings import Pop3Resources, Pop3Settings
 from mailstack.ports import Accounts, Clock, Counters, Directory, Log, MailStore, Outbound, Spool
 from mailstack.smtp.session import SmtpSession
-from mailstack.smtp.settings import Role, SmtpResources, SmtpSettings
+from mailstack.smtp.settings import Rates, Role, SmtpResources, SmtpSettings
 
 SMTP_BUSY = b"421 4.3.2 %s, try again later\r\n"
 IMAP_BUSY = b"* BYE [UNAVAILABLE] %s\r\n"
@@ -45,6 +46,7 @@ class Resources:
     log: Log
     counters: Counters
     clock: Clock
+    rates: Rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
         sender=config.smtp.sender,
         xclient_trusted=config.smtp.xclient_trusted,
         etrn_allowed=config.smtp.etrn_allowed,
+        policy=NO_POLICY if manners.anybody else config.policy,
         max_size=config.limits.max_message_size,
         max_recipients=config.limits.max_recipients,
         holds=not manners.anybody,
@@ -119,6 +122,7 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
         log=resources.log,
         counters=resources.counters,
         clock=resources.clock,
+        rates=resources.rates,
     )
     return lambda connection: SmtpSession(connection, parts, settings)
 

@@ -157,6 +157,9 @@ class SmtpSession:
 
     async def _greet(self) -> None:
         refusal = await self.opinion(Stage.CONNECT)
+        if refusal is None:
+            self.facts.talked_first = self.connection.has_input
+            refusal = await self.opinion(Stage.GREETING)
         if refusal is not None:
             self.state = State.ENDED
         self.say(refusal or replies.greeting(self.settings.hostname, lmtp=self.settings.role is Role.LMTP))
@@ -164,6 +167,9 @@ class SmtpSession:
     async def _answer(self, line: bytes | TooLong) -> None:
         reply = replies.LINE_TOO_LONG if isinstance(line, TooLong) else await self._command(line)
         if reply is not None:
+            if reply.code >= 500:
+                self.facts.errors += 1
+                await self.opinion(Stage.ERROR)
             self.say(reply)
             if reply.code in MISTAKES:
                 self._mistaken()
@@ -245,6 +251,7 @@ class SmtpSession:
                 if opinion not in marks:
                     marks.append(opinion)
         if delay:
+            await self.connection.drain()  # what was said before need not wait, and nobody may be there any more
             await self.resources.clock.sleep(min(delay, MAX_DELAY))
         return refusal
 
