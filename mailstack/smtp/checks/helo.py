@@ -4,6 +4,7 @@ to refuse mail; a name or address that is ours is a lie."""
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 
 from mailstack.config.policy import Judgement
 from mailstack.smtp.checks.frame import Check, Mark, Opinion, Stage
@@ -40,20 +41,23 @@ def _is_ours(facts: Facts) -> bool:
     said = facts.helo.lower().rstrip(".")
     if said.startswith("["):
         # Client and server have one address where both are behind one translator: then it is the client's as well.
-        return facts.local not in ("", facts.peer.host) and _address(said) == facts.local
+        return facts.local not in ("", facts.peer.host) and _is_address(said, facts.local)
     return said in (facts.settings.hostname.lower(), "localhost", "localhost.localdomain")
 
 
 def _is_malformed(facts: Facts) -> bool:
     said = facts.helo
     if said.startswith("["):
-        return _address(said.lower()) != facts.peer.host
+        return not _is_address(said.lower(), facts.peer.host)
     name = said.rstrip(".")
     return len(name) > MAX_HOST or _HOST.fullmatch(name) is None or _ALL_DIGITS.fullmatch(name) is not None
 
 
-def _address(literal: str) -> str:
-    return literal.strip("[]").removeprefix("ipv6:")
+def _is_address(literal: str, host: str) -> bool:
+    try:
+        return ip_address(literal.strip("[]").removeprefix("ipv6:")) == ip_address(host)
+    except ValueError:  # General-address-literal
+        return False
 
 
 ROLES = frozenset({Role.RECEIVE})
