@@ -27,6 +27,7 @@ from mailstack.ports import (
     MailStore,
     NewMessage,
     Peer,
+    SendingLimits,
     Spool,
 )
 from mailstack.smtp.settings import Rates
@@ -416,6 +417,7 @@ class Fakes:
     counters: MemoryCounters = field(default_factory=MemoryCounters)
     memory: Memory = field(default_factory=Memory)
     rates: Rates = field(default_factory=Rates)
+    sending: SendingLimits | None = None
     accounts: MemoryAccounts = field(init=False)
     directory: MemoryDirectory = field(init=False)
 

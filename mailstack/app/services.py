@@ -15,7 +15,7 @@ from mailstack.net.listener import Service
 from mailstack.net.wire_protocol import Session, WireProtocol
 from mailstack.pop3.session import Pop3Session
 from mailstack.pop3.settings import Pop3Resources, Pop3Settings
-from mailstack.ports import Accounts, Clock, Counters, Directory, Log, MailStore, Outbound, Spool
+from mailstack.ports import Accounts, Clock, Counters, Directory, Log, MailStore, Outbound, SendingLimits, Spool
 from mailstack.smtp.session import SmtpSession
 from mailstack.smtp.settings import Rates, Role, SmtpResources, SmtpSettings
 
@@ -47,6 +47,7 @@ class Resources:
     counters: Counters
     clock: Clock
     rates: Rates
+    sending: SendingLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,7 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
         counters=resources.counters,
         clock=resources.clock,
         rates=resources.rates,
+        sending=resources.sending,
     )
     return lambda connection: SmtpSession(connection, parts, settings)
 

@@ -270,10 +270,14 @@ def _administrators(config: Config) -> Iterator[Mistake]:
 
 
 def _policy(config: Config) -> Iterator[Mistake]:
-    for key in fields(config.policy):
-        value = getattr(config.policy, key.name)
-        if isinstance(value, int) and value < 0:
-            yield Mistake(f"[policy] {key.name}", f"expected 0 or more, not {value}")
+    for name, section in (("policy", config.policy), ("sending", config.sending)):
+        for key in fields(section):
+            value = getattr(section, key.name)
+            if isinstance(value, int) and value < 0:
+                yield Mistake(f"[{name}] {key.name}", f"expected 0 or more, not {value}")
+    for account in config.sending.unlimited:
+        if not all(account.rpartition("@")[::2]) or account != account.lower():
+            yield Mistake("[sending] unlimited", f'expected accounts as "news@example.org", not "{account}"')
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

@@ -1,5 +1,5 @@
-"""`[policy]`: how SMTP clients have to behave, and how much each may bring. The values of sections.py that sessions
-are given as they are."""
+"""`[policy]` and `[sending]`: how SMTP clients have to behave, and how much each may bring and send. These values of
+the configuration are given to sessions as they are."""
 
 from __future__ import annotations
 
@@ -75,3 +75,19 @@ NO_POLICY = Policy(
     tarpit_delay=0.0,
 )
 """Everybody may do everything: the development mode."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """`[sending]`: how much each account may send, whatever its address; kept over a restart. `mailstack account
+    limits` shows and resets it."""
+
+    messages_per_hour: int = 500
+    """Of one account; 0: any. The window begins with the first message."""
+    recipients_per_day: int = 3000
+    """Of one account, counting each recipient of each message; 0: any."""
+    new_recipients_per_day: int = 1000
+    """The same, counting addresses that the account never wrote to before: what whoever has stolen a password
+    writes to; 0: any."""
+    unlimited: tuple[str, ...] = ()
+    """Accounts as "news@example.org" that these limits do not hold for."""

@@ -13,7 +13,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 
-from mailstack.config.policy import Policy as Policy
+from mailstack.config.policy import Policy, Sending
 
 Network = IPv4Network | IPv6Network
 Size = Annotated[int, "size"]
@@ -442,6 +442,7 @@ class Config:
     oauth: OAuth = field(default_factory=OAuth)
     smtp: Smtp = field(default_factory=Smtp)
     policy: Policy = field(default_factory=Policy)
+    sending: Sending = field(default_factory=Sending)
     imap: Imap = field(default_factory=Imap)
     pop3: Pop3 = field(default_factory=Pop3)
     log: Log = field(default_factory=Log)

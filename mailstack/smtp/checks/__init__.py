@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mailstack.smtp.checks import (
     bare_newline,
-    delivered_already,
     connection_rate,
+    delivered_already,
     early_talker,
     helo,
     mailbox_full,
@@ -17,6 +17,7 @@ from mailstack.smtp.checks import (
     relay_allowed,
     routing_loop,
     sender_belongs,
+    sending_limits,
     size,
     tarpit,
 )
@@ -33,12 +34,14 @@ CHECKS: tuple[Check, ...] = (
     sender_belongs.CHECK,
     connection_rate.ACCOUNT,
     message_rate.CHECK,
+    sending_limits.MESSAGES,
     max_recipients.CHECK,
     null_sender.CHECK,
     recipient_exists.CHECK,
     relay_allowed.CHECK,
     mailbox_full.CHECK,
     recipient_rate.CHECK,
+    sending_limits.RECIPIENTS,
     size.TRUE,
     bare_newline.CHECK,
     routing_loop.CHECK,

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import ip_address
 
 from mailstack.config.policy import Network
 from mailstack.smtp.facts import Facts
+from mailstack.smtp.settings import is_among
 
 
 def is_exempt(facts: Facts) -> bool:
     """Whether the client's address is in [policy] exempt. Clients of a unix socket are."""
-    return _within(facts.peer.host, facts.settings.policy.exempt)
+    host = facts.peer.host
+    return not host or _is_among(host, facts.settings.policy.exempt)
 
 
 @lru_cache(maxsize=4096)
-def _within(host: str, networks: tuple[Network, ...]) -> bool:
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return True
-    return any(address in network for network in networks)
+def _is_among(host: str, networks: tuple[Network, ...]) -> bool:
+    return is_among(host, networks)
