@@ -30,7 +30,7 @@ from mailstack.app.server import (
     open_sockets,
     use_data,
 )
-from mailstack.app.services import Manners
+from mailstack.app.services import Manners, ServiceAccounts
 from mailstack.app.ways import ways
 from mailstack.auth.accounts import StoredAccounts
 from mailstack.auth.bad_keys import BadKeys
@@ -48,7 +48,7 @@ from mailstack.net.systemd import passed_sockets
 from mailstack.net.tls import BadCertificate
 from mailstack.observe.log import FORMATS, Level, StructuredLog, Target
 from mailstack.observe.twisted_log import capture
-from mailstack.ports import Accounts, Directory, Log
+from mailstack.ports import Directory, Log
 from mailstack.store.workers import Workers
 
 HASHING_THREADS = 2
@@ -95,7 +95,7 @@ class Identities:
         database = AccountDatabase(config.accounts_database)
         return cls(database, KnownAccounts(database), limits, verified, hashing, log)
 
-    def under(self, config: Config) -> tuple[Accounts, Directory]:
+    def under(self, config: Config) -> tuple[ServiceAccounts, Directory]:
         """Accounts and directory as this configuration wants them. Raises: BadKeys, OSError, AccountsError."""
         accounts = StoredAccounts(
             self.database, self.limits, self.verified, self.hashing.run, self.log,

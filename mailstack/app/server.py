@@ -14,13 +14,13 @@ from twisted.internet.task import deferLater
 
 from mailstack.app.listening import PassedSockets, Where, address_of, open_socket, serve
 from mailstack.app.run import Running
-from mailstack.app.services import Manners, Resources, service
+from mailstack.app.services import Manners, Resources, ServiceAccounts, service
 from mailstack.config.sections import Config, Listener, ServiceName
 from mailstack.net.listener import Admission, connection_ids
 from mailstack.net.listener import Listener as NetListener
 from mailstack.net.tls import CertificateFiles, ServerTls
 from mailstack.observe.metrics import Counts
-from mailstack.ports import Accounts, Directory, Log, SendingLimits
+from mailstack.ports import Directory, Log, SendingLimits
 from mailstack.queue.incoming import QueueSpool
 from mailstack.smtp.settings import Rates
 from mailstack.store.acls import StoredAcls
@@ -33,7 +33,7 @@ from mailstack.store.workers import Workers
 EXPIRY, EXPIRY_IN_DEVELOPMENT, EXPIRY_FIRST = 3600.0, 60.0, 60.0
 """Seconds between two looks for messages that expire, and before the first one."""
 Sockets = list[tuple[Listener, list[socket.socket]]]
-Identify = Callable[[], tuple[Accounts, Directory]]
+Identify = Callable[[], tuple[ServiceAccounts, Directory]]
 """Makes who-is-who; called when the data directory is there and the privileges are gone."""
 
 Limit = Callable[[Workers], SendingLimits]
@@ -70,7 +70,7 @@ class Server:
     expiry: Expiry
     services: dict[str, tuple[str, int]] = field(default_factory=dict)
 
-    def reconfigure(self, config: Config, accounts: Accounts, directory: Directory) -> None:
+    def reconfigure(self, config: Config, accounts: ServiceAccounts, directory: Directory) -> None:
         """Connections to come are served by `config`, which has the listeners of the one before in
         its order; those that are open end as they began."""
         self.resources = replace(self.resources, accounts=accounts, directory=directory)

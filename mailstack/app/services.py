@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from mailstack.config.policy import NO_POLICY
 from mailstack.config.sections import Config, Listener, MailboxFull, MechanismName, ServiceName, TlsMode
@@ -32,6 +33,13 @@ _SMTP = {
 _IMAP = {ServiceName.IMAP, ServiceName.IMAPS}
 
 
+class ServiceAccounts(Accounts, Protocol):
+    """Who may log in; with some passwords to some services only."""
+
+    def within(self, scope: str) -> Accounts:
+        """To one of app_passwords.SCOPES."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
     """Everything that sessions ask, made once a process."""
@@ -40,7 +48,7 @@ class Resources:
     shared: MailStore
     """The same, with what users share with each other."""
     spool: Spool
-    accounts: Accounts
+    accounts: ServiceAccounts
     directory: Directory
     outbound: Outbound
     log: Log
@@ -116,7 +124,7 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
     )
     parts = SmtpResources(
         directory=resources.directory,
-        accounts=resources.accounts,
+        accounts=resources.accounts.within("smtp"),
         store=resources.store,
         outbound=resources.outbound,
         spool=resources.spool,
@@ -148,7 +156,7 @@ def _imap(config: Config, listener: Listener, resources: Resources, manners: Man
     parts = ImapResources(
         store=resources.shared,
         spool=resources.spool,
-        accounts=resources.accounts,
+        accounts=resources.accounts.within("imap"),
         log=resources.log,
         counters=resources.counters,
         clock=resources.clock,
@@ -171,6 +179,9 @@ def _pop3(config: Config, listener: Listener, resources: Resources, manners: Man
         timeout=config.pop3.timeout,
     )
     parts = Pop3Resources(
-        store=resources.store, accounts=resources.accounts, log=resources.log, counters=resources.counters
+        store=resources.store,
+        accounts=resources.accounts.within("pop3"),
+        log=resources.log,
+        counters=resources.counters,
     )
     return lambda connection: Pop3Session(connection, parts, settings)
