@@ -121,12 +121,21 @@ class SmtpSession:
         self._unsent += len(reply.octets)
 
     async def line(self) -> bytes | TooLong:
-        """The next line of the client. Raises: SessionEnded, FramingLost."""
-        while True:
-            line = self.framer.next_line()
-            if line is not None:
-                return line
+        """The next line of the client, which has to be whole within the timeout after it began (RFC 5321
+        §4.5.3.2.7): octet by octet, a command could take for ever. Raises: SessionEnded, FramingLost."""
+        begun = 0.0
+        while (line := self.framer.next_line()) is None:
+            if not self.framer.is_empty:
+                now = self.resources.clock.now()
+                begun = begun or now
+                left = begun + self.settings.command_timeout - now
+                if left <= 0:
+                    raise IdleTimeout
+                self.connection.timeout = left
             await self._receive()
+        if begun:
+            self.connection.timeout = self.settings.command_timeout
+        return line
 
     async def _receive(self) -> None:
         if self._unsent > MAX_UNSENT:

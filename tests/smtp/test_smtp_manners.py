@@ -140,3 +140,33 @@ def test_the_usual_policy_takes_ordinary_mail() -> None:
     world.connection.take()
     assert world.say(b"EHLO client.example\r\n" + MESSAGE * 20).endswith(b"250 2.0.0 Ok c1.20\r\n")
     assert all(b"Mailstack-Marks" not in delivery.prefix for delivery, _ in world.store.got)
+
+
+def test_a_command_that_comes_by_octets_has_one_timeout_in_all() -> None:
+    world = Stranger()
+    world.connection.take()
+    for octet in b"NOOP":
+        assert world.say(bytes([octet])) == b""
+        world.clock.advance(70.0)
+    assert world.connection.timeout == pytest.approx(90.0)
+    assert world.say(b"\r\n") == b"250 2.0.0 Ok\r\n"
+    assert world.connection.timeout == 300.0, "the next command has its own"
+    for _ in range(5):
+        assert world.say(b"X") == b""
+        world.clock.advance(60.0)
+    assert world.say(b"X") == b"421 4.4.2 Timeout; closing connection\r\n"
+    assert world.over
+
+
+@pytest.mark.parametrize("before", [b"", b"EHLO c\r\n", b"EHLO c\r\nMAIL FROM:<a@b.c>\r\n"])
+def test_silence_between_commands_has_five_minutes_and_within_data_three(before: bytes) -> None:
+    world = Stranger()
+    world.say(before)
+    assert world.connection.timeout == 300.0
+    if b"MAIL" in before:
+        world.say(b"RCPT TO:<joe@example.com>\r\nDATA\r\nSubject")
+        assert world.connection.timeout == 180.0
+        world.connection.take()
+    world.connection.time_out()
+    assert world.connection.take().endswith(b"421 4.4.2 Timeout; closing connection\r\n")
+    assert world.over and world.spool.leaks == 0
