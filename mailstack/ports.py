@@ -52,7 +52,7 @@ __all__ = (
     "FlagAction", "Flags", "FlagsChanged", "Local", "Log", "MAX_KEYWORDS",
     "MEMORY_LIMIT", "MailStore", "Mailbox", "MailboxEntry", "MailboxGone", "MailboxListener",
     "MailboxStatus", "NewMessage", "Octets", "Outbound", "Peer", "Remote",
-    "ScramKeys", "SeqNum", "Sink", "Spool", "TEXT_ITEM", "TlsInfo", "TokenHint",
+    "ScramKeys", "SendingLimit", "SendingLimits", "SeqNum", "Sink", "Spool", "TEXT_ITEM", "TlsInfo", "TokenHint",
     "Uid", "Wanted",
 )  # fmt: skip
 
@@ -438,6 +438,28 @@ class MailStore(Protocol):
     async def deliver(self, blob: Blob, deliveries: Sequence[Delivery]) -> Sequence[Problem | None]:
         """Put one copy into each mailbox. Each copy whose answer is None is durable. A missing
         mailbox other than INBOX falls back to INBOX. Never raises Refused."""
+
+
+# --- how much ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SendingLimit:
+    """A limit that is reached: `limit` of `what`, as "messages an hour", until a time in seconds since the epoch."""
+
+    what: str
+    limit: int
+    until: float
+
+
+class SendingLimits(Protocol):
+    """How much each account may send. Raise Refused(STORE_UNAVAILABLE)."""
+
+    async def message(self, account: AccountName, now: float) -> SendingLimit | None:
+        """Count a message, or say which limit is reached."""
+
+    async def recipient(self, account: AccountName, address: Address, now: float) -> SendingLimit | None:
+        """Count a recipient, or say which limit is reached."""
 
 
 # --- what leaves ----------------------------------------------------------------------------

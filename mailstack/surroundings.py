@@ -32,6 +32,10 @@ class Connection(Protocol):
     """Seconds of silence after which `receive` raises IdleTimeout; sessions set it as they go."""
 
     @property
+    def local(self) -> str:
+        """The IP address that the peer has connected to, "" on a unix socket."""
+
+    @property
     def tls(self) -> TlsInfo | None:
         """None in plain text."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from transcripts import Fakes, FakeSession
 
+from mailstack.config.policy import NO_POLICY, Policy
 from mailstack.testing.connection import MemoryConnection
 
 NOT_OF_SESSIONS = frozenset({"domains", "failures"})
@@ -45,10 +46,15 @@ def settings_of(cls: type, protocol: str, texts: dict[str, str]) -> Any:
     """An unknown setting in the script is an error; an unknown usual one does not concern this class."""
     hints = typing.get_type_hints(cls)
     names = {field.name for field in dataclasses.fields(cls)}
+    policy = {key.partition(".")[2]: text for key, text in texts.items() if key.startswith("policy.")}
+    texts = {key: text for key, text in texts.items() if not key.startswith("policy.")}
     unknown = texts.keys() - names - NOT_OF_SESSIONS
     if unknown:
         raise ValueError(f"{cls.__name__} has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(names))}")
     wanted = {**USUAL[protocol], **texts}
+    if policy:
+        kinds = typing.get_type_hints(Policy)
+        wanted["policy"] = dataclasses.replace(NO_POLICY, **{key: value_of(policy[key], kinds[key]) for key in policy})
     return cls(**{name: value_of(text, hints[name]) for name, text in wanted.items() if name in names})
 
 

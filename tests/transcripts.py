@@ -27,8 +27,10 @@ from mailstack.ports import (
     MailStore,
     NewMessage,
     Peer,
+    SendingLimits,
     Spool,
 )
+from mailstack.smtp.settings import Rates
 from mailstack.testing.accounts import MemoryAccounts, MemoryDirectory
 from mailstack.testing.clock import ManualClock
 from mailstack.testing.connection import MemoryConnection
@@ -414,6 +416,8 @@ class Fakes:
     clock: ManualClock = field(default_factory=ManualClock)
     counters: MemoryCounters = field(default_factory=MemoryCounters)
     memory: Memory = field(default_factory=Memory)
+    rates: Rates = field(default_factory=Rates)
+    sending: SendingLimits | None = None
     accounts: MemoryAccounts = field(init=False)
     directory: MemoryDirectory = field(init=False)
 

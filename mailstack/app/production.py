@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -28,7 +30,7 @@ from mailstack.app.server import (
     open_sockets,
     use_data,
 )
-from mailstack.app.services import Manners
+from mailstack.app.services import Manners, ServiceAccounts
 from mailstack.app.ways import ways
 from mailstack.auth.accounts import StoredAccounts
 from mailstack.auth.bad_keys import BadKeys
@@ -38,6 +40,7 @@ from mailstack.auth.known import KnownAccounts
 from mailstack.auth.limits import LoginLimits
 from mailstack.auth.passwords import VerifiedPasswords
 from mailstack.auth.quotas import StoredQuotas
+from mailstack.auth.sent import SENT_DATABASE, SentDatabase, SentMail
 from mailstack.config.changes import changes
 from mailstack.config.load import ConfigError, load
 from mailstack.config.sections import Config, LogLevel
@@ -45,7 +48,8 @@ from mailstack.net.systemd import passed_sockets
 from mailstack.net.tls import BadCertificate
 from mailstack.observe.log import FORMATS, Level, StructuredLog, Target
 from mailstack.observe.twisted_log import capture
-from mailstack.ports import Accounts, Directory, Log
+from mailstack.ports import Directory, Log
+from mailstack.store.workers import Workers
 
 HASHING_THREADS = 2
 """Threads for password hashes: each takes 19 MiB and a core for 20 ms."""
@@ -80,6 +84,7 @@ class Identities:
     verified: VerifiedPasswords
     hashing: Hashing
     log: Log
+    sent: SentMail | None = None
 
     @classmethod
     def of(cls, config: Config, hashing: Hashing, log: Log) -> Identities:
@@ -90,7 +95,7 @@ class Identities:
         database = AccountDatabase(config.accounts_database)
         return cls(database, KnownAccounts(database), limits, verified, hashing, log)
 
-    def under(self, config: Config) -> tuple[Accounts, Directory]:
+    def under(self, config: Config) -> tuple[ServiceAccounts, Directory]:
         """Accounts and directory as this configuration wants them. Raises: BadKeys, OSError, AccountsError."""
         accounts = StoredAccounts(
             self.database, self.limits, self.verified, self.hashing.run, self.log,
@@ -104,6 +109,16 @@ class Identities:
         auth = config.auth
         self.limits.set(auth.failures_per_address, auth.failures_per_account, auth.failure_window)
         self.verified.keep_for(auth.verified_password_memory)
+
+    def sending(self, config: Config, workers: Workers) -> SentMail:
+        """How much accounts may send. Raises: AccountsError."""
+        path = config.accounts_database.with_name(SENT_DATABASE)
+        try:
+            database = SentDatabase(path)
+        except (sqlite3.Error, OSError) as error:
+            raise AccountsError(f"{path}: {error}") from error
+        self.sent = SentMail(database, partial(workers.run_in_lane, SENT_DATABASE), config.sending)
+        return self.sent
 
     def quotas(self, config: Config) -> StoredQuotas:
         """Who may use how much under this configuration."""
@@ -138,6 +153,8 @@ class Production:
         self.identities.take_up(self.config)
         self.server.reconfigure(self.config, *identities)
         self.server.store.quotas.use(self.identities.quotas(self.config))
+        if self.identities.sent is not None:
+            self.identities.sent.sending = self.config.sending
         log.event("reloaded", changed=_listed(found.taken))
         if found.waiting:
             log.warning("changes that need a restart", keys=_listed(found.waiting))
@@ -190,7 +207,15 @@ def _start(config: Config, path: Path) -> Production:
             log.warning("systemd's socket is not used: no listener is at its port", address=place)
         use_data(config.data)
         identities = Identities.of(config, Hashing(reactor, ThreadPool(1, HASHING_THREADS, name="hashing")), log)
-        server = compose(reactor, config, log, opened, lambda: identities.under(config), Manners())
+        server = compose(
+            reactor,
+            config,
+            log,
+            opened,
+            lambda: identities.under(config),
+            Manners(),
+            partial(identities.sending, config),
+        )
     except BaseException:
         close_sockets(opened)
         raise

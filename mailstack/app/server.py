@@ -14,14 +14,15 @@ from twisted.internet.task import deferLater
 
 from mailstack.app.listening import PassedSockets, Where, address_of, open_socket, serve
 from mailstack.app.run import Running
-from mailstack.app.services import Manners, Resources, service
+from mailstack.app.services import Manners, Resources, ServiceAccounts, service
 from mailstack.config.sections import Config, Listener, ServiceName
 from mailstack.net.listener import Admission, connection_ids
 from mailstack.net.listener import Listener as NetListener
 from mailstack.net.tls import CertificateFiles, ServerTls
 from mailstack.observe.metrics import Counts
-from mailstack.ports import Accounts, Directory, Log
+from mailstack.ports import Directory, Log, SendingLimits
 from mailstack.queue.incoming import QueueSpool
+from mailstack.smtp.settings import Rates
 from mailstack.store.acls import StoredAcls
 from mailstack.store.api import Store
 from mailstack.store.expiry import Expiry
@@ -32,8 +33,11 @@ from mailstack.store.workers import Workers
 EXPIRY, EXPIRY_IN_DEVELOPMENT, EXPIRY_FIRST = 3600.0, 60.0, 60.0
 """Seconds between two looks for messages that expire, and before the first one."""
 Sockets = list[tuple[Listener, list[socket.socket]]]
-Identify = Callable[[], tuple[Accounts, Directory]]
+Identify = Callable[[], tuple[ServiceAccounts, Directory]]
 """Makes who-is-who; called when the data directory is there and the privileges are gone."""
+
+Limit = Callable[[Workers], SendingLimits]
+"""Makes what accounts may send."""
 
 
 class CannotUseData(Exception):
@@ -66,7 +70,7 @@ class Server:
     expiry: Expiry
     services: dict[str, tuple[str, int]] = field(default_factory=dict)
 
-    def reconfigure(self, config: Config, accounts: Accounts, directory: Directory) -> None:
+    def reconfigure(self, config: Config, accounts: ServiceAccounts, directory: Directory) -> None:
         """Connections to come are served by `config`, which has the listeners of the one before in
         its order; those that are open end as they began."""
         self.resources = replace(self.resources, accounts=accounts, directory=directory)
@@ -102,7 +106,15 @@ def close_sockets(opened: Sockets) -> None:
             each.close()
 
 
-def compose(reactor: Any, config: Config, log: Log, opened: Sockets, identify: Identify, manners: Manners) -> Server:
+def compose(
+    reactor: Any,
+    config: Config,
+    log: Log,
+    opened: Sockets,
+    identify: Identify,
+    manners: Manners,
+    limit: Limit | None = None,
+) -> Server:
     """Make the resources, then listen. Raises: BadCertificate, CannotUseData, and what `identify`
     raises."""
     tls = _server_tls(config, log)
@@ -110,7 +122,7 @@ def compose(reactor: Any, config: Config, log: Log, opened: Sockets, identify: I
     admission = Admission(config.limits.connections, config.limits.connections_per_address)
     counts = Counts()
     store = _store(running, config)
-    resources = _resources(running, counts, config, store, identify)
+    resources = _resources(running, counts, config, store, identify, limit)
     expiry = Expiry(store, config.retention, resources.clock)
     server = Server(running, counts, admission, manners, resources, store, expiry)
     ids = connection_ids(int(time.time() * 8) % 2**20 * 2**15 + os.getpid() % 2**15)
@@ -166,7 +178,9 @@ def _store(running: Running, config: Config) -> Store:
     return store
 
 
-def _resources(running: Running, counts: Counts, config: Config, store: Store, identify: Identify) -> Resources:
+def _resources(
+    running: Running, counts: Counts, config: Config, store: Store, identify: Identify, limit: Limit | None
+) -> Resources:
     accounts, directory = identify()
     outbound = QueueSpool(config.data / "queue", store.workers, running.log)
     outbound.sweep()
@@ -180,4 +194,6 @@ def _resources(running: Running, counts: Counts, config: Config, store: Store, i
         log=running.log,
         counters=counts,
         clock=ReactorClock(running.reactor),
+        rates=Rates(),
+        sending=limit(store.workers) if limit else None,
     )

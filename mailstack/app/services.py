@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
+from mailstack.config.policy import NO_POLICY
 from mailstack.config.sections import Config, Listener, MailboxFull, MechanismName, ServiceName, TlsMode
 from mailstack.imap.hidden import Hidden
 from mailstack.imap.session import ImapSession
@@ -14,9 +16,9 @@ from mailstack.net.listener import Service
 from mailstack.net.wire_protocol import Session, WireProtocol
 from mailstack.pop3.session import Pop3Session
 from mailstack.pop3.settings import Pop3Resources, Pop3Settings
-from mailstack.ports import Accounts, Clock, Counters, Directory, Log, MailStore, Outbound, Spool
+from mailstack.ports import Accounts, Clock, Counters, Directory, Log, MailStore, Outbound, SendingLimits, Spool
 from mailstack.smtp.session import SmtpSession
-from mailstack.smtp.settings import Role, SmtpResources, SmtpSettings
+from mailstack.smtp.settings import Rates, Role, SmtpResources, SmtpSettings
 
 SMTP_BUSY = b"421 4.3.2 %s, try again later\r\n"
 IMAP_BUSY = b"* BYE [UNAVAILABLE] %s\r\n"
@@ -31,6 +33,13 @@ _SMTP = {
 _IMAP = {ServiceName.IMAP, ServiceName.IMAPS}
 
 
+class ServiceAccounts(Accounts, Protocol):
+    """Who may log in; with some passwords to some services only."""
+
+    def within(self, scope: str) -> Accounts:
+        """To one of app_passwords.SCOPES."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
     """Everything that sessions ask, made once a process."""
@@ -39,12 +48,14 @@ class Resources:
     shared: MailStore
     """The same, with what users share with each other."""
     spool: Spool
-    accounts: Accounts
+    accounts: ServiceAccounts
     directory: Directory
     outbound: Outbound
     log: Log
     counters: Counters
     clock: Clock
+    rates: Rates
+    sending: SendingLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +115,7 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
         sender=config.smtp.sender,
         xclient_trusted=config.smtp.xclient_trusted,
         etrn_allowed=config.smtp.etrn_allowed,
+        policy=NO_POLICY if manners.anybody else config.policy,
         max_size=config.limits.max_message_size,
         max_recipients=config.limits.max_recipients,
         holds=not manners.anybody,
@@ -112,13 +124,15 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
     )
     parts = SmtpResources(
         directory=resources.directory,
-        accounts=resources.accounts,
+        accounts=resources.accounts.within("smtp"),
         store=resources.store,
         outbound=resources.outbound,
         spool=resources.spool,
         log=resources.log,
         counters=resources.counters,
         clock=resources.clock,
+        rates=resources.rates,
+        sending=resources.sending,
     )
     return lambda connection: SmtpSession(connection, parts, settings)
 
@@ -142,7 +156,7 @@ def _imap(config: Config, listener: Listener, resources: Resources, manners: Man
     parts = ImapResources(
         store=resources.shared,
         spool=resources.spool,
-        accounts=resources.accounts,
+        accounts=resources.accounts.within("imap"),
         log=resources.log,
         counters=resources.counters,
         clock=resources.clock,
@@ -165,6 +179,9 @@ def _pop3(config: Config, listener: Listener, resources: Resources, manners: Man
         timeout=config.pop3.timeout,
     )
     parts = Pop3Resources(
-        store=resources.store, accounts=resources.accounts, log=resources.log, counters=resources.counters
+        store=resources.store,
+        accounts=resources.accounts.within("pop3"),
+        log=resources.log,
+        counters=resources.counters,
     )
     return lambda connection: Pop3Session(connection, parts, settings)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from mailstack.auth import passwords, scram_store
+from mailstack.auth import app_passwords, passwords, scram_store
+from mailstack.auth.app_passwords import AppPassword
 from mailstack.auth.database import AccountDatabase, AccountsError, StoredAccount
 from mailstack.auth.known import KnownAccounts
 from mailstack.auth.limits import LoginLimits
@@ -76,6 +78,7 @@ class StoredAccounts:
         self._clock = clock
         self._looked = -LOOK_AGAIN
         self._offered = self._fixed
+        self._scope = ""
 
     def mechanisms(self) -> Collection[str]:
         now = self._clock()
@@ -101,6 +104,12 @@ class StoredAccounts:
         name = self._name(user)
         self._limits.check(peer.host, name)
         account = self._account(name)
+        made = self._app_password(name, password) if account is not None else None
+        if account is not None and made is not None:
+            if not made.is_good_for(self._scope, time.time()):
+                raise self._failed(name, peer, f'app password "{made.label}" is not good here, or not any more')
+            self._limits.succeeded(peer.host, name)
+            return account.name
         stored = account.password_hash if account else self._dummy
         if account is not None and self._verified.knows(name, stored, password):
             return account.name
@@ -112,6 +121,21 @@ class StoredAccounts:
             stored = await self._renew(account, password)
         self._verified.remember(name, stored, password)
         return account.name
+
+    def within(self, scope: str) -> StoredAccounts:
+        """The same for one of app_passwords.SCOPES; without, no app password is good."""
+        scoped = copy(self)
+        scoped._scope = scope
+        return scoped
+
+    def _app_password(self, name: str, password: str) -> AppPassword | None:
+        kept = app_passwords.digest(password)
+        if kept is None:
+            return None
+        try:
+            return self._database.app_password(name, kept)
+        except AccountsError as error:
+            raise Refused(Problem.LOGIN_UNAVAILABLE, str(error)) from error
 
     def _has_keys(self, account: StoredAccount) -> bool:
         return all(f"{name}$" in account.scram for name in self._ways.scram)

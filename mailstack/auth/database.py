@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mailstack.auth.app_passwords import AppPassword
 from mailstack.ports import AccountName
 from mailstack.quota import QuotaLimit
 
@@ -33,6 +34,10 @@ _MIGRATIONS = (
         # The hash that the keys were made with: an older version may set a password, and knows no keys.
         "ALTER TABLE accounts ADD COLUMN scram_of TEXT",
         "CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    ),
+    (
+        "CREATE TABLE IF NOT EXISTS app_passwords (account TEXT NOT NULL, label TEXT NOT NULL, digest TEXT NOT NULL,"
+        " scopes TEXT NOT NULL, created REAL NOT NULL, expires REAL, PRIMARY KEY (account, label))",
     ),
 )
 """What brings a file of version i (PRAGMA user_version) to version i + 1. Columns are only added, with names in
@@ -150,10 +155,12 @@ class AccountDatabase:
         return bool(done.rowcount)
 
     def all_have_keys(self, mechanism: str) -> bool:
-        """Whether every account has the keys for this SCRAM mechanism."""
+        """Whether every account has the keys for this SCRAM mechanism, and none has an app password, for which there
+        are no keys."""
         with self._errors():
             row = self._connection.execute(
-                "SELECT 1 FROM accounts WHERE scram IS NULL OR scram_of <> password_hash OR scram NOT LIKE ? LIMIT 1",
+                "SELECT 1 FROM accounts WHERE scram IS NULL OR scram_of <> password_hash OR scram NOT LIKE ?"
+                " UNION ALL SELECT 1 FROM app_passwords LIMIT 1",
                 (f"%{mechanism}$%",),
             ).fetchone()
         return row is None
@@ -190,8 +197,48 @@ class AccountDatabase:
         """The login only; the mail stays where it is. Raises: AccountsError if there is none."""
         with self._errors():
             done = self._connection.execute("DELETE FROM accounts WHERE name = ?", (name.lower(),))
+            self._connection.execute("DELETE FROM app_passwords WHERE account = ?", (name.lower(),))
         if not done.rowcount:
             raise AccountsError(f"there is no account {name.lower()}")
+
+    def app_passwords(self, account: str) -> Sequence[AppPassword]:
+        """By label."""
+        with self._errors():
+            rows = self._connection.execute(
+                f"{_SELECT_APP_PASSWORD} WHERE account = ? ORDER BY label", (account.lower(),)
+            )
+            return [_app_password(row) for row in rows]
+
+    def app_password(self, account: str, digest: str) -> AppPassword | None:
+        """The one that has this digest."""
+        with self._errors():
+            row = self._connection.execute(
+                f"{_SELECT_APP_PASSWORD} WHERE account = ? AND digest = ?", (account.lower(), digest)
+            ).fetchone()
+        return _app_password(row) if row else None
+
+    def add_app_password(self, account: str, made: AppPassword, digest: str) -> None:
+        """Raises: AccountsError if there is no such account, or the label is taken."""
+        name = account.lower()
+        if self.account(name) is None:
+            raise AccountsError(f"there is no account {name}")
+        with self._errors():
+            done = self._connection.execute(
+                "INSERT OR IGNORE INTO app_passwords (account, label, digest, scopes, created, expires)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (name, made.label, digest, " ".join(made.scopes), made.created, made.expires),
+            )
+        if not done.rowcount:
+            raise AccountsError(f"{name} has an app password {made.label} already")
+
+    def remove_app_password(self, account: str, label: str) -> None:
+        """Raises: AccountsError if there is none of this label."""
+        with self._errors():
+            done = self._connection.execute(
+                "DELETE FROM app_passwords WHERE account = ? AND label = ?", (account.lower(), label)
+            )
+        if not done.rowcount:
+            raise AccountsError(f"{account.lower()} has no app password {label}")
 
     def aliases(self) -> dict[str, list[str]]:
         """Address → where its mail goes. "@domain" is the catch-all of the domain."""
@@ -241,3 +288,10 @@ _SELECT = "SELECT name, password_hash, created, CASE WHEN scram_of = password_ha
 
 def _account(row: tuple[str, str, float, str | None]) -> StoredAccount:
     return StoredAccount(AccountName(row[0]), row[1], row[2], row[3] or "")
+
+
+_SELECT_APP_PASSWORD = "SELECT label, scopes, created, expires FROM app_passwords"
+
+
+def _app_password(row: tuple[str, str, float, float | None]) -> AppPassword:
+    return AppPassword(row[0], tuple(row[1].split()), row[2], row[3])

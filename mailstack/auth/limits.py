@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from functools import lru_cache
-from ipaddress import IPv6Address, IPv6Network, ip_address
 
 from mailstack.errors import Problem, Refused
+from mailstack.rates import network_of
 
 MAX_TRACKED = 20_000
 """Addresses, accounts, and pairs of them that are remembered; the oldest are forgotten."""
@@ -72,17 +71,3 @@ class LoginLimits:
         if not times:
             del self._failures[key]
         return len(times)
-
-
-@lru_cache(maxsize=4096)
-def network_of(host: str) -> str:
-    """An IPv4 address, or the /64 of an IPv6 address: what one customer has."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(IPv6Network((int(address) >> 64 << 64, 64)))
-    return str(address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
@@ -47,6 +47,7 @@ def mistakes(config: Config) -> tuple[Mistake, ...]:
         *_quotas(config),
         *_retention(config),
         *_administrators(config),
+        *_policy(config),
     )
 
 
@@ -266,6 +267,17 @@ def _administrators(config: Config) -> Iterator[Mistake]:
     for account in config.auth.administrators:
         if not all(account.rpartition("@")[::2]):
             yield Mistake("[auth] administrators", f'expected accounts as "postmaster@example.org", not "{account}"')
+
+
+def _policy(config: Config) -> Iterator[Mistake]:
+    for name, section in (("policy", config.policy), ("sending", config.sending)):
+        for key in fields(section):
+            value = getattr(section, key.name)
+            if isinstance(value, int) and value < 0:
+                yield Mistake(f"[{name}] {key.name}", f"expected 0 or more, not {value}")
+    for account in config.sending.unlimited:
+        if not all(account.rpartition("@")[::2]) or account != account.lower():
+            yield Mistake("[sending] unlimited", f'expected accounts as "news@example.org", not "{account}"')
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

@@ -13,6 +13,8 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 
+from mailstack.config.policy import Policy, Sending
+
 Network = IPv4Network | IPv6Network
 Size = Annotated[int, "size"]
 """Octets; in the file a whole number, or text as "50 MiB"."""
@@ -439,6 +441,8 @@ class Config:
     auth: Auth = field(default_factory=Auth)
     oauth: OAuth = field(default_factory=OAuth)
     smtp: Smtp = field(default_factory=Smtp)
+    policy: Policy = field(default_factory=Policy)
+    sending: Sending = field(default_factory=Sending)
     imap: Imap = field(default_factory=Imap)
     pop3: Pop3 = field(default_factory=Pop3)
     log: Log = field(default_factory=Log)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import count
 from typing import Any
 
@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from mailstack.errors import FramingLost
 from mailstack.net.proxy_protocol import ProxyHeader
-from mailstack.net.wire_protocol import Session, WireProtocol
+from mailstack.net.wire_protocol import Session, WireProtocol, unmapped
 from mailstack.ports import Counters, Log, Peer
 
 PROXY_HEADER_TIME = 10.0
@@ -93,7 +93,7 @@ class Listener(Factory):
         self.implicit_tls = service.implicit_tls
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        peer = Peer(_unmapped(getattr(addr, "host", "")), getattr(addr, "port", 0))
+        peer = Peer(unmapped(getattr(addr, "host", "")), getattr(addr, "port", 0))
         if self.service.proxy_trusted and _within(peer.host, self.service.proxy_trusted):
             return ProxyPreamble(self)
         return self.protocol_for(peer)
@@ -183,7 +183,7 @@ class ProxyPreamble(Protocol):
         self._stop_timer()
         transport: Any = self.transport
         peer = proxied.peer or Peer(transport.getPeer().host, transport.getPeer().port)
-        inner = self._listener.protocol_for(Peer(_unmapped(peer.host), peer.port))
+        inner = self._listener.protocol_for(Peer(unmapped(peer.host), peer.port))
         transport.protocol = inner
         inner.makeConnection(transport)  # type: ignore[no-untyped-call]
         if proxied.rest:
@@ -215,15 +215,6 @@ def _base32(number: int) -> str:
         number, digit = divmod(number, 32)
         digits = _ALPHABET[digit] + digits
     return digits or "0"
-
-
-def _unmapped(host: str) -> str:
-    """A socket at "::" shows IPv4 clients as ::ffff:192.0.2.1 (RFC 4291 §2.5.5.2); they are those of
-    192.0.2.1 to whatever is configured, counted or written into a message."""
-    if not host.startswith("::"):
-        return host
-    mapped = IPv6Address(host).ipv4_mapped
-    return host if mapped is None else str(mapped)
 
 
 def _within(host: str, networks: tuple[Network, ...]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet import protocol
@@ -164,6 +165,12 @@ class WireProtocol(protocol.Protocol):
         self._fire_drained()
 
     # --- what the session calls: ports.Connection
+
+    @property
+    def local(self) -> str:
+        if self._end is ConnectionClosed:
+            return ""  # nobody can be asked any more, and nobody will read what is made of it
+        return unmapped(getattr(self.transport.getHost(), "host", ""))
 
     @property
     def tls(self) -> TlsInfo | None:
@@ -379,3 +386,12 @@ class WireProtocol(protocol.Protocol):
         else:
             self._end = IdleTimeout
             self._fire_waiter()
+
+
+def unmapped(host: str) -> str:
+    """A socket at "::" shows IPv4 clients as ::ffff:192.0.2.1 (RFC 4291 §2.5.5.2); they are those of
+    192.0.2.1 to whatever is configured, counted or written into a message."""
+    if not host.startswith("::"):
+        return host
+    mapped = IPv6Address(host).ipv4_mapped
+    return host if mapped is None else str(mapped)

@@ -41,6 +41,8 @@ async def _greeted(session: SmtpSession, args: Helo, *, extended: bool) -> Reply
     session.drop_transaction()
     facts = session.facts
     facts.helo, facts.extended, facts.now = args.domain, extended, session.resources.clock.now()
+    if args.domain.startswith("["):
+        facts.local = session.connection.local
     refusal = await session.opinion(Stage.HELO)
     if refusal is not None:
         return refusal

@@ -28,7 +28,16 @@ class Facts:
     login: AccountName | None = None
     mechanisms: tuple[str, ...] = ()
     """By which one might log in, as of the last EHLO."""
+    account_counted: bool = False
+    """This connection is one of the account's already."""
+    errors: int = 0
+    """Replies of 5xx."""
     # --- connect
+    talked_first: bool = False
+    """The client did not wait for the greeting."""
+    # --- greeting
+    local: str = ""
+    """The address that the client has connected to; only where the client says an address."""
     helo: str = ""
     extended: bool = False
     # --- helo
@@ -83,5 +92,6 @@ class Facts:
         self.connection_marks.clear()
         self.forwarded.clear()
         self.login = None
+        self.account_counted = False
         self.helo = ""
         self.extended = False

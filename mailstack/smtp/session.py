@@ -121,12 +121,21 @@ class SmtpSession:
         self._unsent += len(reply.octets)
 
     async def line(self) -> bytes | TooLong:
-        """The next line of the client. Raises: SessionEnded, FramingLost."""
-        while True:
-            line = self.framer.next_line()
-            if line is not None:
-                return line
+        """The next line of the client, which has to be whole within the timeout after it began (RFC 5321
+        §4.5.3.2.7): octet by octet, a command could take for ever. Raises: SessionEnded, FramingLost."""
+        begun = 0.0
+        while (line := self.framer.next_line()) is None:
+            if not self.framer.is_empty:
+                now = self.resources.clock.now()
+                begun = begun or now
+                left = begun + self.settings.command_timeout - now
+                if left <= 0:
+                    raise IdleTimeout
+                self.connection.timeout = left
             await self._receive()
+        if begun:
+            self.connection.timeout = self.settings.command_timeout
+        return line
 
     async def _receive(self) -> None:
         if self._unsent > MAX_UNSENT:
@@ -157,6 +166,9 @@ class SmtpSession:
 
     async def _greet(self) -> None:
         refusal = await self.opinion(Stage.CONNECT)
+        if refusal is None:
+            self.facts.talked_first = self.connection.has_input
+            refusal = await self.opinion(Stage.GREETING)
         if refusal is not None:
             self.state = State.ENDED
         self.say(refusal or replies.greeting(self.settings.hostname, lmtp=self.settings.role is Role.LMTP))
@@ -164,6 +176,9 @@ class SmtpSession:
     async def _answer(self, line: bytes | TooLong) -> None:
         reply = replies.LINE_TOO_LONG if isinstance(line, TooLong) else await self._command(line)
         if reply is not None:
+            if reply.code >= 500:
+                self.facts.errors += 1
+                await self.opinion(Stage.ERROR)
             self.say(reply)
             if reply.code in MISTAKES:
                 self._mistaken()
@@ -245,6 +260,7 @@ class SmtpSession:
                 if opinion not in marks:
                     marks.append(opinion)
         if delay:
+            await self.connection.drain()  # what was said before need not wait, and nobody may be there any more
             await self.resources.clock.sleep(min(delay, MAX_DELAY))
         return refusal
 

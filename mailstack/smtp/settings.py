@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import ip_address
 
 from mailstack.auth.mechanisms import NAMES
+from mailstack.config.policy import NO_POLICY, Policy
 from mailstack.config.sections import BareNewline, Network, Sender, Vrfy
-from mailstack.ports import Accounts, Clock, Counters, Directory, Log, MailStore, Outbound, Spool
+from mailstack.ports import Accounts, Clock, Counters, Directory, Log, MailStore, Outbound, SendingLimits, Spool
+from mailstack.rates import RateCounter
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -56,6 +58,7 @@ class SmtpSettings:
     """Messages may be submitted that wait until their time (RFC 4865), because something empties the queue."""
     full_for_good: bool = False
     """A recipient without room is answered 552 5.2.2 instead of 452 4.2.2."""
+    policy: Policy = NO_POLICY
     max_errors: int = 20
     """Commands answered with 5xx, before the connection is closed."""
     max_login_failures: int = 3
@@ -86,6 +89,25 @@ def is_among(host: str, networks: tuple[Network, ...]) -> bool:
     return any(address in network for network in networks)
 
 
+MINUTE = 60.0
+
+
+def _per_minute() -> RateCounter:
+    return RateCounter(MINUTE)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What is counted for [policy], over all sessions of the process."""
+
+    connections: RateCounter = field(default_factory=_per_minute)
+    messages: RateCounter = field(default_factory=_per_minute)
+    recipients: RateCounter = field(default_factory=_per_minute)
+    account_connections: RateCounter = field(default_factory=_per_minute)
+    account_messages: RateCounter = field(default_factory=_per_minute)
+    account_recipients: RateCounter = field(default_factory=_per_minute)
+
+
 @dataclass(frozen=True, slots=True)
 class SmtpResources:
     """Whom a session may ask."""
@@ -98,3 +120,5 @@ class SmtpResources:
     log: Log
     counters: Counters
     clock: Clock
+    rates: Rates = field(default_factory=Rates)
+    sending: SendingLimits | None = None

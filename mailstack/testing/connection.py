@@ -27,6 +27,7 @@ class MemoryConnection:
         self.id = connection_id
         self.peer = peer
         self.timeout = 60.0
+        self.local = "127.0.0.1"
         self.writes = 0
         """How often the peer would have got something: pipelined commands should cost one."""
         self.stalled: Deferred[None] | None = None

@@ -15,11 +15,12 @@ from mailstack.auth.anyone import AnyAccounts, AnyDirectory
 from mailstack.auth.database import AccountDatabase, AccountsError
 from mailstack.auth.directory import StoredDirectory
 from mailstack.auth.known import KnownAccounts
-from mailstack.auth.limits import LoginLimits, network_of
+from mailstack.auth.limits import LoginLimits
 from mailstack.config.sections import Domain
 from mailstack.errors import Problem, Refused
 from mailstack.mail.address import Address
 from mailstack.ports import Local, Peer, Remote
+from mailstack.rates import network_of
 from mailstack.testing.log import RecordingLog
 
 T = TypeVar("T")

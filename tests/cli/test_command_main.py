@@ -19,15 +19,19 @@ from mailstack.cli.main import cli
 
 
 def every_command() -> Iterator[tuple[str, click.Command]]:
-    """Each with its words, groups too."""
+    """All of them by their words, those below others included."""
     context = click.Context(cli)
     for name in cli.list_commands(context):
         found = cli.get_command(context, name)
         assert found is not None
-        yield name, found
-        if isinstance(found, click.Group):
-            for below, inner in found.commands.items():
-                yield f"{name} {below}", inner
+        yield from below(name, found)
+
+
+def below(words: str, found: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield words, found
+    if isinstance(found, click.Group):
+        for name, inner in found.commands.items():
+            yield from below(f"{words} {name}", inner)
 
 
 COMMANDS = dict(every_command())

@@ -15,9 +15,24 @@ ROOT = Path(__file__).parents[2]
 SECTIONS = (
     "Config", "Domain", "Listener", "Certificate", "Limits", "Quota", "Retention", "Auth", "Smtp", "Imap", "Pop3",
     "Log", "Metrics", "Tls", "ClientCertificate", "OAuth", "HideCapabilities",
+    "Policy", "Sending",
 )  # fmt: skip
 KEYS = [(name, field.name) for name in SECTIONS for field in dataclasses.fields(getattr(sections, name))]
-TABLES = {"tls", "limits", "quota", "retention", "auth", "oauth", "smtp", "imap", "pop3", "log", "metrics"}
+TABLES = {
+    "tls",
+    "limits",
+    "quota",
+    "retention",
+    "auth",
+    "oauth",
+    "smtp",
+    "policy",
+    "sending",
+    "imap",
+    "pop3",
+    "log",
+    "metrics",
+}
 INNER = {("Tls", "certificates"), ("Auth", "certificates"), ("Imap", "hide")}
 """Keys that are tables of their own within a section."""
 

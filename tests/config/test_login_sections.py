@@ -11,6 +11,7 @@ from production import configuration, prepare
 from mailstack.app.services import Manners, service
 from mailstack.app.ways import ways
 from mailstack.auth import mechanisms
+from mailstack.auth.anyone import AnyAccounts
 from mailstack.auth.bad_keys import BadKeys
 from mailstack.config.load import ConfigError, load, parse
 from mailstack.config.sections import ClientCertificate, HideCapabilities, MechanismName, ScramOffer, ServiceName
@@ -134,7 +135,7 @@ def test_sessions_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     config = parse(text(ALL, 'hide_capabilities = ["id"]'), Path("/etc/x"))
     (listener,) = config.listeners
     assert listener.service is ServiceName.IMAP
-    resources: Any = type("Resources", (), {"__getattr__": lambda self, name: None})()
+    resources: Any = type("Resources", (), {"__getattr__": lambda self, name: None, "accounts": AnyAccounts()})()
     connection: Any = None
     service(config, listener, resources, Manners()).session(connection)
     (settings,) = seen

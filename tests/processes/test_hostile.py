@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from server_process import Dialogue, Server, send_message
+
+from mailstack.app import descriptors
 
 pytestmark = pytest.mark.processes
 
@@ -310,3 +314,43 @@ def test_smuggled_ends_of_data_end_nothing(server: Server) -> None:
             client.send(b"\r\n.\r\n")
             assert client.line()[:3] in (b"250", b"554", b"550"), end
             client.smtp(b"NOOP", b"250")
+
+
+SILENT = 1500
+"""Connections; a development server takes 10,000, and with them it is the same, but longer to make."""
+IDLE_LIMIT = 15 * 1024
+"""Octets of memory for one of them (it is about 8 KiB)."""
+WORK_LIMIT = 0.05
+"""Seconds of the server's time for one message while they are there."""
+
+
+def test_who_says_nothing_costs_little_and_keeps_nobody_waiting(server: Server) -> None:
+    if descriptors.allow(SILENT + 500) < SILENT:
+        pytest.skip("not so many file descriptors are allowed here")
+    silent = [socket.create_connection((server.host("smtp"), server.port("smtp"))) for _ in range(100)]
+    send_message(server, "alice@example.org", b"Subject: x\r\n\r\nx\r\n")
+    before = pss(server)
+    try:
+        for _ in range(SILENT):
+            silent.append(socket.create_connection((server.host("smtp"), server.port("smtp"))))
+        for connection in silent:
+            assert connection.recv(200).startswith(b"220 ")
+        assert (pss(server) - before) / SILENT < IDLE_LIMIT
+        worked = cpu_seconds(server)
+        for _ in range(10):
+            send_message(server, "alice@example.org", b"Subject: x\r\n\r\nx\r\n")
+        assert (cpu_seconds(server) - worked) / 10 < WORK_LIMIT
+    finally:
+        for connection in silent:
+            connection.close()
+
+
+def pss(server: Server) -> int:
+    """Octets of memory, of shared ones its share."""
+    lines = Path(f"/proc/{server.process.pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+def cpu_seconds(server: Server) -> float:
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from production import DOMAIN, HOSTNAME, configuration, given_to_nobody, production
+from production import DOMAIN, HOSTNAME, configuration, given_to_nobody, plain, production
 from server_process import Server
 
 from mailstack.net.certificates import write_self_signed
@@ -49,6 +49,23 @@ def test_new_domains_and_limits_hold_for_connections_to_come(server: Server) -> 
         client.smtp(b"RCPT TO:<nobody@example.com>", b"550 5.1.1")
     old.smtp(b"NOOP", b"250")
     old.close()
+
+
+def test_other_manners_and_sending_limits(server: Server) -> None:
+    tables = (
+        "[auth]\nrequire_tls = false\n[sending]\nmessages_per_hour = 1\n"
+        '[policy]\nexempt = []\nhelo_ours = "reject"\ngreeting_delay = 0\n'
+    )
+    rewrite(server, configuration(server.directory, tables=tables))
+    server.wait_log(" reloaded ")
+    with server.connect("smtp") as client:
+        client.smtp(f"EHLO {HOSTNAME}".encode(), b"550 5.7.1 EHLO with our own name")
+    with server.connect("submission") as client:
+        client.smtp(b"EHLO client.example", b"250")
+        client.smtp(b"AUTH PLAIN " + plain(), b"235")
+        client.smtp(f"MAIL FROM:<alice@{DOMAIN}>".encode(), b"250")
+        client.smtp(b"RSET", b"250")
+        client.smtp(f"MAIL FROM:<alice@{DOMAIN}>".encode(), b"450 4.7.1 This account may send 1 messages an hour")
 
 
 def test_what_needs_a_restart_is_said(server: Server) -> None:

@@ -4,29 +4,49 @@ from __future__ import annotations
 
 from mailstack.smtp.checks import (
     bare_newline,
+    connection_rate,
     delivered_already,
+    early_talker,
+    helo,
     mailbox_full,
     max_recipients,
+    message_rate,
+    null_sender,
     recipient_exists,
+    recipient_rate,
     relay_allowed,
     routing_loop,
     sender_belongs,
+    sending_limits,
     size,
+    tarpit,
 )
 from mailstack.smtp.checks.frame import Check, Stage
 from mailstack.smtp.settings import Role
 
 CHECKS: tuple[Check, ...] = (
+    connection_rate.CHECK,
+    early_talker.DELAY,
+    early_talker.CHECK,
+    helo.OURS,
+    helo.MALFORMED_NAME,
     size.DECLARED,
     sender_belongs.CHECK,
+    connection_rate.ACCOUNT,
+    message_rate.CHECK,
+    sending_limits.MESSAGES,
     max_recipients.CHECK,
+    null_sender.CHECK,
     recipient_exists.CHECK,
     relay_allowed.CHECK,
     mailbox_full.CHECK,
+    recipient_rate.CHECK,
+    sending_limits.RECIPIENTS,
     size.TRUE,
     bare_newline.CHECK,
     routing_loop.CHECK,
     delivered_already.CHECK,
+    tarpit.CHECK,
 )
 
 

@@ -15,15 +15,19 @@ class Stage(Enum):
     """When a check is asked. Each stage knows the facts of those before it."""
 
     CONNECT = "connect"
+    GREETING = "greeting"
+    """When the client has waited for its greeting, as far as checks of the stage before let it wait."""
     HELO = "helo"
     MAIL = "mail"
     RCPT = "rcpt"
     DATA = "data"
     """DATA or the first BDAT, before the message is sent: no opinion of a single recipient helps any more."""
     END_OF_DATA = "end of data"
+    ERROR = "error"
+    """Before a reply of 5xx: only a Delay has an effect."""
 
 
-CONNECTION_STAGES = frozenset({Stage.CONNECT, Stage.HELO})
+CONNECTION_STAGES = frozenset({Stage.CONNECT, Stage.GREETING, Stage.HELO})
 """What is noticed there holds for all messages of the connection."""
 MAX_DELAY = 30.0
 """Seconds that a client waits at most for one reply, whatever the checks say; RFC 5321 §4.5.3.2 lets it wait

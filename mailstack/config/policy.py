@@ -1,0 +1,93 @@
+"""`[policy]` and `[sending]`: how SMTP clients have to behave, and how much each may bring and send. These values of
+the configuration are given to sessions as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated
+
+Network = IPv4Network | IPv6Network
+Seconds = Annotated[float, "duration"]
+
+
+class Judgement(Enum):
+    """What becomes of the mail of a client that does something odd: nothing, a field above the message
+    (Mailstack-Marks), or a refusal."""
+
+    OFF = "off"
+    MARK = "mark"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`[policy]`: how SMTP clients have to behave, and how much each may bring. "An address" is an IPv4 address, or
+    a /64 of IPv6, which is what one customer has. Rates are counted over all listeners of the process, in memory."""
+
+    exempt: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+    """Networks whose clients nothing in this section concerns: this machine, and your own mail servers. Limits of
+    accounts hold there, too."""
+    connections_per_minute: int = 120
+    """From one address; 0: any."""
+    messages_per_minute: int = 300
+    """From one address without login; 0: any."""
+    recipients_per_minute: int = 1500
+    """The same, counting the recipients that exist."""
+    account_connections_per_minute: int = 60
+    """Connections on which one account sends; 0: any."""
+    account_messages_per_minute: int = 120
+    """That one account sends; 0: any."""
+    account_recipients_per_minute: int = 2000
+    """The same, counting recipients."""
+    greeting_delay: Seconds = 0.5
+    """Seconds before a client of port 25 is greeted, in which one that does not wait for it shows itself; 0: none."""
+    early_talker: Judgement = Judgement.REJECT
+    """What becomes of a client that talks before it is greeted (RFC 5321 §3.1, §4.3.1)."""
+    helo_ours: Judgement = Judgement.REJECT
+    """A stranger whose EHLO says that it is this server, by its name or address."""
+    helo_malformed: Judgement = Judgement.MARK
+    """A stranger whose EHLO says a name that has no dot or cannot be a host's, or the address of another."""
+    null_sender_recipients: int = 1
+    """Recipients of a message from <>, which is about one message of one sender (RFC 5321 §4.5.5); 0: any."""
+    tarpit_after: int = 5
+    """Refused commands and recipients of a connection, after which its replies to more of them come slowly."""
+    tarpit_delay: Seconds = 1.0
+    """Seconds for the first such reply, twice as many for each one more; 0: never."""
+    tarpit_limit: Seconds = 15.0
+    """Seconds for any of them."""
+
+
+NO_POLICY = Policy(
+    exempt=(),
+    connections_per_minute=0,
+    messages_per_minute=0,
+    recipients_per_minute=0,
+    account_connections_per_minute=0,
+    account_messages_per_minute=0,
+    account_recipients_per_minute=0,
+    greeting_delay=0.0,
+    early_talker=Judgement.OFF,
+    helo_ours=Judgement.OFF,
+    helo_malformed=Judgement.OFF,
+    null_sender_recipients=0,
+    tarpit_delay=0.0,
+)
+"""Everybody may do everything: the development mode."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """`[sending]`: how much each account may send, whatever its address; kept over a restart. `mailstack account
+    limits` shows and resets it."""
+
+    messages_per_hour: int = 500
+    """Of one account; 0: any. The window begins with the first message."""
+    recipients_per_day: int = 3000
+    """Of one account, counting each recipient of each message; 0: any."""
+    new_recipients_per_day: int = 1000
+    """The same, counting addresses that the account never wrote to before: what whoever has stolen a password
+    writes to; 0: any."""
+    unlimited: tuple[str, ...] = ()
+    """Accounts as "news@example.org" that these limits do not hold for."""
