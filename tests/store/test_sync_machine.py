@@ -229,3 +229,16 @@ def test_machine(variant: str) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_flags_that_others_took_away_unseen_are_given_again(variant: str) -> None:
+    """What a client is told to be stored is there, also where we believed that it was there before."""
+    machine: Any = type("Machine", (Machine,), {"variant": variant})()
+    try:
+        machine.append(flags="F")
+        machine.mutt_flags(number=0, flags="", by_link=False)
+        machine.store(number=0, flags="F", action=FlagAction.REPLACE, fresh=False)
+        machine.look()
+    finally:
+        machine.teardown()

@@ -149,8 +149,9 @@ def _change_one(
         else:
             value = operand
         if value == old:
-            break
-        if files.reflag(row, value):
+            if files.is_as_known(row):
+                break  # else others have given it other flags, which are not those that are wanted
+        elif files.reflag(row, value):
             return value, others
         if not files.found_again(uid):
             break

@@ -137,6 +137,10 @@ class FolderFiles:
         self.rows.reflag(row, flags)
         return True
 
+    def is_as_known(self, row: int) -> bool:
+        """Whether a message's file in cur/ has the name that we know."""
+        return os.path.lexists(self.cur + self.rows.names_with(row, self.rows.flags[row])[0])
+
     def take_in(self, name: str) -> str | None:
         """new/ → cur/; the name there, or None if somebody was quicker. A name that has no room for flags
         stays as it is. Raises: OSError."""
