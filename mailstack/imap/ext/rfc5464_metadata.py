@@ -16,7 +16,7 @@ from mailstack.imap import replies
 from mailstack.imap.registry import AUTHENTICATED, AnnotationCheck, Capability, Feature, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.wire import encode
-from mailstack.imap.wire.cursor import Cursor, astring, mailbox, number, sp, string
+from mailstack.imap.wire.cursor import Cursor, astring, mailbox, number, parenthesized, sp, string
 from mailstack.mail.special_use import SPECIAL_USES
 
 if TYPE_CHECKING:
@@ -94,15 +94,7 @@ def getmetadata_options(cur: Cursor) -> Options:
 
 def entries(cur: Cursor) -> tuple[str, ...]:
     # entries = entry / "(" entry *(SP entry) ")"
-    if not cur.skip(b"("):
-        return (entry(cur),)
-    found = [entry(cur)]
-    while cur.skip(b" "):
-        found.append(entry(cur))
-        if len(found) > MAX_ENTRIES:
-            raise cur.expected(f"at most {MAX_ENTRIES} entries")
-    cur.expect(b")")
-    return tuple(found)
+    return parenthesized(cur, entry, MAX_ENTRIES, "entries") if cur.peek() == b"(" else (entry(cur),)
 
 
 def entry(cur: Cursor) -> str:

@@ -14,7 +14,7 @@ from mailstack.imap import replies
 from mailstack.imap.notifier import EVENTS, MESSAGE_EVENTS, Group, Notifier, Overflow, normal
 from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, command
 from mailstack.imap.replies import Reply
-from mailstack.imap.wire.cursor import Cursor, mailbox, sp
+from mailstack.imap.wire.cursor import Cursor, mailbox, parenthesized, sp
 from mailstack.imap.wire.fetch_grammar import fetch_att
 from mailstack.imap.wire.values import FetchItem
 
@@ -86,15 +86,7 @@ def event_group(cur: Cursor, unknown: list[str]) -> Group:
 
 def one_or_more_mailbox(cur: Cursor) -> tuple[str, ...]:
     # one-or-more-mailbox = mailbox / "(" mailbox *(SP mailbox) ")"
-    if not cur.skip(b"("):
-        return (mailbox(cur),)
-    names = [mailbox(cur)]
-    while cur.skip(b" "):
-        names.append(mailbox(cur))
-        if len(names) > MAX_NAMES:
-            raise cur.expected(f"at most {MAX_NAMES} mailboxes")
-    cur.expect(b")")
-    return tuple(names)
+    return parenthesized(cur, mailbox, MAX_NAMES, "mailboxes") if cur.peek() == b"(" else (mailbox(cur),)
 
 
 def events(cur: Cursor, unknown: list[str], *, selected: bool) -> tuple[frozenset[str], tuple[FetchItem, ...]]:

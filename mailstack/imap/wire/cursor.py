@@ -5,12 +5,16 @@ Functions are named after the ABNF of RFC 9051 §9, with the production above th
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
+from typing import TypeVar
 
 from mailstack.errors import BadSyntax
 from mailstack.imap.wire.values import STAR, SequenceSet
 from mailstack.mail.mailbox_name import from_modified_utf7
 from mailstack.ports import Flag, Flags
+
+T = TypeVar("T")
 
 MAX_RANGES = 20_000
 """Ranges of one sequence-set; a line holds no more."""
@@ -91,6 +95,19 @@ def end(cur: Cursor) -> None:
     """Nothing may follow; spaces at the end are forgiven, since several clients send them."""
     if cur.octets[cur.position :].strip(b" "):
         raise cur.expected("the end of the command")
+
+
+def parenthesized(cur: Cursor, rule: Callable[[Cursor], T], most: int, what: str) -> tuple[T, ...]:
+    # "(" item *(SP item) ")"
+    """At most so many; `what` names them in the error."""
+    cur.expect(b"(")
+    found = [rule(cur)]
+    while cur.skip(b" "):
+        found.append(rule(cur))
+        if len(found) > most:
+            raise cur.expected(f"at most {most} {what}")
+    cur.expect(b")")
+    return tuple(found)
 
 
 def tag(cur: Cursor) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from mailstack.imap.wire.cursor import Cursor, astring, number, sp
+from mailstack.imap.wire.cursor import Cursor, astring, number, parenthesized, sp
 from mailstack.imap.wire.values import (
     BinarySection,
     BinarySize,
@@ -101,14 +101,7 @@ def _section_text(cur: Cursor, *, inside_part: bool) -> tuple[SectionText, tuple
 
 def header_list(cur: Cursor) -> tuple[bytes, ...]:
     # header-list = "(" header-fld-name *(SP header-fld-name) ")"
-    cur.expect(b"(")
-    names = [field_name(cur)]
-    while cur.skip(b" "):
-        names.append(field_name(cur))
-        if len(names) > MAX_HEADER_LIST:
-            raise cur.expected(f"at most {MAX_HEADER_LIST} header field names")
-    cur.expect(b")")
-    return tuple(names)
+    return parenthesized(cur, field_name, MAX_HEADER_LIST, "header field names")
 
 
 def field_name(cur: Cursor) -> bytes:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from mailstack.rates import network_of
 from mailstack.smtp.checks.frame import Check, Opinion, Stage
-from mailstack.smtp.checks.strangers import is_exempt
+from mailstack.smtp.checks.strangers import fits
 from mailstack.smtp.facts import Facts
 from mailstack.smtp.replies import Reply
 from mailstack.smtp.settings import Role, SmtpResources
@@ -16,10 +15,7 @@ BY_ACCOUNT = Reply(450, "4.7.0", "Too many connections of this account; come aga
 async def connection_rate(facts: Facts, resources: SmtpResources) -> Opinion:
     """421 4.7.0 instead of the greeting."""
     limit = facts.settings.policy.connections_per_minute
-    if not limit or is_exempt(facts):
-        return None
-    fits = resources.rates.connections.take(network_of(facts.peer.host), limit, resources.clock.now())
-    return None if fits else BY_ADDRESS
+    return None if fits(facts, resources.rates.connections, limit, resources.clock.now()) else BY_ADDRESS
 
 
 async def account_connection_rate(facts: Facts, resources: SmtpResources) -> Opinion:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from mailstack.rates import network_of
 from mailstack.smtp.checks.frame import Check, Opinion, Stage
-from mailstack.smtp.checks.strangers import is_exempt
+from mailstack.smtp.checks.strangers import fits
 from mailstack.smtp.facts import Facts
 from mailstack.smtp.replies import Reply
 from mailstack.smtp.settings import Role, SmtpResources
@@ -18,12 +17,8 @@ async def message_rate(facts: Facts, resources: SmtpResources) -> Opinion:
     policy, rates, now = facts.settings.policy, resources.rates, resources.clock.now()
     if facts.login is not None:
         limit = policy.account_messages_per_minute
-        fits = not limit or rates.account_messages.take(facts.login, limit, now)
-        return None if fits else BY_ACCOUNT
-    limit = policy.messages_per_minute
-    if not limit or is_exempt(facts):
-        return None
-    return None if rates.messages.take(network_of(facts.peer.host), limit, now) else BY_ADDRESS
+        return None if not limit or rates.account_messages.take(facts.login, limit, now) else BY_ACCOUNT
+    return None if fits(facts, rates.messages, policy.messages_per_minute, now) else BY_ADDRESS
 
 
 CHECK = Check("message rate", Stage.MAIL, message_rate, frozenset({Role.RECEIVE, Role.SUBMISSION}))
