@@ -33,6 +33,8 @@ HANDSHAKE_TIME = 60.0
 PIECES_A_TURN = 4
 """Pieces that are decompressed for one session before others have their turn: a millisecond or two."""
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+"""Only Linux has it."""
 CLOSE_GRACE = 20.0
 """Seconds that the last octets may take to leave before the connection is cut."""
 
@@ -329,10 +331,10 @@ class WireProtocol(protocol.Protocol):
         # Nothing is said that would carry the acknowledgement of what came. A client that sends a command in
         # pieces (imaplib: the literal of APPEND, then its CRLF) has the next one held back by Nagle's algorithm
         # until then, and Linux would wait 40 ms with it.
-        sock = getattr(self.transport, "socket", None)
+        sock = getattr(self.transport, "socket", None) if _QUICKACK is not None else None
         if sock is not None and sock.family in _INTERNET:
             with suppress(OSError):  # it is closed already, which we shall hear of
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+                sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def _resume_reading(self) -> None:
         if self._paused_reading and self._end is None and not self._input_ended:
