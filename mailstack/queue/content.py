@@ -1,0 +1,121 @@
+"""The files of the queue. Blocking.
+
+    queue/tmp/<id>      being written
+    queue/<id>.msg      one line that says what it is, with the envelope; then the message
+
+A file is whole in itself: when the database beside it is lost, the items are made again of the files. A crash leaves
+files in tmp/, and files that no row speaks of; they were never acknowledged, or are done, and are swept."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mailstack.ports import Envelope
+from mailstack.queue.envelopes import document, envelope_of
+from mailstack.store.maildir.deliver import copy
+from mailstack.store.maildir.layout import sync_directory
+from mailstack.store.spool import write_all
+
+SUFFIX = ".msg"
+MAGIC = b"mailstack-queue "
+"""How the first line begins."""
+MAX_FIRST_LINE = 4 * 1024 * 1024
+"""Octets of the first line: some 20,000 recipients with all that may be said of each."""
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+
+class Damaged(Exception):
+    """A file that is not one of the queue, or not all of one; the message says which and why."""
+
+
+class Files:
+    """The directory. Raises: OSError."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        if not (directory / "tmp").is_dir():
+            (directory / "tmp").mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_directory(directory.parent)  # else a power cut may take it along with what is in it
+        self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """No more calls."""
+        os.close(self._fd)
+
+    def write(self, name: str, envelope: Envelope, arrived: float, parts: Sequence[bytes], source: int = -1) -> int:
+        """Write a message of `parts` and then the file `source`, if there is one, and sync it; the name is durable
+        after `sync`. Returns where the message begins."""
+        first = MAGIC + json.dumps(document(envelope, arrived), separators=(",", ":")).encode() + b"\r\n"
+        path = self.directory / "tmp" / name
+        fd = os.open(path, _CREATE, 0o600)
+        try:
+            try:
+                write_all(fd, b"".join((first, *parts)))
+                if source >= 0:
+                    copy(source, fd)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            path.rename(self.path(name))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return len(first)
+
+    def sync(self) -> None:
+        """Make all names durable that are there."""
+        os.fsync(self._fd)
+
+    def path(self, name: str) -> Path:
+        """Of an item, by its id."""
+        return self.directory / (name + SUFFIX)
+
+    def remove(self, name: str) -> None:
+        """An item's file. That it is not there any more is right, too."""
+        self.path(name).unlink(missing_ok=True)
+
+    def names(self) -> Iterator[str]:
+        """The ids of all files, in no order."""
+        with os.scandir(self.directory) as entries:
+            for entry in entries:
+                if entry.name.endswith(SUFFIX):
+                    yield entry.name[: -len(SUFFIX)]
+
+    def sweep_unfinished(self) -> int:
+        """Remove what was being written when a process died; returns how many files. Only at the start of the process
+        that owns the queue."""
+        left = list((self.directory / "tmp").iterdir())
+        for path in left:
+            path.unlink()
+        return len(left)
+
+    def read_envelope(self, name: str) -> tuple[Envelope, float, int, int]:
+        """Envelope, arrival, offset and size of an item's file. Raises: Damaged."""
+        path = self.path(name)
+        with open(path, "rb") as file:
+            first = file.readline(MAX_FIRST_LINE)
+            size = os.fstat(file.fileno()).st_size - len(first)
+        if not first.startswith(MAGIC) or not first.endswith(b"\n"):
+            raise Damaged(f"{path}: it does not begin as a file of the queue")
+        try:
+            found = json.loads(first[len(MAGIC) :])
+            return envelope_of(found), float(found["arrived"]), len(first), size
+        except (ValueError, KeyError, TypeError) as error:
+            raise Damaged(f"{path}: its envelope cannot be read: {error}") from error
+
+    def read(self, name: str, offset: int, size: int) -> bytes:
+        """Octets of an item's file. Raises: Damaged when they are not all there."""
+        path = self.path(name)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            octets = os.pread(fd, size, offset)
+            while len(octets) < size and (more := os.pread(fd, size - len(octets), offset + len(octets))):
+                octets += more
+        finally:
+            os.close(fd)
+        if len(octets) < size:
+            raise Damaged(f"{path}: it ends {size - len(octets)} octets too early")
+        return octets

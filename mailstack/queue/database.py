@@ -1,0 +1,321 @@
+"""What is scheduled, in SQLite: all SQL of the queue. Blocking; one thread at a time.
+
+The statements are those that PostgreSQL knows, too; what is SQLite's own stands in `_open` and `_TABLE_OPTIONS`. A
+commit is durable (`synchronous = FULL`). Other processes (`mailstack queue …`) may have the file open."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from mailstack.handover import Outcome, Verdict
+from mailstack.ports import Envelope
+from mailstack.queue.envelopes import document, envelope_of
+from mailstack.queue.items import Attempt, DestinationState, Item, Placed, Waiting
+
+DATABASE = "queue.sqlite3"
+VERSION = 1
+"""Of the tables. A file of a later version is not touched."""
+BUSY = 10_000
+"""Milliseconds to wait for another process that writes."""
+MAX_ATTEMPTS = 5
+"""Attempts whose conversations are kept of each item and destination: the latest."""
+CACHE = 8 * 1024
+"""KiB of pages in memory."""
+_TABLE_OPTIONS = "WITHOUT ROWID"
+_TABLES = (
+    f"""CREATE TABLE item (id TEXT PRIMARY KEY, arrived REAL NOT NULL, expires REAL NOT NULL, sender TEXT NOT NULL,
+        account TEXT NOT NULL, start INTEGER NOT NULL, size INTEGER NOT NULL, document TEXT NOT NULL)
+        {_TABLE_OPTIONS}""",
+    f"""CREATE TABLE waiting (item TEXT NOT NULL, destination TEXT NOT NULL, recipients TEXT NOT NULL,
+        due REAL NOT NULL, attempts INTEGER NOT NULL, priority INTEGER NOT NULL, held TEXT NOT NULL,
+        warn_at REAL, last TEXT NOT NULL, last_at REAL NOT NULL, PRIMARY KEY (item, destination)) {_TABLE_OPTIONS}""",
+    "CREATE INDEX waiting_turn ON waiting (destination, held, priority, due)",
+    "CREATE INDEX waiting_warn ON waiting (warn_at)",
+    "CREATE INDEX item_expires ON item (expires)",
+    f"""CREATE TABLE attempt (item TEXT NOT NULL, destination TEXT NOT NULL, at REAL NOT NULL, seconds REAL NOT NULL,
+        mta TEXT NOT NULL, transcript TEXT NOT NULL, PRIMARY KEY (item, destination, at)) {_TABLE_OPTIONS}""",
+    f"""CREATE TABLE destination (name TEXT PRIMARY KEY, since REAL NOT NULL, tried REAL NOT NULL, until REAL NOT NULL,
+        failures INTEGER NOT NULL, reason TEXT NOT NULL) {_TABLE_OPTIONS}""",
+)
+_WAITING = """SELECT w.item, w.destination, w.recipients, w.due, w.attempts, w.priority, w.held, w.warn_at,
+    w.last, w.last_at, i.arrived, i.expires, i.start, i.size, i.document FROM waiting w JOIN item i ON i.id = w.item"""
+
+
+class QueueDatabaseError(Exception):
+    """The file is not one that we can use; the message names it and says why."""
+
+
+class QueueDatabase:
+    """The file, made when it is not there. Every method raises apsw.Error when SQLite cannot.
+    Raises: QueueDatabaseError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.was_there = path.exists()
+        try:
+            self._db = _open(path)
+        except apsw.Error as error:
+            raise QueueDatabaseError(f"{path}: {error}") from error
+
+    def close(self) -> None:
+        """No more calls."""
+        self._db.close()
+
+    def transaction(self, work: Callable[[], None]) -> None:
+        """Do it all, durably, or nothing. Raises: what `work` raises."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            work()
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _one(self, statement: str, values: Sequence[Any] = ()) -> Any:
+        """The first column of the first row, None if there is no row."""
+        row = self._db.execute(statement, values).fetchone()
+        return None if row is None else row[0]
+
+    @property
+    def others_changes(self) -> int:
+        """A number that is another one after another process has committed something."""
+        return int(self._one("PRAGMA data_version"))
+
+    # --- items
+
+    def add(self, item: Item, places: Iterable[Placed], warn_at: float | None) -> None:
+        """A new item, which is in its file. Within a transaction."""
+        envelope = item.envelope
+        text = json.dumps(document(envelope, item.arrived), separators=(",", ":"))
+        self._db.execute(
+            "INSERT INTO item (id, arrived, expires, sender, account, start, size, document)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (item.id, item.arrived, item.expires, str(envelope.sender or ""), envelope.account or "", item.offset,
+             item.size, text),
+        )  # fmt: skip
+        for place in places:
+            self._put(
+                Waiting(
+                    item,
+                    place.destination,
+                    place.recipients,
+                    place.due,
+                    0,
+                    envelope.parameters.priority,
+                    place.held,
+                    warn_at,
+                )
+            )
+
+    def replace(self, waiting: Waiting) -> None:
+        """The row as it is now. Within a transaction."""
+        self._db.execute(
+            "DELETE FROM waiting WHERE item = ? AND destination = ?", (waiting.item.id, waiting.destination)
+        )
+        self._put(waiting)
+
+    def _put(self, waiting: Waiting) -> None:
+        self._db.execute(
+            "INSERT INTO waiting (item, destination, recipients, due, attempts, priority, held, warn_at, last, last_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (waiting.item.id, waiting.destination, json.dumps(waiting.recipients), waiting.due, waiting.attempts,
+             waiting.priority, waiting.held, waiting.warn_at, _outcomes_text(waiting.last), waiting.last_at),
+        )  # fmt: skip
+
+    def remove(self, item: str, destination: str) -> bool:
+        """Nobody waits there any more; True if nobody waits for the item anywhere: it is gone, and its file may go.
+        Within a transaction."""
+        self._db.execute("DELETE FROM waiting WHERE item = ? AND destination = ?", (item, destination))
+        self._db.execute("DELETE FROM attempt WHERE item = ? AND destination = ?", (item, destination))
+        if self._db.execute("SELECT 1 FROM waiting WHERE item = ? LIMIT 1", (item,)).fetchone():
+            return False
+        self._db.execute("DELETE FROM item WHERE id = ?", (item,))
+        return True
+
+    def row(self, item: str, destination: str) -> Waiting | None:
+        """One item at one destination, as it is now."""
+        found = self._rows("w.item = ? AND w.destination = ?", (item, destination))
+        return found[0] if found else None
+
+    def of_item(self, item: str) -> list[Waiting]:
+        """Everything that waits of an item."""
+        return self._rows("w.item = ? ORDER BY w.destination", (item,))
+
+    def has(self, item: str) -> bool:
+        """Whether there is such an item."""
+        return self._db.execute("SELECT 1 FROM item WHERE id = ?", (item,)).fetchone() is not None
+
+    def ids(self) -> set[str]:
+        """Of all items."""
+        return {row[0] for row in self._db.execute("SELECT id FROM item")}
+
+    def all(self, after: tuple[str, str] = ("", ""), most: int = 1000) -> list[Waiting]:
+        """Rows in the order of their items' ids, which is that of their arrival, after one (id, destination)."""
+        return self._rows(
+            "(w.item > ? OR (w.item = ? AND w.destination > ?)) ORDER BY w.item, w.destination LIMIT ?",
+            (after[0], after[0], after[1], most),
+        )
+
+    # --- whose turn it is
+
+    def destinations(self, before: float) -> list[tuple[str, float]]:
+        """Destinations at which something is due before a time, and when the first of it is."""
+        rows = self._db.execute(
+            "SELECT destination, min(due) FROM waiting WHERE held = '' AND due < ? GROUP BY destination", (before,)
+        )
+        return [(str(name), float(due)) for name, due in rows]
+
+    def next_of(self, destination: str, now: float, most: int, without: frozenset[str]) -> list[Waiting]:
+        """What is due at a destination, at most so much: higher priorities first, then what is due longest. Items
+        `without`, by their ids, are left out."""
+        found: list[Waiting] = []
+        for priority in self._priorities(destination):
+            rows = self._rows(
+                "w.destination = ? AND w.held = '' AND w.priority = ? AND w.due <= ? ORDER BY w.due LIMIT ?",
+                (destination, priority, now, most - len(found) + len(without)),
+            )
+            found += [each for each in rows if each.item.id not in without]
+            if len(found) >= most:
+                break
+        return found[:most]
+
+    def next_due(self, destination: str, after: float) -> float | None:
+        """When something is due at a destination after a time; None if nothing is that is not held."""
+        statement = "SELECT min(due) FROM waiting WHERE destination = ? AND held = '' AND priority = ? AND due > ?"
+        found = (self._one(statement, (destination, priority, after)) for priority in self._priorities(destination))
+        return min((float(due) for due in found if due is not None), default=None)
+
+    def _priorities(self, destination: str) -> Iterator[int]:
+        """Those of what waits at a destination, the highest first: each step is one look into the index."""
+        priority = 1 << 31
+        while True:
+            found = self._one(
+                "SELECT max(priority) FROM waiting WHERE destination = ? AND held = '' AND priority < ?",
+                (destination, priority),
+            )
+            if found is None:
+                return
+            priority = int(found)
+            yield priority
+
+    def late(self, now: float, most: int) -> list[Waiting]:
+        """Rows whose sender is to hear by now that they are late."""
+        return self._rows("w.warn_at <= ? AND w.held = '' ORDER BY w.warn_at LIMIT ?", (now, most))
+
+    def expired(self, now: float, most: int, after: float) -> list[Waiting]:
+        """Rows of items whose time was over by now, but not by `after`."""
+        return self._rows(
+            "i.expires <= ? AND i.expires > ? AND w.held = '' ORDER BY i.expires LIMIT ?", (now, after, most)
+        )
+
+    def pull_forward(self, latest: float, now: float) -> int:
+        """The clock was set back: what was tried before is due now if it is due later than any interval would have it.
+        Returns how many rows that is. Within a transaction."""
+        self._db.execute("UPDATE waiting SET due = ? WHERE attempts > 0 AND due > ?", (now, latest))
+        return self._db.changes()
+
+    # --- destinations and attempts
+
+    def set_destination(self, state: DestinationState) -> None:
+        """Within a transaction."""
+        self.clear_destination(state.name)
+        self._db.execute(
+            "INSERT INTO destination (name, since, tried, until, failures, reason) VALUES (?, ?, ?, ?, ?, ?)",
+            (state.name, state.since, state.tried, state.until, state.failures, state.text),
+        )
+
+    def clear_destination(self, name: str) -> None:
+        """It can be reached. Within a transaction."""
+        self._db.execute("DELETE FROM destination WHERE name = ?", (name,))
+
+    def destination_states(self) -> list[DestinationState]:
+        """All that could not be reached."""
+        rows = self._db.execute("SELECT name, since, tried, until, failures, reason FROM destination ORDER BY name")
+        return [DestinationState(*row) for row in rows]
+
+    def add_attempt(self, item: str, destination: str, attempt: Attempt) -> None:
+        """Within a transaction."""
+        self._db.execute(
+            "INSERT INTO attempt (item, destination, at, seconds, mta, transcript) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            (item, destination, attempt.at, attempt.seconds, attempt.mta, attempt.transcript),
+        )
+        self._db.execute(
+            "DELETE FROM attempt WHERE item = ? AND destination = ? AND at NOT IN"
+            " (SELECT at FROM attempt WHERE item = ? AND destination = ? ORDER BY at DESC LIMIT ?)",
+            (item, destination, item, destination, MAX_ATTEMPTS),
+        )
+
+    def attempts(self, item: str, destination: str) -> list[Attempt]:
+        """The latest, in the order of time."""
+        rows = self._db.execute(
+            "SELECT at, seconds, mta, transcript FROM attempt WHERE item = ? AND destination = ? ORDER BY at",
+            (item, destination),
+        )
+        return [Attempt(*row) for row in rows]
+
+    def count(self) -> int:
+        """How many items there are."""
+        return int(self._one("SELECT count(*) FROM item"))
+
+    def _rows(self, where: str, values: Sequence[Any]) -> list[Waiting]:
+        return list(_waiting(self._db.execute(f"{_WAITING} WHERE {where}", values)))
+
+
+def _open(path: Path) -> apsw.Connection:
+    new = not path.exists()
+    db = apsw.Connection(str(path))
+    if new:
+        path.chmod(0o600)
+    db.set_busy_timeout(BUSY)
+    db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
+    db.execute(f"PRAGMA cache_size = {-CACHE}")
+    with db:
+        version = db.pragma("user_version")
+        if version == 0:
+            for statement in _TABLES:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {VERSION}")
+        elif version != VERSION:
+            raise QueueDatabaseError(f"{path}: made by another version of mailstack (tables {version}, not {VERSION})")
+    return db
+
+
+def _waiting(rows: Iterable[Any]) -> Iterator[Waiting]:
+    envelopes: dict[str, Envelope] = {}  # an item's rows stand together, or are few
+    for (item, destination, recipients, due, attempts, priority, held, warn_at, last, last_at,
+         arrived, expires, start, size, text) in rows:  # fmt: skip
+        envelope = envelopes.get(item)
+        if envelope is None:
+            envelope = envelopes[item] = envelope_of(json.loads(text))
+        known = Item(item, envelope, arrived, expires, start, size)
+        yield Waiting(
+            known, destination, tuple(json.loads(recipients)), due, attempts, priority,
+            held, warn_at, _outcomes(last), last_at,
+        )  # fmt: skip
+
+
+def _outcomes_text(outcomes: dict[int, Outcome]) -> str:
+    if not outcomes:
+        return ""
+    return json.dumps(
+        [
+            [number, each.verdict.value, each.status, each.text, each.mta, each.remote]
+            for number, each in outcomes.items()
+        ]
+    )
+
+
+def _outcomes(text: str) -> dict[int, Outcome]:
+    if not text:
+        return {}
+    return {
+        number: Outcome(Verdict(verdict), status, what, mta, remote)
+        for number, verdict, status, what, mta, remote in json.loads(text)
+    }

@@ -1,0 +1,76 @@
+"""What waits: a message, and for each destination the recipients that it has not reached yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mailstack.handover import Outcome
+from mailstack.ports import Envelope
+
+LOCAL = "local"
+"""The destination of recipients whose mailboxes are here."""
+BY_HAND = "by hand"
+"""Why an item is held that `mailstack queue hold` holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One message. `offset` is where it begins in its file, `size` its octets; times in seconds since the epoch."""
+
+    id: str
+    envelope: Envelope
+    arrived: float
+    expires: float
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One item at one destination. `recipients` are indexes of the envelope's; `last` has what became of some of
+    them in the attempt before. `held` says why it is not tried at all, "" if it is. `warn_at` is when the sender hears
+    that it is late, None if not (any more)."""
+
+    item: Item
+    destination: str
+    recipients: tuple[int, ...]
+    due: float
+    attempts: int = 0
+    priority: int = 0
+    held: str = ""
+    warn_at: float | None = None
+    last: dict[int, Outcome] = field(default_factory=dict)
+    last_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where some recipients of a new item go. `held` as of Waiting."""
+
+    destination: str
+    recipients: tuple[int, ...]
+    due: float
+    held: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationState:
+    """A destination that could not be reached. `since` is when that began, `tried` when it was tried last, `until` when
+    it is tried again, `failures` how often it happened since."""
+
+    name: str
+    since: float
+    tried: float
+    until: float
+    failures: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt, as people look at it. `seconds` is how long it took."""
+
+    at: float
+    seconds: float
+    mta: str
+    transcript: str

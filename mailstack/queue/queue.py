@@ -1,0 +1,291 @@
+"""The queue: takes messages durably, says what is due, and takes down what became of it.
+
+A message is ours when its file and then its row are on the disk. It is done when its row is gone, in the same commit
+that brings the report of a failure: a crash neither loses a message nor reports it twice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol, TypeVar
+
+import apsw
+
+from mailstack.errors import Problem, Refused
+from mailstack.ports import Blob, Envelope, Log
+from mailstack.queue.commits import Commits
+from mailstack.queue.content import Damaged, Files
+from mailstack.queue.database import QueueDatabase
+from mailstack.queue.items import Attempt, DestinationState, Item, Placed, Waiting
+from mailstack.queue.schedule import Schedule
+from mailstack.store.spool import StoredBlob, refusal
+from mailstack.store.workers import Workers
+
+T = TypeVar("T")
+
+
+class Placing(Protocol):
+    """Decides where recipients are sent."""
+
+    def places(self, envelope: Envelope) -> Sequence[tuple[str, tuple[int, ...], str]]:
+        """Destinations, with indexes of the recipients and why it is held, "" if it is not."""
+
+
+class Hears(Protocol):
+    """Wants to know what is new in the queue."""
+
+    def arrived(self, destination: str, due: float) -> None:
+        """Something is due at a destination."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewReport:
+    """A message of our own that is queued as another one is settled."""
+
+    envelope: Envelope
+    parts: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What becomes of one row: `rest` is the row as it is then, None if nobody waits any more."""
+
+    waiting: Waiting
+    rest: Waiting | None
+    attempt: Attempt | None = None
+    reports: tuple[NewReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    item: Item
+    places: tuple[Placed, ...]
+    warn_at: float | None
+
+
+class MailQueue:
+    """Implements `ports.Outbound`."""
+
+    def __init__(
+        self,
+        files: Files,
+        database: QueueDatabase,
+        workers: Workers,
+        log: Log,
+        *,
+        schedule: Schedule,
+        placing: Placing,
+        clock: Callable[[], float],
+    ) -> None:
+        self.schedule = schedule
+        self.placing = placing
+        self.hears: Hears | None = None
+        self._files = files
+        self._database = database
+        self._workers = workers
+        self._log = log
+        self._clock = clock
+        self._commits = Commits(database, workers, files.sync)
+
+    def close(self) -> None:
+        """When the workers have ended."""
+        self._database.close()
+        self._files.close()
+
+    async def enqueue(self, envelope: Envelope, prefix: bytes, blob: Blob) -> str:
+        assert isinstance(blob, StoredBlob), "a blob of the store's own spool"
+        size = len(prefix) + blob.size
+        try:
+            written = await self._workers.run(partial(self._write, envelope, (prefix, *blob.chunks), blob.fd, size))
+            await self._commit_new((written,), partial(self._add, written))
+        except (OSError, apsw.Error) as error:
+            raise _refused(error) from error
+        self._tell(written)
+        return written.item.id
+
+    async def hasten(self, domain: str, *, subdomains: bool = False) -> int:
+        below = f".{domain.lower()}"
+
+        def concerns(waiting: Waiting) -> bool:
+            names = {waiting.item.envelope.recipients[number].domain.lower() for number in waiting.recipients}
+            return any(name == domain.lower() or (subdomains and name.endswith(below)) for name in names)
+
+        return await self.release(concerns, held=False)
+
+    async def release(self, which: Callable[[Waiting], bool], *, held: bool) -> int:
+        """Make due now what is waiting, also what is held if `held`; returns how many rows that is.
+        Raises: Refused(QUEUE_UNAVAILABLE)."""
+        now = self._clock()
+        found: list[Waiting] = []
+
+        def change() -> None:
+            found.clear()
+            after = ("", "")
+            while rows := self._database.all(after):
+                after = rows[-1].item.id, rows[-1].destination
+                for row in rows:
+                    if which(row) and (held or not row.held):
+                        found.append(replace(row, due=now, held=""))
+            for row in found:
+                self._database.replace(row)
+                self._database.clear_destination(row.destination)
+
+        await self._changed(change)
+        for row in found:
+            if self.hears is not None:
+                self.hears.arrived(row.destination, now)
+        return len(found)
+
+    # --- for the runner
+
+    async def due(self, destination: str, most: int, without: Collection[str]) -> tuple[list[Waiting], float | None]:
+        """What is due at a destination, and when something is due there next if nothing is.
+        Raises: apsw.Error."""
+        now, known = self._clock(), frozenset(without)
+
+        def read() -> tuple[list[Waiting], float | None]:
+            found = self._database.next_of(destination, now, most, known)
+            return found, None if found else self._database.next_due(destination, now)
+
+        return await self._commits.read(read)
+
+    async def ask(self, fn: Callable[[QueueDatabase], T]) -> T:
+        """Read something else. Raises: apsw.Error."""
+        return await self._commits.read(lambda: fn(self._database))
+
+    async def change(self, fn: Callable[[QueueDatabase], T]) -> T:
+        """Change something else, durably. Raises: apsw.Error, OSError."""
+        return await self._commits.change(lambda: fn(self._database))
+
+    async def read(self, item: Item, start: int, end: int) -> bytes:
+        """Octets of a message. Raises: Damaged, OSError."""
+        return await self._workers.run(
+            lambda: self._files.read(item.id, item.offset + start, min(end, item.size) - start)
+        )
+
+    async def settle(self, settled: Settled, state: DestinationState | None = None, *, reached: bool = False) -> None:
+        """Take down what an attempt has come to; `state` is that of a destination that could not be reached, `reached`
+        says that one can be again. Durable on return. Raises: apsw.Error, OSError; then nothing has changed."""
+        reports: list[_Written] = []
+        for report in settled.reports:
+            size = sum(map(len, report.parts))
+            reports.append(await self._workers.run(partial(self._write, report.envelope, report.parts, -1, size)))
+        gone = await self._commit_new(reports, partial(self._take_down, settled, reports, state, reached))
+        if gone:
+            self._remove(settled.waiting.item.id)
+        for written in reports:
+            self._tell(written)
+        if settled.rest is not None and self.hears is not None and not settled.rest.held:
+            self.hears.arrived(settled.rest.destination, settled.rest.due)
+
+    def _take_down(
+        self, settled: Settled, reports: Sequence[_Written], state: DestinationState | None, reached: bool
+    ) -> bool:
+        for written in reports:
+            self._add(written)
+        before, rest = settled.waiting, settled.rest
+        if state is not None:
+            self._database.set_destination(state)
+        elif reached:
+            self._database.clear_destination(before.destination)
+        if self._database.row(before.item.id, before.destination) is None:
+            return False  # somebody took it out meanwhile
+        if rest is None:
+            return self._database.remove(before.item.id, before.destination)
+        self._database.replace(rest)
+        if settled.attempt is not None:
+            self._database.add_attempt(before.item.id, before.destination, settled.attempt)
+        return False
+
+    # --- inside
+
+    async def _commit_new(self, written: Sequence[_Written], change: Callable[[], T]) -> T:
+        """Commit; without, the files are not left behind."""
+        try:
+            return await self._commits.change(change)
+        except (OSError, apsw.Error):
+            for each in written:
+                self._remove(each.item.id)
+            raise
+
+    def _remove(self, name: str) -> None:
+        """Without waiting: a file that no row speaks of is swept at the next start."""
+        self._workers.run(partial(self._files.remove, name)).addErrback(self._left_behind)
+
+    async def _changed(self, change: Callable[[], None]) -> None:
+        try:
+            await self._commits.change(change)
+        except (OSError, apsw.Error) as error:
+            raise _refused(error) from error
+
+    def _write(self, envelope: Envelope, parts: Sequence[bytes], source: int, size: int) -> _Written:
+        now = self._clock()
+        name = f"{int(now * 1000):x}{os.urandom(4).hex()}"
+        offset = self._files.write(name, envelope, now, parts, source)
+        return self._placed(Item(name, envelope, now, self.schedule.expires(envelope, now), offset, size), now)
+
+    def _placed(self, item: Item, now: float) -> _Written:
+        due = self.schedule.due(item.envelope, now)
+        places = tuple(
+            Placed(destination, recipients, due, held)
+            for destination, recipients, held in self.placing.places(item.envelope)
+        )
+        return _Written(item, places, self.schedule.warns(item.envelope, now))
+
+    def _add(self, written: _Written) -> None:
+        self._database.add(written.item, written.places, written.warn_at)
+
+    def _tell(self, written: _Written) -> None:
+        if self.hears is not None:
+            for place in written.places:
+                if not place.held:
+                    self.hears.arrived(place.destination, place.due)
+
+    def _left_behind(self, failure: object) -> None:
+        self._log.warning("queue file not removed", reason=str(failure))
+
+    # --- at the start
+
+    def recover(self) -> None:
+        """Before anything else: sweep what a crash left, and if the database is a new one, make its rows of the files
+        that are there. Blocking. Raises: OSError, apsw.Error."""
+        swept = self._files.sweep_unfinished()
+        known = self._database.ids()
+        unknown = [name for name in self._files.names() if name not in known]
+        if unknown and not known and not self._database.was_there:
+            self._adopt(unknown)
+            return
+        for name in unknown:
+            self._files.remove(name)
+        if swept + len(unknown):
+            self._log.event("queue swept", files=swept + len(unknown))
+
+    def _adopt(self, names: Sequence[str]) -> None:
+        adopted = 0
+
+        def add() -> None:
+            nonlocal adopted
+            for name in sorted(names):
+                try:
+                    envelope, arrived, offset, size = self._files.read_envelope(name)
+                except Damaged as damaged:
+                    self._log.warning("queue file cannot be read", reason=str(damaged))
+                    continue
+                item = Item(name, envelope, arrived, self.schedule.expires(envelope, arrived), offset, size)
+                self._add(self._placed(item, self._clock()))
+                adopted += 1
+
+        self._database.transaction(add)
+        self._log.warning("queue database was not there; its rows were made of the files", messages=adopted)
+
+
+def _refused(error: OSError | apsw.Error) -> Refused:
+    if isinstance(error, apsw.FullError):
+        return Refused(Problem.DISK_FULL, str(error))
+    if isinstance(error, apsw.Error):
+        return Refused(Problem.QUEUE_UNAVAILABLE, str(error))
+    refused = refusal(error)
+    problem = Problem.DISK_FULL if refused.problem is Problem.DISK_FULL else Problem.QUEUE_UNAVAILABLE
+    return Refused(problem, refused.detail)

@@ -1,0 +1,464 @@
+"""Carries away what is due.
+
+Each destination has lanes: a lane is one connection (`Hop`) and the coroutine that sends messages over it, one after
+the other. A destination begins with few lanes and gets one more for each message that went well; one that cannot be
+reached is left alone for a while, whatever is due there, and takes nothing from the others meanwhile.
+
+In memory is what is due within HORIZON, one entry a destination, and the rows that a lane is about to send; everything
+else is in the database."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import apsw
+from twisted.internet.defer import Deferred
+
+from mailstack.handover import HopFailed, Outcome, Transcript, Verdict
+from mailstack.ports import MEMORY_LIMIT, Counters, Log
+from mailstack.queue.carrying import Carrier, Hop, Journal, Reporter
+from mailstack.queue.content import Damaged
+from mailstack.queue.items import Attempt, DestinationState, Item, Waiting
+from mailstack.queue.queue import MailQueue, NewReport, Settled
+from mailstack.queue.settlement import Settlement, settlement
+from mailstack.queue.upkeep import HORIZON, Upkeep
+
+IDLE = 2.0
+"""Seconds that a connection is kept for another message."""
+AT_FIRST = 5
+"""Connections to a destination of which nothing is known yet; as Postfix's initial_destination_concurrency."""
+AHEAD = 50
+"""Rows that are read at once."""
+TROUBLE = 5.0
+"""Seconds until what the disk did not take is tried again."""
+
+
+@dataclass(slots=True)
+class _Destination:
+    name: str
+    due: float = float("inf")
+    lanes: int = 0
+    open: int = 0
+    allowed: int = AT_FIRST
+    ready: deque[Waiting] = field(default_factory=deque)
+    in_flight: set[str] = field(default_factory=set)
+    idle: list[Deferred[bool]] = field(default_factory=list)
+    refills: list[Deferred[None]] | None = None
+    failing: DestinationState | None = None
+    next_free: float = 0.0
+
+    @property
+    def is_quiet(self) -> bool:
+        return not (self.lanes or self.ready or self.in_flight or self.failing) and self.due == float("inf")
+
+
+class Runner:
+    """`connections` is how many there may be in all. Times that wait are `reactor`'s; `now` is the epoch's."""
+
+    def __init__(
+        self,
+        queue: MailQueue,
+        carrier: Carrier,
+        reporter: Reporter,
+        journal: Journal,
+        *,
+        reactor: Any,
+        now: Callable[[], float],
+        log: Log,
+        counters: Counters,
+        connections: int,
+    ) -> None:
+        self.connections = connections
+        self._queue = queue
+        self._carrier = carrier
+        self._reporter = reporter
+        self._journal = journal
+        self._reactor = reactor
+        self._now = now
+        self._log = log
+        self._counters = counters
+        self._known: dict[str, _Destination] = {}
+        self._agenda: list[tuple[float, str]] = []
+        self._starving: dict[str, None] = {}
+        self._hops: set[Hop] = set()
+        self._lanes = 0
+        self._timer: Any = None
+        self._ended: list[Deferred[None]] = []
+        self._stopping = False
+        self._upkeep = Upkeep(self, queue, reactor, now, log)
+
+    # --- from outside
+
+    async def start(self) -> None:
+        """Begin with what is due. Raises: apsw.Error."""
+        self._queue.hears = self
+        for state in await self._queue.ask(lambda database: database.destination_states()):
+            self._destination(state.name).failing = state
+        await self._upkeep.start()
+
+    async def stop(self, within: float) -> None:
+        """Let messages that are on their way finish, for so many seconds; then cut their connections."""
+        self._stopping = True
+        self._queue.hears = None
+        self._upkeep.stop()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        for known in self._known.values():
+            self._wake_idle(known, len(known.idle))
+        if self._lanes:
+            ended: Deferred[None] = Deferred()
+            self._ended.append(ended)
+            cut = self._reactor.callLater(within, self._cut)
+            await ended
+            if cut.active():
+                cut.cancel()
+
+    def arrived(self, destination: str, due: float) -> None:
+        """Implements `queue.Hears`."""
+        if self._stopping or due > self._now() + HORIZON:
+            return
+        known = self._destination(destination)
+        if due < known.due:
+            known.due = due
+            heapq.heappush(self._agenda, (due, destination))
+        self._work()
+
+    @property
+    def active(self) -> int:
+        """Connections, or attempts to have one, now."""
+        return self._lanes
+
+    # --- for the upkeep
+
+    def is_in_flight(self, waiting: Waiting) -> bool:
+        """Whether a lane has it, or is about to."""
+        known = self._known.get(waiting.destination)
+        return known is not None and waiting.item.id in known.in_flight
+
+    def failing(self, destination: str) -> DestinationState | None:
+        """The state of a destination that cannot be reached."""
+        known = self._known.get(destination)
+        return None if known is None else known.failing
+
+    def forget_failures(self, but: Collection[str]) -> None:
+        """Try all destinations but these as if nothing had been wrong with them."""
+        for known in self._known.values():
+            if known.name not in but:
+                known.failing = None
+
+    # --- whose turn it is
+
+    def _destination(self, name: str) -> _Destination:
+        known = self._known.get(name)
+        if known is None:
+            known = self._known[name] = _Destination(name)
+        return known
+
+    def _work(self) -> None:
+        """Serve what is due, and set the timer for what is due next."""
+        now = self._now()
+        while self._agenda and self._agenda[0][0] <= now:
+            _, name = heapq.heappop(self._agenda)
+            known = self._known.get(name)
+            if known is not None and known.due <= now:
+                self._serve(known, now)
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        if self._agenda and not self._stopping:
+            self._timer = self._reactor.callLater(max(0.0, self._agenda[0][0] - now), self._work)
+
+    def _serve(self, known: _Destination, now: float) -> None:
+        """Something is due there: wake a lane that waits for work, or open one."""
+        if self._stopping:
+            return
+        if known.failing is not None and known.failing.until > now and not known.lanes:
+            heapq.heappush(self._agenda, (known.failing.until, known.name))
+            known.due = known.failing.until
+        elif known.idle:
+            self._wake_idle(known, 1)
+        elif known.lanes >= self._allowed(known):
+            pass  # the lanes there are come to it
+        elif self._lanes >= self.connections:
+            self._starving[known.name] = None
+        else:
+            self._open_lane(known)
+
+    def _allowed(self, known: _Destination) -> int:
+        if known.failing is not None:
+            return 1  # one tries whether it can be reached again
+        return min(known.allowed, self._carrier.pace(known.name).connections)
+
+    def _open_lane(self, known: _Destination) -> None:
+        known.lanes += 1
+        self._lanes += 1
+        Deferred.fromCoroutine(self._lane(known)).addErrback(self._bug)
+
+    def _bug(self, failure: Any) -> None:
+        try:
+            failure.raiseException()
+        except Exception:
+            self._log.failure("queue lane ended")
+            self._counters.count("internal_errors", "queue")
+
+    def _wake_idle(self, known: _Destination, number: int) -> None:
+        for _ in range(min(number, len(known.idle))):
+            known.idle.pop().callback(True)
+
+    # --- one lane
+
+    async def _lane(self, known: _Destination) -> None:
+        hop: Hop | None = None
+        sent = 0
+        try:
+            while not self._stopping:
+                waiting = await self._take(known)
+                if waiting is None:
+                    if hop is None or not hop.usable or self._starving or not await self._more(known):
+                        return
+                    continue
+                try:
+                    await self._in_turn(known)
+                    hop, well = await self._attempt(known, hop, waiting)
+                finally:
+                    known.in_flight.discard(waiting.item.id)
+                sent = sent + 1 if hop is not None else 0
+                if not well:
+                    return
+                if hop is not None and (sent >= self._carrier.pace(known.name).messages or not hop.usable):
+                    await self._close(known, hop)
+                    hop, sent = None, 0
+                if self._starving and hop is None:
+                    return
+        finally:
+            if hop is not None:
+                await self._close(known, hop)
+            known.lanes -= 1
+            self._lanes -= 1
+            self._lane_ended(known)
+
+    def _lane_ended(self, known: _Destination) -> None:
+        if self._stopping:
+            if not self._lanes:
+                ended, self._ended = self._ended, []
+                for each in ended:
+                    each.callback(None)
+            return
+        now = self._now()
+        if known.ready and known.failing is not None:
+            # They are read again when it can be reached.
+            known.in_flight.difference_update(waiting.item.id for waiting in known.ready)
+            known.ready.clear()
+            known.due = min(known.due, now)
+        if known.ready:
+            self._starving[known.name] = None
+        elif known.due < float("inf"):
+            heapq.heappush(self._agenda, (max(known.due, now), known.name))
+        elif known.is_quiet:
+            self._known.pop(known.name, None)
+        while self._starving and self._lanes < self.connections:
+            name = next(iter(self._starving))
+            del self._starving[name]
+            if (hungry := self._known.get(name)) is not None and hungry.lanes < self._allowed(hungry):
+                self._open_lane(hungry)
+        self._work()
+
+    async def _take(self, known: _Destination) -> Waiting | None:
+        """The next row to send, None if nothing is due."""
+        if not known.ready:
+            await self._refill(known)
+        if not known.ready:
+            return None
+        waiting = known.ready.popleft()
+        if known.ready and known.lanes < self._allowed(known) and not self._stopping:
+            if self._lanes < self.connections:
+                self._open_lane(known)
+            else:
+                self._starving.setdefault(known.name)
+        return waiting
+
+    async def _refill(self, known: _Destination) -> None:
+        if known.refills is not None:  # another lane does it
+            done: Deferred[None] = Deferred()
+            known.refills.append(done)
+            await done
+            return
+        known.refills = []
+        known.due = float("inf")  # what comes meanwhile sets it again
+        try:
+            found, due = await self._queue.due(known.name, AHEAD, known.in_flight)
+            known.ready.extend(found)
+            known.in_flight.update(waiting.item.id for waiting in found)
+            if found:
+                due = self._now()  # there may be more
+            if due is not None and due < min(known.due, self._now() + HORIZON):
+                known.due = due
+        except apsw.Error as error:
+            self._log.warning("queue cannot be read", reason=str(error))
+            known.due = self._now() + TROUBLE
+        finally:
+            refills, known.refills = known.refills, None
+            for each in refills:
+                each.callback(None)
+
+    async def _more(self, known: _Destination) -> bool:
+        """Wait a little for something else to send over a connection that is open."""
+        more: Deferred[bool] = Deferred()
+        known.idle.append(more)
+        if known.due < float("inf"):
+            heapq.heappush(self._agenda, (known.due, known.name))
+            self._work()
+
+        def enough() -> None:
+            if more in known.idle:
+                known.idle.remove(more)
+                more.callback(False)
+
+        timer = self._reactor.callLater(IDLE, enough)
+        try:
+            return await more
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    async def _in_turn(self, known: _Destination) -> None:
+        """Not more messages a minute than the destination is given."""
+        rate = self._carrier.pace(known.name).per_minute
+        if not rate:
+            return
+        now = self._now()
+        at = max(now, known.next_free)
+        known.next_free = at + 60.0 / rate
+        if at > now:
+            turn: Deferred[None] = Deferred()
+            self._reactor.callLater(at - now, turn.callback, None)
+            await turn
+
+    # --- one attempt
+
+    async def _attempt(self, known: _Destination, hop: Hop | None, waiting: Waiting) -> tuple[Hop | None, bool]:
+        """Send one message; returns the connection if it can go on, and whether the next hop was reached."""
+        transcript, started = Transcript(), self._now()
+        failed: HopFailed | None = None
+        outcomes: Mapping[int, Outcome] = {}
+        try:
+            if hop is not None and not hop.suits(waiting):
+                await self._close(known, hop)
+                hop = None
+            if hop is None:
+                hop = await self._carrier.open(known.name, waiting, transcript)
+                self._hops.add(hop)
+                known.open += 1
+            outcomes = await hop.send(waiting, _QueuedContent(self._queue, waiting.item), transcript)
+        except HopFailed as error:
+            failed, outcomes = error, dict.fromkeys(waiting.recipients, error.outcome)
+        except (Damaged, OSError) as error:
+            outcomes = await self._unreadable(waiting, error)
+        except Exception:
+            self._log.failure("attempt failed", id=waiting.item.id, destination=known.name)
+            self._counters.count("internal_errors", "queue")
+            bug = Outcome(Verdict.LATER, "4.3.0", "internal error; the log has more", remote=False)
+            outcomes = dict.fromkeys(waiting.recipients, bug)
+        if hop is not None and (failed is not None or not hop.usable):
+            await self._close(known, hop)
+            hop = None
+        now = self._now()
+        was_failing = known.failing is not None
+        self._judge(known, failed, started, now)
+        mta = next((outcome.mta for outcome in outcomes.values() if outcome.mta), "")
+        await self.settle(
+            waiting, settlement(waiting, outcomes, now, self._queue.schedule),
+            Attempt(started, now - started, mta, transcript.text), known.failing if failed else None,
+            reached=was_failing and failed is None,
+        )  # fmt: skip
+        return hop, failed is None
+
+    async def _unreadable(self, waiting: Waiting, error: Exception) -> Mapping[int, Outcome]:
+        self._log.warning("queued message cannot be read", id=waiting.item.id, reason=str(error))
+        verdict = Verdict.NEVER if isinstance(error, Damaged) else Verdict.LATER
+        status, text = ("5.3.0", "the message was damaged on our disk") if verdict is Verdict.NEVER else (
+            "4.3.0", "the message could not be read from our disk")  # fmt: skip
+        return dict.fromkeys(waiting.recipients, Outcome(verdict, status, text, remote=False))
+
+    def _judge(self, known: _Destination, failed: HopFailed | None, started: float, now: float) -> None:
+        """What an attempt says of the destination."""
+        if failed is None:
+            known.failing = None
+            known.allowed += 1
+            return
+        known.allowed = max(1, known.allowed // 2)
+        before = known.failing
+        if known.open > 0 or (before is not None and before.tried >= started):
+            return  # another connection is well, or said the same already
+        failures = before.failures + 1 if before else 1
+        until = now + self._queue.schedule.rest(failures)
+        known.failing = DestinationState(
+            known.name, before.since if before else now, now, until, failures, failed.outcome.text
+        )
+        self._log.event(
+            "destination not reached", destination=known.name, failures=failures, seconds=round(until - now),
+            reason=failed.outcome.text,
+        )  # fmt: skip
+
+    async def settle(
+        self,
+        waiting: Waiting,
+        settled: Settlement,
+        attempt: Attempt | None = None,
+        state: DestinationState | None = None,
+        *,
+        reached: bool = False,
+    ) -> None:
+        """Take it down, however long it takes until the disk has room for it."""
+        now = self._now()
+        while True:
+            try:
+                reports = await self._reports(waiting, settled, now)
+                await self._queue.settle(Settled(waiting, settled.rest, attempt, reports), state, reached=reached)
+                break
+            except (apsw.Error, OSError) as error:
+                self._log.warning("queue cannot be written", id=waiting.item.id, reason=str(error))
+                if self._stopping:
+                    return
+                again: Deferred[None] = Deferred()
+                self._reactor.callLater(TROUBLE, again.callback, None)
+                await again
+        self._journal.settled(waiting, settled, now)
+
+    async def _reports(self, waiting: Waiting, settled: Settlement, now: float) -> tuple[NewReport, ...]:
+        if not (settled.failed or settled.late or settled.done):
+            return ()
+        if not (settled.failed or settled.late or waiting.item.envelope.rcpt_parameters):
+            return ()  # nobody asked to hear of success
+        try:
+            head = await self._queue.read(waiting.item, 0, MEMORY_LIMIT)
+        except (Damaged, OSError):
+            head = b""  # the report goes without
+        return tuple(await self._reporter.reports(waiting, settled, head, now))
+
+    async def _close(self, known: _Destination, hop: Hop) -> None:
+        known.open -= 1
+        self._hops.discard(hop)
+        await hop.close()
+
+    def _cut(self) -> None:
+        for hop in list(self._hops):
+            hop.abort()
+
+
+class _QueuedContent:
+    """Implements `handover.Content`."""
+
+    __slots__ = ("_item", "_queue", "size")
+
+    def __init__(self, queue: MailQueue, item: Item) -> None:
+        self._queue = queue
+        self._item = item
+        self.size = item.size
+
+    async def read(self, start: int, end: int) -> bytes:
+        return await self._queue.read(self._item, start, end)
