@@ -17,6 +17,7 @@ xn-- form. The root is ".". Names in questions may be internationalised (RFC 589
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import ClassVar, Protocol
 
 from mailstack.mail.address import ascii_domain
@@ -42,6 +43,49 @@ def domain_name(text: str) -> str:
         if any(not "!" <= character <= "~" or character == "\\" for character in label):
             raise BadName(text, "a label has a character that cannot be in it")
     return name
+
+
+# --- servers --------------------------------------------------------------------------------
+
+DNS_PORT = 53
+MAX_PORT = 65_535
+
+
+class BadServer(ValueError):
+    """Not the address of a DNS server."""
+
+
+@dataclass(frozen=True, slots=True)
+class NameServer:
+    """Where a DNS server is: an IP address as text, and a port of UDP and TCP."""
+
+    host: str
+    port: int = DNS_PORT
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nobody is between it and us."""
+        return ip_address(self.host).is_loopback
+
+    @classmethod
+    def parse(cls, text: str) -> NameServer:
+        """Of "192.0.2.1", "192.0.2.1:5353", "2001:db8::1" or "[2001:db8::1]:5353". Raises: BadServer."""
+        host, port = text, ""
+        if text.startswith("["):
+            host, _, port = text[1:].partition("]")
+            port = port.removeprefix(":") if port.startswith(":") else port and "none"
+        elif text.count(":") == 1:
+            host, _, port = text.partition(":")
+        try:
+            address = ip_address(host)
+        except ValueError:
+            raise BadServer(f"expected an IP address as 127.0.0.1 or [::1]:53, not {text}") from None
+        if port and not (port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) <= MAX_PORT):
+            raise BadServer(f"expected a port from 1 to {MAX_PORT}, not {port}")
+        return cls(str(address), int(port or DNS_PORT))
 
 
 # --- answers --------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from mailstack.mail.address import ascii_domain
 
 
 class Fault(Enum):
-    """What a server does instead of an answer; the first four are all that FakeResolver knows."""
+    """What a server does instead of an answer. A FakeResolver fails of each, and immediately."""
 
     SERVFAIL = "SERVFAIL"
     REFUSED = "REFUSED"
@@ -38,6 +38,14 @@ class Fault(Enum):
     """No reply."""
     BOGUS = "bogus"
     """SERVFAIL, as of a validating resolver when a signature is wrong (RFC 4035 §5.5), with RFC 8914's code for it."""
+    TRUNCATED = "truncated"
+    """Nothing but the TC bit (RFC 1035 §4.2.1)."""
+    GARBAGE = "garbage"
+    """A reply that cannot be read."""
+    WRONG_ID = "wrong id"
+    WRONG_QUESTION = "wrong question"
+    QUERY = "query"
+    """A query instead of a reply."""
 
 
 Field = str | int | bytes

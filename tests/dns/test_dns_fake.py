@@ -19,10 +19,11 @@ from mailstack.names import (
     domain_name,
 )
 from mailstack.testing.names import FakeResolver, Fault
+from mailstack.testing.zones import Zone
 
 T = TypeVar("T")
 
-ZONES = {
+ZONES: Zone = {
     "example.org": {"MX": [(20, "b.example.org"), (10, "MX.example.org.")], "TXT": ["v=spf1", ("two ", "parts")]},
     "mx.example.org": {"A": "192.0.2.1", "AAAA": ["2001:DB8:0::1"]},
     "_25._tcp.mx.example.org": {"TLSA": [(3, 1, 1, "ab" * 32)]},

@@ -1,0 +1,160 @@
+"""One query and its reply by UDP or TCP, on Twisted. Each has a socket of its own, whose port the kernel chooses by
+chance, so that a forger has to guess it beside the id (RFC 5452 §4.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.protocol import Protocol as StreamProtocol
+from twisted.python.failure import Failure
+
+from mailstack.dns.wire import Reply
+from mailstack.names import NameServer
+
+MAX_STRANGE = 8
+"""Datagrams that are no reply to the query, after which UDP is given up: somebody guesses."""
+
+Read = Callable[[bytes], Reply | None]
+"""Makes a reply of octets; None if they are none to the query in question. What it raises ends the exchange."""
+
+
+class NoReply(Exception):
+    """The server did not reply; the text says why."""
+
+
+class Strange(Exception):
+    """Too much came that was no reply to the query."""
+
+
+class Exchange(Protocol):
+    """Sends a query to a server, and waits at most `seconds` for what `read` takes for the reply. Raises: NoReply."""
+
+    async def udp(self, server: NameServer, query: bytes, read: Read, seconds: float) -> Reply:
+        """Raises: Strange, too."""
+
+    async def tcp(self, server: NameServer, query: bytes, read: Read, seconds: float) -> Reply: ...
+
+
+class ReactorExchange:
+    """Implements Exchange."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    async def udp(self, server: NameServer, query: bytes, read: Read, seconds: float) -> Reply:
+        waiting = _Datagrams(read)
+        interface = "::" if ":" in server.host else "0.0.0.0"
+        try:
+            port = self._reactor.listenUDP(0, waiting, interface=interface)
+        except OSError as error:  # no descriptor, no IPv6
+            raise NoReply(str(error)) from error
+        timer = self._reactor.callLater(seconds, waiting.end, NoReply(f"no reply in {seconds:g} s"))
+        try:
+            port.connect(server.host, server.port)
+            port.write(query)
+            return await waiting.reply
+        except OSError as error:
+            raise NoReply(error.strerror or str(error)) from error
+        finally:
+            _cancel(timer)
+            port.stopListening()
+
+    async def tcp(self, server: NameServer, query: bytes, read: Read, seconds: float) -> Reply:
+        endpoint = TCP6ClientEndpoint if ":" in server.host else TCP4ClientEndpoint
+        waiting = _Stream(query, read)
+        timer = self._reactor.callLater(seconds, waiting.end, NoReply(f"no reply by TCP in {seconds:g} s"))
+        connecting = connectProtocol(  # type: ignore[no-untyped-call]
+            endpoint(self._reactor, server.host, server.port, timeout=seconds), waiting
+        )
+        connecting.addErrback(waiting.not_connected)
+        try:
+            return await waiting.reply
+        finally:
+            _cancel(timer)
+            connecting.cancel()
+            waiting.close()
+
+
+class _Datagrams(DatagramProtocol):
+    """Waits for one reply. The socket is connected: the kernel drops what others send."""
+
+    def __init__(self, read: Read) -> None:
+        self.reply: Deferred[Reply] = Deferred()
+        self._read = read
+        self._strange = 0
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        if self.reply.called:
+            return
+        try:
+            reply = self._read(datagram)
+        except Exception:
+            self.reply.errback()
+            return
+        if reply is not None:
+            self.reply.callback(reply)
+            return
+        self._strange += 1
+        if self._strange == MAX_STRANGE:
+            self.end(Strange())
+
+    def connectionRefused(self) -> None:
+        self.end(NoReply("nobody listens there"))
+
+    def end(self, error: Exception) -> None:
+        if not self.reply.called:
+            self.reply.errback(error)
+
+
+class _Stream(StreamProtocol):
+    """Sends one query and waits for the reply; each has two octets of length before it (RFC 1035 §4.2.2)."""
+
+    def __init__(self, query: bytes, read: Read) -> None:
+        self.reply: Deferred[Reply] = Deferred()
+        self._query, self._read = query, read
+        self._received = bytearray()
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(len(self._query).to_bytes(2) + self._query)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._received += data
+        end = 2 + int.from_bytes(self._received[:2])
+        if self.reply.called or len(self._received) < 2 or len(self._received) < end:
+            return
+        try:
+            reply = self._read(bytes(self._received[2:end]))
+        except Exception:
+            self.reply.errback()
+            return
+        if reply is None:
+            self.end(NoReply("a reply to another query"))
+        else:
+            self.reply.callback(reply)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.end(NoReply("connection closed before the reply"))
+
+    def not_connected(self, failure: Failure) -> None:
+        error = failure.value
+        self.end(NoReply(str(error.osError or error) if isinstance(error, ConnectError) else str(error)))
+
+    def end(self, error: Exception) -> None:
+        if not self.reply.called:
+            self.reply.errback(error)
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.abortConnection()  # type: ignore[attr-defined]  # of every TCP transport
+
+
+def _cancel(timer: IDelayedCall) -> None:
+    if timer.active():
+        timer.cancel()
