@@ -48,13 +48,13 @@ class ReactorExchange:
         self._reactor = reactor
 
     async def udp(self, server: NameServer, query: bytes, read: Read, seconds: float) -> Reply:
-        waiting = _Datagrams(read)
+        waiting = _Datagrams(server, read)
         interface = "::" if ":" in server.host else "0.0.0.0"
         try:
             port = self._reactor.listenUDP(0, waiting, interface=interface)
         except OSError as error:  # no descriptor, no IPv6
             raise NoReply(str(error)) from error
-        timer = self._reactor.callLater(seconds, waiting.end, NoReply(f"no reply in {seconds:g} s"))
+        timer = self._reactor.callLater(seconds, waiting.end, NoReply(f"no reply in {seconds:.1f} s"))
         try:
             port.connect(server.host, server.port)
             port.write(query)
@@ -68,7 +68,7 @@ class ReactorExchange:
     async def tcp(self, server: NameServer, query: bytes, read: Read, seconds: float) -> Reply:
         endpoint = TCP6ClientEndpoint if ":" in server.host else TCP4ClientEndpoint
         waiting = _Stream(query, read)
-        timer = self._reactor.callLater(seconds, waiting.end, NoReply(f"no reply by TCP in {seconds:g} s"))
+        timer = self._reactor.callLater(seconds, waiting.end, NoReply(f"no reply by TCP in {seconds:.1f} s"))
         connecting = connectProtocol(  # type: ignore[no-untyped-call]
             endpoint(self._reactor, server.host, server.port, timeout=seconds), waiting
         )
@@ -82,15 +82,16 @@ class ReactorExchange:
 
 
 class _Datagrams(DatagramProtocol):
-    """Waits for one reply. The socket is connected: the kernel drops what others send."""
+    """Waits for one reply. The socket is connected: the kernel drops what others send, but for what came before it
+    was."""
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, server: NameServer, read: Read) -> None:
         self.reply: Deferred[Reply] = Deferred()
-        self._read = read
+        self._server, self._read = (_plain(server.host), server.port), read
         self._strange = 0
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        if self.reply.called:
+        if self.reply.called or (_plain(addr[0]), addr[1]) != self._server:
             return
         try:
             reply = self._read(datagram)
@@ -105,6 +106,10 @@ class _Datagrams(DatagramProtocol):
             self.end(Strange())
 
     def connectionRefused(self) -> None:
+        self.end(NoReply("nobody listens there"))
+
+    def stopProtocol(self) -> None:
+        """The socket is closed: some reactors do that instead, when an ICMP error comes."""
         self.end(NoReply("nobody listens there"))
 
     def end(self, error: Exception) -> None:
@@ -153,6 +158,11 @@ class _Stream(StreamProtocol):
     def close(self) -> None:
         if self.transport is not None:
             self.transport.abortConnection()  # type: ignore[attr-defined]  # of every TCP transport
+
+
+def _plain(host: str) -> str:
+    """An IPv6 address without its zone."""
+    return host.partition("%")[0]
 
 
 def _cancel(timer: IDelayedCall) -> None:

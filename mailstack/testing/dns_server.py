@@ -209,7 +209,8 @@ class DnsServer:
             reply.use_edns(False)
             reply.set_rcode(dns.rcode.FORMERR)
         else:
-            self._fill(reply, found)
+            wants_ad = bool(query.flags & dns.flags.AD or query.ednsflags & dns.flags.DO)
+            self._fill(reply, found, wants_ad=wants_ad)
         if not self.keeps_cases:
             (question,) = query.question
             lowered = dns.name.from_text(question.name.to_text().lower())
@@ -219,10 +220,10 @@ class DnsServer:
         except dns.exception.TooBig:
             return _odd(reply.to_wire(max_size=MAX_QUERY), Fault.TRUNCATED)
 
-    def _fill(self, reply: dns.message.Message, found: Found) -> None:
+    def _fill(self, reply: dns.message.Message, found: Found, *, wants_ad: bool) -> None:
         ttl, rdtype = self.zones.ttl, reply.question[0].rdtype
         for alias, target in found.aliases:
-            reply.answer.append(_rrset(alias, ttl, dns.rdatatype.CNAME, [(target,)]))
+            reply.answer.extend(_rrsets(alias, ttl, dns.rdatatype.CNAME, [(target,)]))
         if found.fault in (Fault.SERVFAIL, Fault.BOGUS) or len(found.aliases) == MAX_ALIASES:
             reply.answer.clear()
             reply.set_rcode(dns.rcode.SERVFAIL)
@@ -231,26 +232,27 @@ class DnsServer:
         elif found.fault is Fault.REFUSED:
             reply.set_rcode(dns.rcode.REFUSED)
         elif found.records:
-            reply.answer.append(_rrset(found.name, ttl, rdtype, found.records))
+            reply.answer.extend(_rrsets(found.name, ttl, rdtype, found.records))
         else:
             apex = found.name.rpartition(".")[2]
             soa = (".", ".", 1, 3600, 600, 86400, ttl)
-            reply.authority.append(_rrset(apex, ttl, dns.rdatatype.SOA, [soa]))
+            reply.authority.extend(_rrsets(apex, ttl, dns.rdatatype.SOA, [soa]))
             reply.set_rcode(dns.rcode.NOERROR if found.exists else dns.rcode.NXDOMAIN)
-        wants = reply.flags & dns.flags.AD or reply.ednsflags & dns.flags.DO
         is_signed = self.zones.is_signed(found.name, *(alias for alias, _ in found.aliases))
-        reply.flags &= ~dns.flags.AD
-        if wants and is_signed and found.fault is None:
+        if wants_ad and is_signed and found.fault is None:
             reply.flags |= dns.flags.AD
 
 
-def _rrset(
+def _rrsets(
     name: str, ttl: int, rdtype: dns.rdatatype.RdataType, records: Sequence[tuple[Field, ...]]
-) -> dns.rrset.RRset:  # fmt: skip
-    text = [" ".join(_field(field, rdtype) for field in record) for record in records]
-    return dns.rrset.from_text_list(
-        dns.name.from_text(name), ttl, dns.rdataclass.IN, rdtype, text, origin=dns.name.root, relativize=False
-    )  # fmt: skip
+) -> list[dns.rrset.RRset]:
+    """One a record: dnspython would shuffle those of a set."""
+    owner, zone = dns.name.from_text(name), dns.name.root
+    texts = [" ".join(_field(field, rdtype) for field in record) for record in records]
+    return [
+        dns.rrset.from_text_list(owner, ttl, dns.rdataclass.IN, rdtype, [text], origin=zone, relativize=False)
+        for text in texts
+    ]
 
 
 def _field(field: Field, rdtype: dns.rdatatype.RdataType) -> str:
