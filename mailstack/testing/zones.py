@@ -80,6 +80,12 @@ class Zones:
     def __setitem__(self, name: str, records: Mapping[str, Records] | Fault) -> None:
         self._names[owner(name)] = records
 
+    def add(self, name: str, rdtype: str, record: Record) -> None:
+        """One record more."""
+        here = self._names.get(owner(name), {})
+        assert not isinstance(here, Fault), f"{name} has a fault, and no records"
+        self[name] = {**here, rdtype: [*_as_records(here.get(rdtype, ())), record]}
+
     def __getitem__(self, name: str) -> Mapping[str, Records] | Fault:
         return self._names[owner(name)]
 
