@@ -51,7 +51,7 @@ class Policy:
     """A stranger whose EHLO says a name that has no dot or cannot be a host's, or the address of another."""
     sender_domain: Judgement = Judgement.REJECT
     """A stranger whose MAIL names a domain that no answer could be sent to: it does not exist, has neither MX nor
-    address (550 5.1.8), or accepts no mail (RFC 7505; 550 5.7.27)."""
+    address (550 5.1.8), or accepts no mail (RFC 7505; 550 5.7.27). "off" does not ask DNS."""
     sender_domain_unknown: Judgement = Judgement.MARK
     """The same, when DNS does not say whether there is such a domain; "reject" is 451 4.4.3, and the client tries
     again."""

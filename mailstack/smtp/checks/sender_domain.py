@@ -37,7 +37,7 @@ async def sender_domain(facts: Facts, resources: SmtpResources) -> Opinion:
     """550 5.1.8, 550 5.7.27 or 451 4.4.3, or a mark. The null reverse-path has no domain, an address literal none in
     DNS, and one of ours need not be there."""
     policy, sender, resolver = facts.settings.policy, facts.sender, resources.resolver
-    if resolver is None or Judgement.OFF is policy.sender_domain is policy.sender_domain_unknown:
+    if resolver is None or policy.sender_domain is Judgement.OFF:
         return None
     if sender is None or facts.login is not None or is_exempt(facts):
         return None
