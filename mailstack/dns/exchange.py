@@ -1,5 +1,8 @@
 """One query and its reply by UDP or TCP, on Twisted. Each has a socket of its own, whose port the kernel chooses by
-chance, so that a forger has to guess it beside the id (RFC 5452 §4.5)."""
+chance, so that a forger has to guess it beside the id (RFC 5452 §4.5).
+
+`twisted.internet.endpoints` is not for modules that the server imports at its start: it takes systemd's variables out
+of the environment before they are looked at."""
 
 from __future__ import annotations
 
@@ -7,10 +10,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.protocol import ClientFactory, DatagramProtocol
 from twisted.internet.protocol import Protocol as StreamProtocol
 from twisted.python.failure import Failure
 
@@ -66,19 +68,17 @@ class ReactorExchange:
             port.stopListening()
 
     async def tcp(self, server: NameServer, query: bytes, read: Read, seconds: float) -> Reply:
-        endpoint = TCP6ClientEndpoint if ":" in server.host else TCP4ClientEndpoint
         waiting = _Stream(query, read)
         timer = self._reactor.callLater(seconds, waiting.end, NoReply(f"no reply by TCP in {seconds:.1f} s"))
-        connecting = connectProtocol(  # type: ignore[no-untyped-call]
-            endpoint(self._reactor, server.host, server.port, timeout=seconds), waiting
-        )
-        connecting.addErrback(waiting.not_connected)
+        connector = self._reactor.connectTCP(server.host, server.port, _Connecting(waiting), timeout=seconds)
         try:
             return await waiting.reply
         finally:
             _cancel(timer)
-            connecting.cancel()
-            waiting.close()
+            if waiting.transport is None:
+                connector.disconnect()
+            else:
+                waiting.transport.abortConnection()  # type: ignore[attr-defined]  # of every TCP transport
 
 
 class _Datagrams(DatagramProtocol):
@@ -147,17 +147,26 @@ class _Stream(StreamProtocol):
     def connectionLost(self, reason: Any = None) -> None:
         self.end(NoReply("connection closed before the reply"))
 
-    def not_connected(self, failure: Failure) -> None:
-        error = failure.value
-        self.end(NoReply(str(error.osError or error) if isinstance(error, ConnectError) else str(error)))
-
     def end(self, error: Exception) -> None:
         if not self.reply.called:
             self.reply.errback(error)
 
-    def close(self) -> None:
-        if self.transport is not None:
-            self.transport.abortConnection()  # type: ignore[attr-defined]  # of every TCP transport
+
+class _Connecting(ClientFactory):
+    """One attempt, of one stream."""
+
+    noisy = False
+
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+
+    def buildProtocol(self, addr: Any) -> _Stream:
+        return self._stream
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        error = reason.value
+        words = error.osError if isinstance(error, ConnectError) and error.osError else error
+        self._stream.end(NoReply(f"no connection: {words}"))
 
 
 def _plain(host: str) -> str:
