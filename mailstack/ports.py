@@ -1,7 +1,7 @@
 """What sessions may ask for, and the values that they and the resources exchange.
 
-The values are in `mailboxes.py`, connection and log in `surroundings.py`; they are named here too, since who asks
-needs both.
+The values are in `mailboxes.py`, connection and log in `surroundings.py`, DNS in `names.py`; they are named here too,
+since who asks needs both.
 
 These protocols belong to those who ask: a session imports this module and nothing of `net`,
 `store`, `auth` or `queue`; those implement it. `mailstack.testing` ships a fake of each.
@@ -42,6 +42,7 @@ from mailstack.mailboxes import (
     Uid,
     Wanted,
 )
+from mailstack.names import Resolver
 from mailstack.quota import Quota, QuotaLimit
 from mailstack.surroundings import Clock, Connection, Counters, Log, Peer, TlsInfo
 
@@ -52,8 +53,8 @@ __all__ = (
     "FlagAction", "Flags", "FlagsChanged", "Local", "Log", "MAX_KEYWORDS",
     "MEMORY_LIMIT", "MailStore", "Mailbox", "MailboxEntry", "MailboxGone", "MailboxListener",
     "MailboxStatus", "NewMessage", "Octets", "Outbound", "Peer", "Remote",
-    "ScramKeys", "SendingLimit", "SendingLimits", "SeqNum", "Sink", "Spool", "TEXT_ITEM", "TlsInfo", "TokenHint",
-    "Uid", "Wanted",
+    "Resolver", "ScramKeys", "SendingLimit", "SendingLimits", "SeqNum", "Sink", "Spool", "TEXT_ITEM", "TlsInfo",
+    "TokenHint", "Uid", "Wanted",
 )  # fmt: skip
 
 T = TypeVar("T")

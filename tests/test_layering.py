@@ -13,8 +13,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         frozenset({"mailstack", "mailstack.errors", "mailstack.mail", "mailstack.mailboxes", "mailstack.quota",
-                   "mailstack.surroundings", "mailstack.handover", "mailstack.acl", "mailstack.access",
-                   "mailstack.rates", "mailstack.config.sections", "mailstack.config.policy"}),
+                   "mailstack.surroundings", "mailstack.handover", "mailstack.names", "mailstack.acl",
+                   "mailstack.access", "mailstack.rates", "mailstack.config.sections", "mailstack.config.policy"}),
     ),
     (
         "wire",
@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "resources",
         frozenset({"mailstack.store", "mailstack.queue", "mailstack.relay", "mailstack.auth", "mailstack.observe",
-                   "mailstack.config"}),
+                   "mailstack.config", "mailstack.dns"}),
     ),
     (
         "services",
@@ -37,8 +37,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
 )  # fmt: skip
 
 NO_TWISTED = ("mailstack.mail", "mailstack.smtp", "mailstack.imap", "mailstack.pop3", "mailstack.errors",
-              "mailstack.ports", "mailstack.auth.sasl", "mailstack.auth.scram", "mailstack.auth.bearer",
-              "mailstack.auth.mechanisms", "mailstack.auth.login")  # fmt: skip
+              "mailstack.ports", "mailstack.names", "mailstack.auth.sasl", "mailstack.auth.scram",
+              "mailstack.auth.bearer", "mailstack.auth.mechanisms", "mailstack.auth.login")  # fmt: skip
 PURE = ("os", "socket", "threading", "pathlib", "time", "asyncio", "select", "subprocess", "tempfile", "random")
 """What wire code must not import: files, clocks, chance, threads."""
 

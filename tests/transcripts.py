@@ -36,8 +36,10 @@ from mailstack.testing.clock import ManualClock
 from mailstack.testing.connection import MemoryConnection
 from mailstack.testing.counters import MemoryCounters
 from mailstack.testing.log import RecordingLog
+from mailstack.testing.names import FakeResolver
 from mailstack.testing.outbound import MemoryOutbound
 from mailstack.testing.store import MemorySpool, MemoryStore
+from mailstack.testing.zones import Fault, Zones
 
 SCRIPTS = Path(__file__).parent / "scripts"
 PROTOCOLS = ("smtp", "submission", "lmtp", "imap", "pop3")
@@ -48,7 +50,7 @@ _OCTET = re.compile(r"\\x([0-9A-Fa-f]{2})")
 _HEREDOC = re.compile(r"(?P<before>.*?)\s*<<(?P<end>[A-Z]+)$")
 _WILDCARD = "<...>"
 DIRECTIVES = frozenset(
-    {"setting", "user", "offer", "token", "alias", "mailbox", "message", "deliver", "peer", "tls", "wait"}
+    {"setting", "dns", "user", "offer", "token", "alias", "mailbox", "message", "deliver", "peer", "tls", "wait"}
 )
 
 
@@ -77,6 +79,7 @@ class Transcript:
     tokens: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
     peer: str = "127.0.0.1"
+    zones: Zones = field(default_factory=Zones)
     tls: bool = False
     steps: list[Step] = field(default_factory=list)
 
@@ -174,6 +177,12 @@ def _directive(script: Transcript, number: int, word: str, text: str, lines: Ite
         case "alias":
             name, *accounts = text.split()
             script.aliases[name] = tuple(accounts)
+        case "dns":
+            name, rdtype, *fields = text.split()
+            if rdtype in Fault.__members__:
+                script.zones[name] = Fault[rdtype]
+            else:
+                script.zones.add(name, rdtype, tuple(fields))
         case "peer":
             script.peer = text
         case "tls":
@@ -418,12 +427,14 @@ class Fakes:
     memory: Memory = field(default_factory=Memory)
     rates: Rates = field(default_factory=Rates)
     sending: SendingLimits | None = None
+    resolver: FakeResolver = field(init=False)
     accounts: MemoryAccounts = field(init=False)
     directory: MemoryDirectory = field(init=False)
 
     def __post_init__(self) -> None:
         self.accounts = MemoryAccounts(self.script.users, self.script.offers)
         self.accounts.tokens.update(self.script.tokens)
+        self.resolver = FakeResolver(self.script.zones)
         self.directory = MemoryDirectory(self.script.users, self.script.aliases, self._domains())
 
     def _domains(self) -> list[str]:

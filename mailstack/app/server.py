@@ -16,6 +16,8 @@ from mailstack.app.listening import PassedSockets, Where, address_of, open_socke
 from mailstack.app.run import Running
 from mailstack.app.services import Manners, Resources, ServiceAccounts, service
 from mailstack.config.sections import Config, Listener, ServiceName
+from mailstack.dns.exchange import ReactorExchange
+from mailstack.dns.resolver import DnsResolver
 from mailstack.net.listener import Admission, connection_ids
 from mailstack.net.listener import Listener as NetListener
 from mailstack.net.tls import CertificateFiles, ServerTls
@@ -67,6 +69,7 @@ class Server:
     manners: Manners
     resources: Resources
     store: Store
+    dns: DnsResolver
     expiry: Expiry
     services: dict[str, tuple[str, int]] = field(default_factory=dict)
 
@@ -74,6 +77,7 @@ class Server:
         """Connections to come are served by `config`, which has the listeners of the one before in
         its order; those that are open end as they began."""
         self.resources = replace(self.resources, accounts=accounts, directory=directory)
+        self.dns.use(config.dns)
         self.expiry.rules = config.retention
         self.store.keep_texts(config.imap.keep_texts)
         self.expiry.wake()
@@ -122,9 +126,11 @@ def compose(
     admission = Admission(config.limits.connections, config.limits.connections_per_address)
     counts = Counts()
     store = _store(running, config)
-    resources = _resources(running, counts, config, store, identify, limit)
+    dns = DnsResolver(config.dns, reactor, ReactorExchange(reactor), log, counts)
+    running.closers.append(dns.close)
+    resources = _resources(running, counts, config, store, dns, identify, limit)
     expiry = Expiry(store, config.retention, resources.clock)
-    server = Server(running, counts, admission, manners, resources, store, expiry)
+    server = Server(running, counts, admission, manners, resources, store, dns, expiry)
     ids = connection_ids(int(time.time() * 8) % 2**20 * 2**15 + os.getpid() % 2**15)
     for section, sockets in opened:
         factory = NetListener(
@@ -179,7 +185,13 @@ def _store(running: Running, config: Config) -> Store:
 
 
 def _resources(
-    running: Running, counts: Counts, config: Config, store: Store, identify: Identify, limit: Limit | None
+    running: Running,
+    counts: Counts,
+    config: Config,
+    store: Store,
+    dns: DnsResolver,
+    identify: Identify,
+    limit: Limit | None,
 ) -> Resources:
     accounts, directory = identify()
     outbound = QueueSpool(config.data / "queue", store.workers, running.log)
@@ -195,5 +207,6 @@ def _resources(
         counters=counts,
         clock=ReactorClock(running.reactor),
         rates=Rates(),
+        resolver=dns,
         sending=limit(store.workers) if limit else None,
     )

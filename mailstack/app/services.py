@@ -16,7 +16,18 @@ from mailstack.net.listener import Service
 from mailstack.net.wire_protocol import Session, WireProtocol
 from mailstack.pop3.session import Pop3Session
 from mailstack.pop3.settings import Pop3Resources, Pop3Settings
-from mailstack.ports import Accounts, Clock, Counters, Directory, Log, MailStore, Outbound, SendingLimits, Spool
+from mailstack.ports import (
+    Accounts,
+    Clock,
+    Counters,
+    Directory,
+    Log,
+    MailStore,
+    Outbound,
+    Resolver,
+    SendingLimits,
+    Spool,
+)
 from mailstack.smtp.session import SmtpSession
 from mailstack.smtp.settings import Rates, Role, SmtpResources, SmtpSettings
 
@@ -55,6 +66,7 @@ class Resources:
     counters: Counters
     clock: Clock
     rates: Rates
+    resolver: Resolver
     sending: SendingLimits | None = None
 
 
@@ -133,6 +145,7 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
         clock=resources.clock,
         rates=resources.rates,
         sending=resources.sending,
+        resolver=resources.resolver,
     )
     return lambda connection: SmtpSession(connection, parts, settings)
 

@@ -33,6 +33,7 @@ SUBCOMMANDS = (
     Subcommand("quickstart", "mailstack.cli.quickstart", "quickstart", "Set up a server for a domain."),
     Subcommand("serve", "mailstack.cli.serve", "serve", "Run the server that a configuration describes."),
     Subcommand("config", "mailstack.cli.config", "config", "Check a configuration, or show what it comes to."),
+    Subcommand("dns", "mailstack.cli.dns", "dns", "Look into DNS as mail does."),
     Subcommand(
         "account", "mailstack.cli.account", "account", "Add, list and remove accounts; set passwords and quotas."
     ),

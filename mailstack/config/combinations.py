@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from mailstack.config.sections import IMPLICIT_TLS_SERVICES, USUAL_PORTS, Config, Listener, ServiceName, TlsMode
+from mailstack.names import BadServer, NameServer
 
 MAX_PORT = 65535
 NEVER_HIDDEN = frozenset({"IMAP4REV1", "STARTTLS", "LOGINDISABLED", "AUTH"})
@@ -48,6 +49,7 @@ def mistakes(config: Config) -> tuple[Mistake, ...]:
         *_retention(config),
         *_administrators(config),
         *_policy(config),
+        *_dns(config),
     )
 
 
@@ -230,6 +232,7 @@ def _ranges(config: Config) -> Iterator[Mistake]:
         ("[auth] failures_per_account", auth.failures_per_account),
         ("[auth] failure_window", auth.failure_window),
         ("[smtp] timeout", config.smtp.timeout),
+        ("[dns] timeout", config.dns.timeout),
         ("[imap] timeout", config.imap.timeout),
         ("[pop3] timeout", config.pop3.timeout),
     )
@@ -278,6 +281,16 @@ def _policy(config: Config) -> Iterator[Mistake]:
     for account in config.sending.unlimited:
         if not all(account.rpartition("@")[::2]) or account != account.lower():
             yield Mistake("[sending] unlimited", f'expected accounts as "news@example.org", not "{account}"')
+
+
+def _dns(config: Config) -> Iterator[Mistake]:
+    for server in config.dns.servers:
+        try:
+            NameServer.parse(server)
+        except BadServer as error:
+            yield Mistake("[dns] servers", str(error))
+    if config.dns.cache_entries < 0:
+        yield Mistake("[dns] cache_entries", f"expected 0 or more, not {config.dns.cache_entries}")
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

@@ -49,6 +49,12 @@ class Policy:
     """A stranger whose EHLO says that it is this server, by its name or address."""
     helo_malformed: Judgement = Judgement.MARK
     """A stranger whose EHLO says a name that has no dot or cannot be a host's, or the address of another."""
+    sender_domain: Judgement = Judgement.REJECT
+    """A stranger whose MAIL names a domain that no answer could be sent to: it does not exist, has neither MX nor
+    address (550 5.1.8), or accepts no mail (RFC 7505; 550 5.7.27). "off" does not ask DNS."""
+    sender_domain_unknown: Judgement = Judgement.MARK
+    """The same, when DNS does not say whether there is such a domain; "reject" is 451 4.4.3, and the client tries
+    again."""
     null_sender_recipients: int = 1
     """Recipients of a message from <>, which is about one message of one sender (RFC 5321 §4.5.5); 0: any."""
     tarpit_after: int = 5
@@ -71,6 +77,8 @@ NO_POLICY = Policy(
     early_talker=Judgement.OFF,
     helo_ours=Judgement.OFF,
     helo_malformed=Judgement.OFF,
+    sender_domain=Judgement.OFF,
+    sender_domain_unknown=Judgement.OFF,
     null_sender_recipients=0,
     tarpit_delay=0.0,
 )

@@ -102,6 +102,14 @@ class ScramOffer(Enum):
     ALWAYS = "always"
 
 
+class TrustAd(Enum):
+    """Whose word it is that an answer is validated by DNSSEC (the AD bit)."""
+
+    LOOPBACK = "loopback"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 class Vrfy(Enum):
     """Who learns from VRFY and EXPN whether there is such a mailbox, and who is behind an alias."""
 
@@ -350,6 +358,22 @@ class Smtp:
 
 
 @dataclass(frozen=True, slots=True)
+class Dns:
+    """`[dns]`: whom we ask about domains and hosts."""
+
+    servers: tuple[str, ...] = ()
+    """Recursive servers as "127.0.0.1" or "[2001:db8::1]:5353", the best first. None: those of /etc/resolv.conf as it
+    is at the start and at a reload."""
+    trust_ad: TrustAd = TrustAd.LOOPBACK
+    """When a server is believed that it has validated an answer by DNSSEC, which DANE needs: "loopback" is when it
+    runs on this machine; "always" is for servers to which nobody can forge the way; "never"."""
+    timeout: Seconds = 10.0
+    """Seconds for one question, over all servers."""
+    cache_entries: int = 10_000
+    """Answers that are remembered, each for as long as it says, and no longer than a day; 0: none."""
+
+
+@dataclass(frozen=True, slots=True)
 class HideCapabilities:
     """`[[imap.hide]]`: capabilities that some are not told of, say because their client fails with them."""
 
@@ -443,6 +467,7 @@ class Config:
     smtp: Smtp = field(default_factory=Smtp)
     policy: Policy = field(default_factory=Policy)
     sending: Sending = field(default_factory=Sending)
+    dns: Dns = field(default_factory=Dns)
     imap: Imap = field(default_factory=Imap)
     pop3: Pop3 = field(default_factory=Pop3)
     log: Log = field(default_factory=Log)

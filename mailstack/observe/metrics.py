@@ -39,6 +39,10 @@ COUNTERS = (
     Counter("logins", "outcome", "Attempts to log in", ("accepted", "failed")),
     Counter("deliveries", "outcome", "Copies put into mailboxes", ("delivered", "failed")),
     Counter("queued", "", "Messages taken into the outbound queue", ("",)),
+    Counter(
+        "dns_lookups", "outcome", "Questions about DNS, and those that no server had to be asked",
+        ("cached", "joined", "found", "none", "failed"),
+    ),
     Counter("internal_errors", "protocol", "Commands that met a bug of ours", ("smtp", "imap", "pop3")),
 )  # fmt: skip
 MAX_LABELS = 200

@@ -9,7 +9,18 @@ from ipaddress import ip_address
 from mailstack.auth.mechanisms import NAMES
 from mailstack.config.policy import NO_POLICY, Policy
 from mailstack.config.sections import BareNewline, Network, Sender, Vrfy
-from mailstack.ports import Accounts, Clock, Counters, Directory, Log, MailStore, Outbound, SendingLimits, Spool
+from mailstack.ports import (
+    Accounts,
+    Clock,
+    Counters,
+    Directory,
+    Log,
+    MailStore,
+    Outbound,
+    Resolver,
+    SendingLimits,
+    Spool,
+)
 from mailstack.rates import RateCounter
 
 KIB = 1024
@@ -122,3 +133,4 @@ class SmtpResources:
     clock: Clock
     rates: Rates = field(default_factory=Rates)
     sending: SendingLimits | None = None
+    resolver: Resolver | None = None

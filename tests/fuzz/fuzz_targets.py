@@ -12,10 +12,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from dns.rdatatype import RdataType
 from transcript_sessions import factory
 from transcripts import Fakes, Transcript
 from twisted.internet.defer import Deferred
 
+from mailstack.dns.outcomes import outcome
+from mailstack.dns.wire import Garbled, Question, Recased, query, read
 from mailstack.errors import BadSyntax, FramingLost, Refused
 from mailstack.imap.features import TABLE
 from mailstack.imap.search_content import verdict
@@ -32,6 +35,7 @@ from mailstack.testing.connection import MemoryConnection
 from mailstack.testing.store import MemoryStore
 
 ALICE = "alice@example.org"
+DNS_TYPES = (RdataType.MX, RdataType.A, RdataType.AAAA, RdataType.TXT, RdataType.TLSA, RdataType.CNAME, RdataType.PTR)
 CUT = b"\xff\xff"
 """Where the octets of a session are cut into segments."""
 SMALL = b"From: A <a@example.org>\r\nTo: b@example.org\r\nSubject: =?utf-8?q?gr=C3=BCn?=\r\n"
@@ -44,6 +48,24 @@ MESSAGES = (
 
 class Found(AssertionError):
     """The program did what it must not."""
+
+
+# --- DNS ------------------------------------------------------------------------------------
+
+
+def dns_reply(data: bytes) -> None:
+    """Counts of records, then the records, behind a header and a question that are right."""
+    for rdtype in DNS_TYPES:
+        question = Question("example.org", rdtype)
+        asked = query(question, 1, 0, authenticate=True, edns=False)
+        octets = asked.octets[:2] + b"\x81\xa0\0\1" + data[:6].ljust(6, b"\1") + asked.octets[12:] + data[6:]
+        for candidate in (data, octets):
+            try:
+                reply = read(candidate, asked, exact=True)
+                if reply is not None and not reply.is_truncated:
+                    outcome(reply, question, trusted=True)
+            except (Garbled, Recased):
+                continue
 
 
 # --- grammars -------------------------------------------------------------------------------
@@ -223,7 +245,7 @@ def _balanced(value: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
-        imap_grammar, imap_framing, imap_login, imap_session, maildir_name, message, pop3_session, smtp_session,
-        submission_session,
+        dns_reply, imap_grammar, imap_framing, imap_login, imap_session, maildir_name, message, pop3_session,
+        smtp_session, submission_session,
     )
 }  # fmt: skip
