@@ -94,7 +94,7 @@ class ScramClient:
 
     def _final(self, first: bytes) -> bytes:
         # server-first-message = [reserved-mext ","] nonce "," salt "," iteration-count ["," extensions]
-        found = re.fullmatch(rb"r=([!-+--~]+),s=([A-Za-z0-9+/=]+),i=([1-9][0-9]{0,8})(?:,.*)?", first, re.DOTALL)
+        found = re.fullmatch(rb"r=([!-+\--~]+),s=([A-Za-z0-9+/=]+),i=([1-9][0-9]{0,8})(?:,.*)?", first, re.DOTALL)
         if found is None or not found[1].startswith(self._nonce) or len(found[1]) == len(self._nonce):
             raise BadSyntax("SCRAM: r=nonce,s=salt,i=iterations")
         if int(found[3]) > MAX_ITERATIONS:

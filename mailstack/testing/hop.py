@@ -46,6 +46,7 @@ class ScriptedHop:
     async def drain(self) -> None:
         self._leave()
         if self._next() == "S: *close*":
+            self._take()
             raise ConnectionClosed
 
     @property
