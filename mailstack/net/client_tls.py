@@ -54,6 +54,8 @@ class Verification:
         self.demand = demand
         self.failure: TlsFailed | None = None
         self.verified = False
+        self.resumed = False
+        """Whether the session goes on in which its certificate was verified."""
 
     def look(self, certificate: x509.Certificate, error: int, depth: int) -> bool:
         """At one certificate of the chain that OpenSSL verifies; the server's own is the last, at depth 0."""
@@ -78,6 +80,7 @@ class Verification:
             self.verified = self.failure is None
         elif demand.certainty is Certainty.NAMED and not self.verified:
             # The session was resumed: its chain was verified then, for the same demand, and nobody has looked now.
+            self.resumed = True
             leaf = connection.get_peer_certificate(as_cryptography=True)
             self.failure = TlsFailed("the server has no certificate") if leaf is None else _leaf_failure(leaf, demand)
             self.verified = self.failure is None
@@ -85,10 +88,15 @@ class Verification:
             raise self.failure
 
 
+class VerifyingConnection(SSL.Connection):
+    """The client's end of a connection."""
+
+    verification: Verification
+
+
 def _look(connection: SSL.Connection, certificate: X509, error: int, depth: int, right: int) -> bool:
-    verification = connection.get_app_data()
-    assert isinstance(verification, Verification)
-    return verification.look(certificate.to_cryptography(), 0 if right else error, depth)
+    assert isinstance(connection, VerifyingConnection)
+    return connection.verification.look(certificate.to_cryptography(), 0 if right else error, depth)
 
 
 def _failure(certificate: x509.Certificate, error: int, depth: int) -> TlsFailed:
@@ -177,8 +185,8 @@ class Handshake:
         self._session = session
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
-        connection = SSL.Connection(self._context, None)
-        connection.set_app_data(self.verification)
+        connection = VerifyingConnection(self._context, None)
+        connection.verification = self.verification
         names = self.verification.demand.names
         if names and not _is_address(names[0]):
             connection.set_tlsext_host_name(names[0].rstrip(".").encode("ascii"))

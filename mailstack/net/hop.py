@@ -4,6 +4,7 @@ A `HopProtocol` is a `WireProtocol` whose session lives elsewhere; it implements
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -78,6 +79,11 @@ class HopProtocol(WireProtocol):
         self._input += last_words
 
     # --- handover.HopConnection
+
+    @property
+    def tls_resumed(self) -> bool:
+        """Whether a verified session of an earlier connection goes on."""
+        return self._handshake is not None and self._handshake.verification.resumed
 
     @property
     def tls_verified(self) -> bool:
@@ -221,5 +227,5 @@ def _reason(error: twisted_errors.ConnectError) -> str:
         return "no answer in time"
     if isinstance(error, twisted_errors.ConnectionRefusedError):
         return "refused"
-    cause = error.osError
-    return str(getattr(cause, "strerror", None) or cause or error)
+    cause = error.osError  # an exception, or a number
+    return os.strerror(cause) if isinstance(cause, int) else str(getattr(cause, "strerror", None) or cause or error)

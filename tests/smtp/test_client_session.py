@@ -237,8 +237,8 @@ def test_a_login_that_fails(settings: ClientSettings, script: str, text: str) ->
 def test_recipients_have_outcomes_of_their_own() -> None:
     session, connection = opened(
         PIPE + "C: MAIL FROM:<me@example.org>\nC: RCPT TO:<joe@example.com>\nC: RCPT TO:<ann@example.com>\n"
-        "C: RCPT TO:<bob@example.com>\nC: DATA\nS: 250 ok\nS: 450 4.2.0 full\nS: 250 ok\nS: 550-5.1.1 no\nS: 550 5.1.1 Bob\n"
-        "S: 354 go\n" + DATA + "S: 250 ok\n"
+        "C: RCPT TO:<bob@example.com>\nC: DATA\nS: 250 ok\nS: 450 4.2.0 full\nS: 250 ok\n"
+        "S: 550-5.1.1 no\nS: 550 5.1.1 Bob\nS: 354 go\n" + DATA + "S: 250 ok\n"
     )
     outcomes = send(session, numbers=(0, 1, 2))
     assert shown(outcomes) == {0: (LATER, "4.2.0"), 1: (DONE, "2.0.0"), 2: (NEVER, "5.1.1")}
@@ -411,7 +411,7 @@ def test_who_has_an_outcome_keeps_it() -> None:
         "S: *close*\nC: *end*\n",
         "C: MAIL FROM:<me@example.org>\nC: RCPT TO:<joe@example.com>\nC: DATA\nS: *close*\nC: *end*\n",
         "C: MAIL FROM:<me@example.org>\nC: RCPT TO:<joe@example.com>\nC: DATA\nS: 421 enough\nC: *end*\n",
-        "C: MAIL FROM:<me@example.org>\nC: RCPT TO:<joe@example.com>\nC: DATA\nS: 452 enough\nS: 503 x\nS: 503 x\nC: *end*\n",
+        "C: MAIL FROM:<me@example.org>\nC: RCPT TO:<joe@example.com>\nC: DATA\nS: 452 enough\nC: *end*\n",
     ],
 )
 def test_a_connection_that_ended_meanwhile_is_stale(event: str) -> None:
