@@ -43,6 +43,7 @@ class ClientSession:
         self._dialogue = Dialogue(connection, clock, transcript or Transcript())
         self._open = False
         self._reset = False
+        self._taken = False
 
     @property
     def transcript(self) -> Transcript:
@@ -95,11 +96,11 @@ class ClientSession:
         if not planned.numbers:
             return planned.outcomes
         transaction = Transaction(self._dialogue, planned, content, self._manner(content.size))
-        self.messages += 1
         try:
             return await transaction.run()
         finally:
-            self._reset = transaction.reset
+            self.messages += 1
+            self._reset, self._taken = transaction.reset, transaction.taken
             if transaction.over:
                 self._open = False
 
@@ -113,6 +114,7 @@ class ClientSession:
             reports="DSN" in offers,
             reset=self._reset,
             reused=self.messages > 0,
+            taken=self._taken,
         )
 
     async def quit(self) -> None:

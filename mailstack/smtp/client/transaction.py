@@ -31,7 +31,7 @@ a new connection finds out. 421 always does."""
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How this server is talked to. `reset`: a transaction that failed has to be ended first. `reused`: it is not
-    the first on the connection."""
+    the first on the connection; `taken`: the server has taken a MAIL on it before."""
 
     mta: str
     pipelining: bool
@@ -40,6 +40,7 @@ class Manner:
     reports: bool
     reset: bool
     reused: bool
+    taken: bool
 
 
 class _Over(Exception):
@@ -51,8 +52,8 @@ class _Over(Exception):
 
 
 class Transaction:
-    """`run` it once. Afterwards `reset` says whether the next one has to begin with RSET, and `over` whether there
-    can be none, the connection having been cut."""
+    """`run` it once. Afterwards `reset` says whether the next one has to begin with RSET, `taken` whether the server
+    has taken MAIL, and `over` whether there can be none, the connection having been cut."""
 
     def __init__(self, dialogue: Dialogue, plan: Plan, content: Content, manner: Manner) -> None:
         self._dialogue = dialogue
@@ -64,6 +65,7 @@ class Transaction:
         self._heard = False
         self._first = b""
         self.reset = manner.reset
+        self.taken = manner.taken
         self.over = False
 
     async def run(self) -> dict[int, Outcome]:
@@ -143,7 +145,8 @@ class Transaction:
 
     def _check_mail(self, reply: Reply) -> None:
         """Raises: HopFailed, when the server has had enough of this connection."""
-        if self._manner.reused and reply.code in _SESSION_REFUSALS:
+        self.taken = self.taken or reply.positive
+        if self._manner.taken and reply.code in _SESSION_REFUSALS:
             outcome = outcomes.of_session(reply, self._manner.mta)
             self._end(outcome)
             raise HopFailed(outcome, stale=True)
