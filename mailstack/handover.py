@@ -85,7 +85,8 @@ class HopFailed(Exception):
 class Content(Protocol):
     """A queued message: CRLF lines, on disk or, if small, in memory."""
 
-    size: int
+    @property
+    def size(self) -> int: ...
 
     async def read(self, start: int, end: int) -> bytes:
         """Octets [start, end), at most 128 KiB of them. Raises: OSError."""

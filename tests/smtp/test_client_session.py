@@ -2,83 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
+from scripted_client import (
+    DATA,
+    DEMAND,
+    DONE,
+    HELLO,
+    LATER,
+    NEVER,
+    ONE,
+    PIPE,
+    SETTINGS,
+    SLOW,
+    TLS_OFFER,
+    Message,
+    opened,
+    refused,
+    send,
+    shown,
+)
 from transcripts import result
 
 from mailstack.auth.client import LoginAs
 from mailstack.auth.sasl import Secret
-from mailstack.handover import Certainty, Content, HopFailed, Outcome, TlsDemand, Verdict
-from mailstack.mail.address import Address
-from mailstack.mail.parameters import DeliverBy, MailParameters, Notify, RcptParameters
-from mailstack.ports import Envelope
+from mailstack.handover import HopFailed, Verdict
 from mailstack.smtp.client import settings as times
-from mailstack.smtp.client.session import ClientSession
 from mailstack.smtp.client.settings import ClientSettings
-from mailstack.surroundings import TlsInfo
-from mailstack.testing.clock import ManualClock
-from mailstack.testing.hop import ScriptedHop
-
-DONE, LATER, NEVER = Verdict.DONE, Verdict.LATER, Verdict.NEVER
-SETTINGS = ClientSettings("me.example")
-JOE, ANN, BOB = (Address(name, "example.com") for name in ("joe", "ann", "bob"))
-ENVELOPE = Envelope(Address("me", "example.org"), (JOE, ANN, BOB))
-BODY = b"Subject: x\r\n\r\n.dot\r\n"
-HELLO = "S: 220 hi\nC: EHLO me.example\nS: 250-mx\n"
-PIPE = HELLO + "S: 250 PIPELINING\n"
-SLOW = HELLO + "S: 250 OK\n"
-ONE = "C: MAIL FROM:<me@example.org>\nC: RCPT TO:<joe@example.com>\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\n"
-DATA = "C: Subject: x\nC:\nC: ..dot\nC: .\n"
-
-
-@dataclass
-class Message:
-    """A Content in memory; `broken` octets of it can be read."""
-
-    octets: bytes = BODY
-    broken: int | None = None
-
-    @property
-    def size(self) -> int:
-        return len(self.octets)
-
-    async def read(self, start: int, end: int) -> bytes:
-        assert 0 <= start <= end <= len(self.octets) and end - start <= 128 * 1024
-        if self.broken is not None and end > self.broken:
-            raise OSError(5, "Input/output error")
-        return self.octets[start:end]
-
-
-def opened(
-    script: str, demand: TlsDemand | None = None, settings: ClientSettings = SETTINGS, **hop: TlsInfo
-) -> tuple[ClientSession, ScriptedHop]:
-    connection = ScriptedHop(script, **hop)
-    session = ClientSession(connection, settings, ManualClock())
-    result(session.open(demand))
-    return session, connection
-
-
-def send(
-    session: ClientSession, envelope: Envelope = ENVELOPE, numbers: Sequence[int] = (0,), content: Content | None = None
-) -> dict[int, Outcome]:
-    found: dict[int, Outcome] = result(session.send(envelope, numbers, content or Message()))
-    return found
-
-
-def shown(outcomes: dict[int, Outcome]) -> dict[int, tuple[Verdict, str]]:
-    return {number: (outcome.verdict, outcome.status) for number, outcome in outcomes.items()}
-
-
-def refused(script: str, demand: TlsDemand | None = None, settings: ClientSettings = SETTINGS) -> HopFailed:
-    connection = ScriptedHop(script)
-    with pytest.raises(HopFailed) as failed:
-        result(ClientSession(connection, settings, ManualClock()).open(demand))
-    connection.finish()
-    assert connection.closed
-    return failed.value
-
 
 # --- opening
 
@@ -135,9 +86,6 @@ def test_a_server_that_does_not_open(script: str, verdict: Verdict, status: str)
 
 
 # --- TLS
-
-TLS_OFFER = HELLO + "S: 250-STARTTLS\nS: 250 PIPELINING\n"
-DEMAND = TlsDemand(required=True, certainty=Certainty.NAMED, names=("mx.example",))
 
 
 def test_tls_begins_and_what_was_said_before_is_forgotten() -> None:
@@ -430,95 +378,3 @@ def test_quit_to_who_says_nothing() -> None:
     result(session.quit())
     connection.finish()
     assert connection.timeouts[-1] == times.QUIT_TIME
-
-
-# --- what a message needs
-
-
-def with_parameters(**asked: object) -> Envelope:
-    return replace(ENVELOPE, parameters=MailParameters(**asked))  # type: ignore[arg-type]
-
-
-NOW = int(ManualClock().now())
-INTERNATIONAL = Envelope(Address("m\u00fc", "example.org"), (JOE, Address("j\u00f6", "example.com")), smtputf8=True)
-
-
-@pytest.mark.parametrize(
-    ("offered", "envelope", "status", "text"),
-    [
-        ("SIZE 19", ENVELOPE, "5.3.4", "has 20 octets, and the server takes at most 19"),
-        ("SIZE", replace(ENVELOPE, body_8bit=True), "5.6.3", "8BITMIME"),
-        ("8BITMIME", INTERNATIONAL, "5.6.7", "sender's address"),
-        ("DSN", with_parameters(require_tls=True), "5.7.10", "verified"),
-        ("DSN", with_parameters(deliver_by=DeliverBy(NOW + 60, True)), "5.4.7", "DELIVERBY"),
-        ("DELIVERBY 90", with_parameters(deliver_by=DeliverBy(NOW + 60, True)), "5.4.7", "needs 90"),
-        ("DELIVERBY", with_parameters(deliver_by=DeliverBy(NOW, True)), "5.4.7", "is over"),
-    ],
-)
-def test_what_this_server_cannot_do(offered: str, envelope: Envelope, status: str, text: str) -> None:
-    session, connection = opened(HELLO + f"S: 250 {offered}\n")
-    outcomes = send(session, envelope)
-    assert shown(outcomes) == {0: (NEVER, status)} and text in outcomes[0].text and not outcomes[0].remote
-    connection.finish()
-    assert session.usable
-
-
-def test_requiretls_is_for_those_who_offer_it() -> None:
-    script = TLS_OFFER + "C: STARTTLS\nS: 220 go\nC: *tls*\n" + SLOW.removeprefix("S: 220 hi\n")
-    session, _ = opened(script, DEMAND)
-    assert shown(send(session, with_parameters(require_tls=True))) == {0: (NEVER, "5.7.30")}
-
-
-def test_all_that_is_offered_is_used() -> None:
-    envelope = replace(
-        with_parameters(deliver_by=DeliverBy(NOW - 60, False), envid="x"), body_8bit=True, recipients=(JOE, ANN),
-        rcpt_parameters=(RcptParameters(frozenset({Notify.SUCCESS})), RcptParameters()),
-    )  # fmt: skip
-    session, connection = opened(
-        HELLO + "S: 250-PIPELINING\nS: 250-SIZE 100\nS: 250-8BITMIME\nS: 250-DSN\nS: 250 DELIVERBY\n"
-        "C: MAIL FROM:<me@example.org> SIZE=20 BODY=8BITMIME ENVID=x BY=-60;N\n"
-        "C: RCPT TO:<joe@example.com> NOTIFY=SUCCESS\nC: RCPT TO:<ann@example.com>\nC: DATA\n"
-        "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\n" + DATA + "S: 250 ok\n"
-    )
-    outcomes = send(session, envelope, (0, 1))
-    assert all(outcome.reports and outcome.verdict is DONE for outcome in outcomes.values())
-    connection.finish()
-
-
-def test_international_addresses_where_they_are_taken() -> None:
-    session, connection = opened(
-        HELLO + "S: 250-SMTPUTF8\nS: 250-8BITMIME\nS: 250 PIPELINING\n"
-        "C: MAIL FROM:<m\u00fc@example.org> SMTPUTF8\nC: RCPT TO:<j\u00f6@example.com>\nC: DATA\n"
-        "S: 250 ok\nS: 250 ok\nS: 354 go\n" + DATA + "S: 250 ok\n"
-    )
-    assert shown(send(session, INTERNATIONAL, (1,))) == {1: (DONE, "2.0.0")}
-    connection.finish()
-
-
-def test_without_smtputf8_go_those_who_do_not_need_it() -> None:
-    recipients = (JOE, Address("j\u00f6", "example.com"), Address("bob", "b\u00fccher.example"))
-    envelope = replace(ENVELOPE, recipients=recipients, smtputf8=True)
-    session, connection = opened(
-        PIPE + "C: MAIL FROM:<me@example.org>\nC: RCPT TO:<joe@example.com>\nC: RCPT TO:<bob@xn--bcher-kva.example>\n"
-        "C: DATA\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\n" + DATA + "S: 250 ok\n"
-    )
-    assert shown(send(session, envelope, (0, 1, 2))) == {0: (DONE, "2.0.0"), 1: (NEVER, "5.6.7"), 2: (DONE, "2.0.0")}
-    connection.finish()
-
-
-def test_without_smtputf8_no_header_in_utf_8() -> None:
-    session, _ = opened(SLOW)
-    content = Message("Subject: \u00fc\r\n\r\nx\r\n".encode())
-    assert shown(send(session, replace(ENVELOPE, smtputf8=True), content=content)) == {0: (NEVER, "5.6.7")}
-
-
-def test_8_bit_text_may_be_converted() -> None:
-    async def downconvert(content: Content) -> Content | None:
-        return Message(b"Subject: x\r\n\r\n.dot\r\n")
-
-    session, connection = opened(
-        PIPE + ONE + DATA + "S: 250 ok\n", settings=replace(SETTINGS, downconvert=downconvert)
-    )  # fmt: skip
-    outcomes = send(session, replace(ENVELOPE, body_8bit=True), content=Message(b"Subject: x\r\n\r\n\xe4\r\n"))
-    assert shown(outcomes) == {0: (DONE, "2.0.0")}
-    connection.finish()
