@@ -69,17 +69,24 @@ class Transcript:
 
 class HopFailed(Exception):
     """The next hop as a whole cannot be used (no connection, a bad greeting, no TLS where it must be, AUTH refused, or
-    the connection is lost). `outcome` holds for every recipient that has none of its own yet."""
+    the connection is lost before anything of the message was handed over). `outcome` holds for every recipient.
 
-    def __init__(self, outcome: Outcome) -> None:
+    `tls`: TLS has failed, and a new connection without it may be tried where none is demanded; "" or, as in reports
+    of TLS (RFC 8460 §4.3), what went wrong. `stale`: a connection that was used before has ended in between, and a
+    new one to the same host should be tried at once."""
+
+    def __init__(self, outcome: Outcome, *, tls: str = "", stale: bool = False) -> None:
         super().__init__(outcome.text)
         self.outcome = outcome
+        self.tls = tls
+        self.stale = stale
 
 
 class Content(Protocol):
     """A queued message: CRLF lines, on disk or, if small, in memory."""
 
-    size: int
+    @property
+    def size(self) -> int: ...
 
     async def read(self, start: int, end: int) -> bytes:
         """Octets [start, end), at most 128 KiB of them. Raises: OSError."""
@@ -148,7 +155,7 @@ class HopConnection(Protocol):
 
     @property
     def has_input(self) -> bool:
-        """Whether `receive` would give something at once."""
+        """Whether `receive` would give octets, or the end of the connection, at once."""
 
     async def receive(self) -> bytes:
         """The next octets, never b"". Raises: ConnectionClosed, IdleTimeout."""
@@ -165,4 +172,10 @@ class HopConnection(Protocol):
 
 
 class TlsFailed(Exception):
-    """The handshake failed, or the certificate is not what is demanded; the message says what, in one line."""
+    """The handshake failed, or the certificate is not what is demanded; the message says what, in one line, and
+    `kind` in a word of RFC 8460 §4.3: "validation-failure", "certificate-expired", "certificate-host-mismatch",
+    "certificate-not-trusted", "tlsa-invalid" and so on."""
+
+    def __init__(self, message: str, kind: str = "validation-failure") -> None:
+        super().__init__(message)
+        self.kind = kind

@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "wire",
         frozenset({"mailstack.ports", "mailstack.smtp.wire", "mailstack.imap.wire", "mailstack.pop3.wire",
                    "mailstack.auth.sasl", "mailstack.auth.saslprep", "mailstack.auth.scram", "mailstack.auth.bearer",
-                   "mailstack.auth.mechanisms"}),
+                   "mailstack.auth.mechanisms", "mailstack.auth.client"}),
     ),
     ("sessions", frozenset({"mailstack.smtp", "mailstack.imap", "mailstack.pop3", "mailstack.auth.login"})),
     (
@@ -38,7 +38,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
 
 NO_TWISTED = ("mailstack.mail", "mailstack.smtp", "mailstack.imap", "mailstack.pop3", "mailstack.errors",
               "mailstack.ports", "mailstack.names", "mailstack.auth.sasl", "mailstack.auth.scram",
-              "mailstack.auth.bearer", "mailstack.auth.mechanisms", "mailstack.auth.login")  # fmt: skip
+              "mailstack.auth.bearer", "mailstack.auth.mechanisms", "mailstack.auth.client",
+              "mailstack.auth.login")  # fmt: skip
 PURE = ("os", "socket", "threading", "pathlib", "time", "asyncio", "select", "subprocess", "tempfile", "random")
 """What wire code must not import: files, clocks, chance, threads."""
 

@@ -1,0 +1,1 @@
+"""The client of SMTP and LMTP: hands messages to other servers."""
