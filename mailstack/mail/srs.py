@@ -82,8 +82,7 @@ class Rewriter:
     def _verifies(self, found: str, *data: str) -> bool:
         # Servers on the way may have changed the case of letters.
         given = found.lower().encode("utf-8", "surrogatepass")
-        expected = [self._hash(secret, *data).lower().encode() for secret in self.secrets]
-        return any([hmac.compare_digest(given, each) for each in expected])
+        return any(hmac.compare_digest(given, self._hash(secret, *data).lower().encode()) for secret in self.secrets)
 
     def _is_recent(self, day: str, now: float) -> bool:
         digits = day.upper()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mailstack.mail.address import Address
@@ -20,6 +20,7 @@ def test_its_form() -> None:
     assert str(encoded(NEWS, Address("bob+x", "example.net"), "-")) == "news-bob+x=example.net@example.org"
 
 
+@settings(max_examples=40)
 @given(st.builds(Address, local_parts, domains), st.builds(Address, local_parts, domains), st.sampled_from("+-"))
 def test_there_and_back(sender: Address, recipient: Address, delimiter: str) -> None:
     made = encoded(sender, recipient, delimiter)
