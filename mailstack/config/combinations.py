@@ -270,11 +270,13 @@ def _administrators(config: Config) -> Iterator[Mistake]:
 
 
 def _policy(config: Config) -> Iterator[Mistake]:
-    for name, section in (("policy", config.policy), ("sending", config.sending)):
+    for name, section in (("policy", config.policy), ("sending", config.sending), ("reports", config.reports)):
         for key in fields(section):
             value = getattr(section, key.name)
             if isinstance(value, int) and value < 0:
                 yield Mistake(f"[{name}] {key.name}", f"expected 0 or more, not {value}")
+    if config.reports.suppress_after == 0:
+        yield Mistake("[reports] suppress_after", "expected 1 or more, not 0")
     for account in config.sending.unlimited:
         if not all(account.rpartition("@")[::2]) or account != account.lower():
             yield Mistake("[sending] unlimited", f'expected accounts as "news@example.org", not "{account}"')

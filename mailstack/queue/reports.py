@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import assert_never
 
+from mailstack.config.returns import Reports
 from mailstack.handover import Content, Outcome, Verdict
 from mailstack.mail import header as headers
 from mailstack.mail import report as notifications
@@ -29,12 +30,7 @@ from mailstack.ports import MEMORY_LIMIT, Envelope, Sink
 from mailstack.queue.reasons import reason
 from mailstack.rates import RateCounter
 
-FULL_UNASKED = 50 * 1024
-"""Octets of a message that a report of failure gives back as a whole if its sender did not say how much he wants."""
-FULL_ASKED = 10 * 1024 * 1024
-"""The same, if he wants all of it (RET=FULL); of a larger one he gets the header (RFC 3461 §6.2 allows a limit)."""
-REPORTS_PER_HOUR = 50
-"""To one sender. Who has sent to a thousand wrong addresses learns from these what is the matter."""
+DEFAULTS = Reports()
 MAX_TOLD = 100
 """Recipients that the text for people explains; the others are in the part for programs."""
 WIDTH = 72
@@ -115,7 +111,7 @@ class Prepared:
 class ReportLimit:
     """How many reports one sender gets in an hour; 0: any. Pure, and bounded in memory."""
 
-    per_hour: int = REPORTS_PER_HOUR
+    per_hour: int = DEFAULTS.per_hour
     _counter: RateCounter = field(default_factory=lambda: RateCounter(HOUR))
 
     def take(self, to: Address, now: float) -> bool:
@@ -154,14 +150,16 @@ def _asks(asked: RcptParameters, outcome: Outcome, kind: Kind) -> bool:
     assert_never(kind)
 
 
-def prepare(item: Reported, fates: Sequence[Fate], kind: Kind, now: float, host: str) -> Prepared | None:
+def prepare(
+    item: Reported, fates: Sequence[Fate], kind: Kind, now: float, host: str, settings: Reports = DEFAULTS
+) -> Prepared | None:
     """The report on these recipients, None if nobody wants to hear of any. `host` is our name, `now` in seconds since
     the epoch. Whether it may be sent at all is a matter of `may_report`."""
     envelope = item.envelope
     told = wanted(envelope, fates, kind)
     if envelope.sender is None or not told:
         return None
-    by = envelope.parameters.deliver_by
+    by, whole = envelope.parameters.deliver_by, kind is Kind.FAILED and _whole(item, settings)
     report = Report(
         to=envelope.sender,
         mta=host,
@@ -169,13 +167,13 @@ def prepare(item: Reported, fates: Sequence[Fate], kind: Kind, now: float, host:
         when=now,
         arrived=item.arrived,
         subject=_SUBJECTS[kind],
-        text=_text(item, told, kind, now, host),
+        text=_text(item, told, kind, now, host, whole),
         recipients=[_status(envelope, fate, kind) for fate in told],
         envid=envelope.parameters.envid,
         header=item.header,
         queue_id=item.id,
         deliver_by=by.time if by else None,
-        whole=kind is Kind.FAILED and _whole(item),
+        whole=whole,
         smtputf8=envelope.smtputf8,
         eight_bit=envelope.body_8bit,
     )
@@ -199,9 +197,11 @@ async def write(prepared: Prepared, content: Content, sink: Sink) -> None:
     await sink.write(prepared.suffix)
 
 
-def _whole(item: Reported) -> bool:
+def _whole(item: Reported, settings: Reports) -> bool:
+    # RFC 3461 §6.2 allows a limit, of RET=FULL too
     asked = item.envelope.parameters.ret
-    return asked is not Return.HEADERS and item.size <= (FULL_ASKED if asked is Return.FULL else FULL_UNASKED)
+    limit = settings.full_size_asked if asked is Return.FULL else settings.full_size
+    return asked is not Return.HEADERS and item.size <= limit
 
 
 def _envelope(report: Report, original: Envelope, eight_bit: bool) -> Envelope:
@@ -246,7 +246,7 @@ def _code(outcome: Outcome, kind: Kind) -> str:
 # --- the text for people ----------------------------------------------------------------------
 
 
-def _text(item: Reported, told: Sequence[Fate], kind: Kind, now: float, host: str) -> list[str]:
+def _text(item: Reported, told: Sequence[Fate], kind: Kind, now: float, host: str, whole: bool) -> list[str]:
     lines = [f"This is the mail system at {host}.", "", *_wrapped(_introduction(told, kind)), ""]
     about = _subject(item.header)
     if about:
@@ -255,7 +255,7 @@ def _text(item: Reported, told: Sequence[Fate], kind: Kind, now: float, host: st
         lines += [*_explained(item, fate, kind, now), ""]
     if len(told) > MAX_TOLD:
         lines += [*_wrapped(f"There are {len(told) - MAX_TOLD} more, which the next part of this message lists."), ""]
-    given = "The message" if kind is Kind.FAILED and _whole(item) else "The header of the message"
+    given = "The message" if whole else "The header of the message"
     return [*lines, f"{given} is attached."]
 
 

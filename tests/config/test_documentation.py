@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 SECTIONS = (
     "Config", "Domain", "Listener", "Certificate", "Limits", "Quota", "Retention", "Auth", "Smtp", "Imap", "Pop3",
     "Log", "Metrics", "Tls", "ClientCertificate", "OAuth", "HideCapabilities",
-    "Policy", "Sending",
+    "Policy", "Sending", "Reports",
 )  # fmt: skip
 KEYS = [(name, field.name) for name in SECTIONS for field in dataclasses.fields(getattr(sections, name))]
 TABLES = {
@@ -28,6 +28,7 @@ TABLES = {
     "smtp",
     "policy",
     "sending",
+    "reports",
     "imap",
     "pop3",
     "log",

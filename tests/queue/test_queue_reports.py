@@ -20,8 +20,7 @@ from mailstack.mail.report import MAX_HEADER
 from mailstack.ports import MEMORY_LIMIT, AccountName, Envelope
 from mailstack.queue.reasons import REASONS, reason
 from mailstack.queue.reports import (
-    FULL_ASKED,
-    FULL_UNASKED,
+    DEFAULTS,
     MAX_TOLD,
     Fate,
     Kind,
@@ -230,8 +229,8 @@ def test_how_much_comes_back() -> None:
         assert prepared is not None
         return prepared.whole
 
-    assert whole(FULL_UNASKED, None) and not whole(FULL_UNASKED + 1, None)
-    assert whole(FULL_ASKED, Return.FULL) and not whole(FULL_ASKED + 1, Return.FULL)
+    assert whole(DEFAULTS.full_size, None) and not whole(DEFAULTS.full_size + 1, None)
+    assert whole(DEFAULTS.full_size_asked, Return.FULL) and not whole(DEFAULTS.full_size_asked + 1, Return.FULL)
     assert not whole(1, Return.HEADERS)
     assert not whole(1, Return.FULL, Kind.DELAYED), "RFC 3461 §6.2: only for a failure"
 
