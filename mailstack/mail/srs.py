@@ -33,20 +33,23 @@ _SRS1 = re.compile(r"SRS1[-+=](.*)", re.IGNORECASE | re.DOTALL)
 @dataclass(frozen=True, slots=True)
 class Rewriter:
     """`domain` is one of ours. The first of `secrets` (one at least) makes addresses, all of them are good for reading;
-    so a new one is put before an old one, which goes after `max_age` days. `hash_length` in characters."""
+    so a new one is put before an old one, which goes after `max_age` days. `hash_length` in characters.
+    `exempt` are other domains of ours (`ascii_domain`), whose senders may be sent from here as they are."""
 
     domain: str
     secrets: tuple[bytes, ...]
     hash_length: int = HASH_LENGTH
     max_age: int = MAX_AGE
+    exempt: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"Rewriter({self.domain!r})"
 
     def rewritten(self, sender: Address, now: float) -> Address:
-        """A reverse-path of ours for the sender; his own if it is of our domain, or of none. `now` in seconds since the
-        epoch."""
-        if not sender.domain or ascii_domain(sender.domain) == ascii_domain(self.domain):
+        """A reverse-path of ours for the sender; his own if it is of a domain of ours, or of none. `now` in seconds
+        since the epoch."""
+        domain = ascii_domain(sender.domain)
+        if not domain or domain == ascii_domain(self.domain) or domain in self.exempt:
             return sender
         if match := _SRS1.fullmatch(sender.local_part):
             _, host, rest = _split(match[1], 3)

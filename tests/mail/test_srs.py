@@ -108,6 +108,7 @@ def test_our_own_are_left_alone() -> None:
     assert OURS.rewritten(postmaster, NOW) == postmaster
     made = OURS.rewritten(ALICE, NOW)
     assert OURS.rewritten(made, NOW) == made
+    assert replace(OURS, exempt=frozenset({"source.example"})).rewritten(ALICE, NOW) == ALICE
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,15 @@ def test_other_failures_add_up_and_a_delivery_forgets_them(database: Suppression
     assert listed(database, BOB) == ["bob@example.net"]
 
 
+def test_on_the_list_at_once_stays_there_whatever_comes_next(database: SuppressionDatabase) -> None:
+    assert database.failed(BOB, NO_USER, NOW, SETTINGS) and database.failed(BOB, FULL, NOW, SETTINGS)
+
+
+def test_what_is_only_counted_is_not_on_the_list(database: SuppressionDatabase) -> None:
+    assert not database.failed(BOB, FULL, NOW, SETTINGS)
+    assert not listed(database, BOB) and not list(database.all())
+
+
 def test_it_ends(database: SuppressionDatabase) -> None:
     database.failed(BOB, NO_USER, NOW, SETTINGS)
     late = NOW + SETTINGS.suppress_days * DAY
