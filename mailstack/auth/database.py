@@ -40,7 +40,8 @@ _MIGRATIONS = (
         " scopes TEXT NOT NULL, created REAL NOT NULL, expires REAL, PRIMARY KEY (account, label))",
     ),
     (
-        "CREATE TABLE IF NOT EXISTS forwards (account TEXT NOT NULL, target TEXT NOT NULL, PRIMARY KEY (account, target))",
+        "CREATE TABLE IF NOT EXISTS forwards (account TEXT NOT NULL, target TEXT NOT NULL,"
+        " PRIMARY KEY (account, target))",
         # Not said: a copy stays.
         "ALTER TABLE accounts ADD COLUMN forwards_keep INTEGER",
     ),

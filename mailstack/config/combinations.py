@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from mailstack.config.sections import IMPLICIT_TLS_SERVICES, USUAL_PORTS, Config, Listener, ServiceName, TlsMode
+from mailstack.mail.address import ascii_domain
 
 MAX_PORT = 65535
 NEVER_HIDDEN = frozenset({"IMAP4REV1", "STARTTLS", "LOGINDISABLED", "AUTH"})
@@ -42,6 +43,7 @@ def mistakes(config: Config) -> tuple[Mistake, ...]:
         *_logins(config),
         *_client_certificates(config),
         *_oauth(config),
+        *_forwarding(config),
         *_hidden(config),
         *_ranges(config),
         *_quotas(config),
@@ -280,6 +282,12 @@ def _policy(config: Config) -> Iterator[Mistake]:
     for account in config.sending.unlimited:
         if not all(account.rpartition("@")[::2]) or account != account.lower():
             yield Mistake("[sending] unlimited", f'expected accounts as "news@example.org", not "{account}"')
+
+
+def _forwarding(config: Config) -> Iterator[Mistake]:
+    domain = config.forwarding.domain
+    if domain and ascii_domain(domain) not in {ascii_domain(section.name) for section in config.domains}:
+        yield Mistake("[forwarding] domain", f'expected one of [[domains]], not "{domain}"')
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

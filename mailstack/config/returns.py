@@ -1,8 +1,9 @@
-"""`[reports]`: what senders hear of mail that did not arrive. The values are given to the queue as they are."""
+"""`[reports]` and `[forwarding]`: what senders hear of mail that did not arrive, and from whom forwarded mail is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 Size = Annotated[int, "size"]
@@ -28,3 +29,18 @@ class Reports:
     is enough."""
     suppress_days: int = 90
     """Days after which an address is tried again; 0: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """`[forwarding]`: from whom mail is that accounts have forwarded elsewhere (`mailstack account forward`). Its
+    sender on the wire becomes an address of ours, from which bounces go back to him (SRS): his own domain does not say
+    that this server may send for it (SPF)."""
+
+    rewrite: bool = True
+    """Whether senders are rewritten; those of our own domains never are."""
+    domain: str = ""
+    """The one of [[domains]] in which they are. Empty: the first."""
+    secrets: Path | None = None
+    """A file of secrets, one a line: the first makes addresses, all are good for reading. Servers that forward for the
+    same domain need the same. None: one is made, and kept with the accounts."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 from mailstack.config.policy import Policy, Sending
-from mailstack.config.returns import Reports
+from mailstack.config.returns import Forwarding, Reports
 
 Network = IPv4Network | IPv6Network
 Size = Annotated[int, "size"]
@@ -445,6 +445,7 @@ class Config:
     policy: Policy = field(default_factory=Policy)
     sending: Sending = field(default_factory=Sending)
     reports: Reports = field(default_factory=Reports)
+    forwarding: Forwarding = field(default_factory=Forwarding)
     imap: Imap = field(default_factory=Imap)
     pop3: Pop3 = field(default_factory=Pop3)
     log: Log = field(default_factory=Log)

@@ -1,0 +1,69 @@
+"""Mail for accounts that is forwarded elsewhere (RFC 5321 §3.9.1): a queue item for each recipient of ours that is,
+with a reverse-path of ours, so that it does not fail where SPF is looked at.
+
+A message that has been here before is not sent round once more: we write Delivered-To above what we forward, and the
+check `delivered_already` refuses it for its only recipient; of one with others, too, it is left out here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from mailstack.mail import trace
+from mailstack.mail.address import Address
+from mailstack.mail.parameters import NOTHING_SAID_OF_RECIPIENT, Notify, RcptParameters
+from mailstack.ports import Blob, Envelope, Local
+from mailstack.smtp.facts import Facts
+from mailstack.smtp.settings import SmtpResources
+from mailstack.smtp.transaction import Recipient, Transaction
+
+
+async def forward(transaction: Transaction, facts: Facts, above: bytes, blob: Blob, resources: SmtpResources) -> int:
+    """Queue it for all the addresses to which its recipients' mail is forwarded; returns how many recipients that are.
+    Raises: Refused."""
+    been = frozenset(transaction.tap.first_words(b"delivered-to"))
+    items = 0
+    for recipient, targets in _wanted(transaction.recipients):
+        if str(recipient.address).lower().encode() in been:
+            resources.log.warning("not forwarded again: a loop", id=transaction.id, to=str(recipient.address))
+            continue
+        prefix = trace.delivered_to(recipient.address) + above
+        await resources.outbound.enqueue(_envelope(recipient, targets, facts, resources), prefix, blob)
+        resources.counters.count("queued")
+        items += 1
+    return items
+
+
+def _wanted(recipients: Iterable[Recipient]) -> list[tuple[Recipient, list[Address]]]:
+    """Who is forwarded to where; each address elsewhere once, however many recipients lead there."""
+    found, seen = [], set[Address]()
+    for recipient in recipients:
+        if isinstance(recipient.route, Local):
+            targets = [target for target in dict.fromkeys(recipient.route.forwards) if target not in seen]
+            seen.update(targets)
+            if targets:
+                found.append((recipient, targets))
+    return found
+
+
+def _envelope(recipient: Recipient, targets: list[Address], facts: Facts, resources: SmtpResources) -> Envelope:
+    sender = facts.sender and resources.directory.reverse_path(facts.sender)
+    asked = behind_alias(recipient)
+    return Envelope(
+        sender,
+        tuple(targets),
+        facts.login,
+        smtputf8=facts.smtputf8,
+        body_8bit=facts.body_8bit,
+        # Who submitted it is not for others; a time to hold it until is over.
+        parameters=replace(facts.parameters, submitter="", hold_until=None),
+        rcpt_parameters=(asked,) * len(targets) if asked != NOTHING_SAID_OF_RECIPIENT else (),
+    )
+
+
+def behind_alias(recipient: Recipient) -> RcptParameters:
+    """Of success its sender hears once, when the alias is expanded (RFC 3461 §5.2.7.3)."""
+    asked = recipient.parameters
+    if asked.notify is None or Notify.SUCCESS not in asked.notify:
+        return asked
+    return replace(asked, notify=asked.notify - {Notify.SUCCESS} or frozenset({Notify.NEVER}))
