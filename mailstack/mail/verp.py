@@ -1,6 +1,10 @@
 """Variable envelope return paths: a reverse-path for each recipient, so that a bounce says by where it comes to whose
 address is bad, whatever its text. `news@example.org` to `bob@example.net` is sent from
-`news+bob=example.net@example.org`, which plus-addressing brings back to news. Pure."""
+`news+bob=example.net@example.org`, which plus-addressing brings back to news. Pure.
+
+It is for accounts that write to many, and costs one copy of the message for each recipient on the wire. Whose mail has
+it is a matter of the queue: for accounts that its configuration names, it makes one item of each recipient, with the
+sender that `encoded` gives. The delimiter is the domain's `plus_delimiter`."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ async def deliver_each(
             elif len(problems) == len(route.accounts) and not route.forwards:
                 replies.append(_refusal(next(iter(problems.values())), facts))
             else:
-                rest = dict.fromkeys(map(_address_of, problems), behind_alias(recipient))
+                rest = dict.fromkeys(map(_address_of, problems), behind_alias(recipient.parameters))
                 replies.append(await _rest_of_alias(transaction, facts, above, blob, resources, rest))
         taken = [r for r, reply in zip(transaction.recipients, replies, strict=True) if reply.is_positive]
         await success.report(taken, transaction, facts, resources)
@@ -193,7 +193,7 @@ async def _deliver_later(
             recipient = recipients[address]
             if _is_alias(recipient):
                 # The alias would bring it again to those who have it.
-                waiting[_address_of(account)] = behind_alias(recipient)
+                waiting[_address_of(account)] = behind_alias(recipient.parameters)
             else:
                 waiting[address] = recipient.parameters
     try:

@@ -2,17 +2,20 @@
 with a reverse-path of ours, so that it does not fail where SPF is looked at.
 
 A message that has been here before is not sent round once more: we write Delivered-To above what we forward, and the
-check `delivered_already` refuses it for its only recipient; of one with others, too, it is left out here."""
+check `delivered_already` refuses it for its only recipient; of one with others, too, it is left out here.
+
+Who empties the queue and finds recipients of ours in it forwards only what was held (`hold_until`): others were
+forwarded when they came, and wait for their mailboxes alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from mailstack.mail import trace
 from mailstack.mail.address import Address
 from mailstack.mail.parameters import NOTHING_SAID_OF_RECIPIENT, Notify, RcptParameters
-from mailstack.ports import Blob, Envelope, Local
+from mailstack.ports import Blob, Directory, Envelope, Local
 from mailstack.smtp.facts import Facts
 from mailstack.smtp.settings import SmtpResources
 from mailstack.smtp.transaction import Recipient, Transaction
@@ -47,23 +50,32 @@ def _wanted(recipients: Iterable[Recipient]) -> list[tuple[Recipient, list[Addre
 
 
 def _envelope(recipient: Recipient, targets: list[Address], facts: Facts, resources: SmtpResources) -> Envelope:
-    sender = facts.sender and resources.directory.reverse_path(facts.sender)
-    asked = behind_alias(recipient)
-    return Envelope(
-        sender,
-        tuple(targets),
+    original = Envelope(
+        facts.sender,
+        (recipient.address,),
         facts.login,
         smtputf8=facts.smtputf8,
         body_8bit=facts.body_8bit,
+        parameters=facts.parameters,
+    )
+    return forwarded(original, behind_alias(recipient.parameters), targets, resources.directory)
+
+
+def forwarded(original: Envelope, asked: RcptParameters, targets: Sequence[Address], directory: Directory) -> Envelope:
+    """The envelope for these addresses. `asked` is what the original one says of the recipient who is forwarded to
+    them, `behind_alias`."""
+    return replace(
+        original,
+        sender=original.sender and directory.reverse_path(original.sender),
+        recipients=tuple(targets),
         # Who submitted it is not for others; a time to hold it until is over.
-        parameters=replace(facts.parameters, submitter="", hold_until=None),
+        parameters=replace(original.parameters, submitter="", hold_until=None),
         rcpt_parameters=(asked,) * len(targets) if asked != NOTHING_SAID_OF_RECIPIENT else (),
     )
 
 
-def behind_alias(recipient: Recipient) -> RcptParameters:
+def behind_alias(asked: RcptParameters) -> RcptParameters:
     """Of success its sender hears once, when the alias is expanded (RFC 3461 §5.2.7.3)."""
-    asked = recipient.parameters
     if asked.notify is None or Notify.SUCCESS not in asked.notify:
         return asked
     return replace(asked, notify=asked.notify - {Notify.SUCCESS} or frozenset({Notify.NEVER}))

@@ -4,6 +4,7 @@ who is told what. `MAILSTACK_GOLDEN=write` in the environment writes the golden 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Coroutine
 from dataclasses import replace
 from email import message_from_bytes, policy
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mailstack.handover import Outcome, Verdict
 from mailstack.mail.address import Address
@@ -321,6 +324,17 @@ def test_what_others_said_cannot_write_fields() -> None:
     assert group["Action"] == "failed" and group["Remote-MTA"] == "dns; a  b"
     assert b"\r\nAction: delivered" not in octets and b"\r\n--x" not in octets
     assert max(len(line) for line in octets.split(b"\r\n")) <= 998
+
+
+@settings(max_examples=60)
+@given(st.text(max_size=1500), st.sampled_from(["", "w" * 1200, "a b " * 400]))
+def test_what_others_said_is_there_word_for_word(text: str, more: str) -> None:
+    octets = said(ENVELOPE, Fate(0, replace(NO_USER, text=f"550 {text} {more}"), 1, NOW))
+    _, group = groups(parsed(octets))
+    found = group["Diagnostic-Code"].removeprefix("smtp; ").split()
+    expected = re.sub(r"[^ -~]", lambda match: " " if ord(match[0]) < 160 else "?", f"550 {text} {more}").split()
+    assert "".join(expected).startswith("".join(found)) and len("".join(found)) >= min(len("".join(expected)), 500)
+    assert max(len(line) for line in octets.split(b"\r\n")) <= 998 and b"\r\n \r\n" not in octets
 
 
 def test_non_ascii_words_of_others_do_not_make_an_ascii_report_8_bit() -> None:
