@@ -121,10 +121,12 @@ class Spool(Protocol):
 @dataclass(frozen=True, slots=True)
 class Local:
     """A recipient of ours: one account, or several for an alias of many. `mailbox` is where to
-    put it, usually "INBOX"."""
+    put it, usually "INBOX". `forwards` are addresses elsewhere to which it is forwarded, with a reverse-path
+    of ours; with some, there may be no accounts."""
 
     accounts: tuple[AccountName, ...]
     mailbox: str = "INBOX"
+    forwards: tuple[Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,12 @@ class Directory(Protocol):
 
     async def may_send_as(self, account: AccountName, sender: Address) -> bool:
         """Whether `sender` as reverse-path belongs to the login (RFC 6409 §6.1)."""
+
+    def reverse_path(self, sender: Address) -> Address:
+        """The reverse-path for mail of this sender that is forwarded; a bounce that comes to it is routed to him."""
+
+    def original_sender(self, address: Address) -> Address | None:
+        """Whose reverse-path we have rewritten to this address; None if we have not."""
 
 
 @dataclass(frozen=True, slots=True)

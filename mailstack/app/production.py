@@ -20,6 +20,7 @@ from mailstack.app.listening import CannotListen, PassedSockets
 from mailstack.app.metrics_page import listen_metrics
 from mailstack.app.privileges import CannotDrop, drop
 from mailstack.app.readiness import Ready
+from mailstack.app.rewriting import rewriter
 from mailstack.app.run import run as run_until_stopped
 from mailstack.app.server import (
     CannotUseData,
@@ -102,7 +103,7 @@ class Identities:
             default_domain=config.domains[0].name.lower(), known=self.known,
             ways=ways(config, self.hashing.reactor, self.log),
         )  # fmt: skip
-        return accounts, StoredDirectory(self.known, config.domains)
+        return accounts, StoredDirectory(self.known, config.domains, rewriter(config, self.database))
 
     def take_up(self, config: Config) -> None:
         """Limits and memory as this configuration wants them."""

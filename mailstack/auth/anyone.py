@@ -115,3 +115,9 @@ class AnyDirectory:
 
     async def may_send_as(self, account: AccountName, sender: Address) -> bool:
         return True
+
+    def reverse_path(self, sender: Address) -> Address:
+        return sender
+
+    def original_sender(self, address: Address) -> Address | None:
+        return None

@@ -39,6 +39,12 @@ _MIGRATIONS = (
         "CREATE TABLE IF NOT EXISTS app_passwords (account TEXT NOT NULL, label TEXT NOT NULL, digest TEXT NOT NULL,"
         " scopes TEXT NOT NULL, created REAL NOT NULL, expires REAL, PRIMARY KEY (account, label))",
     ),
+    (
+        "CREATE TABLE IF NOT EXISTS forwards (account TEXT NOT NULL, target TEXT NOT NULL,"
+        " PRIMARY KEY (account, target))",
+        # Not said: a copy stays.
+        "ALTER TABLE accounts ADD COLUMN forwards_keep INTEGER",
+    ),
 )
 """What brings a file of version i (PRAGMA user_version) to version i + 1. Columns are only added, with names in
 every statement, so that an older version of this program can go on with the file."""
@@ -57,6 +63,14 @@ class StoredAccount:
     password_hash: str
     created: float
     scram: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """Addresses to which the mail of an account is forwarded, and whether the account keeps it, too."""
+
+    targets: tuple[str, ...]
+    keep: bool = True
 
 
 class AccountDatabase:
@@ -198,8 +212,45 @@ class AccountDatabase:
         with self._errors():
             done = self._connection.execute("DELETE FROM accounts WHERE name = ?", (name.lower(),))
             self._connection.execute("DELETE FROM app_passwords WHERE account = ?", (name.lower(),))
+            self._connection.execute("DELETE FROM forwards WHERE account = ?", (name.lower(),))
         if not done.rowcount:
             raise AccountsError(f"there is no account {name.lower()}")
+
+    def forwards(self) -> dict[str, Forwarding]:
+        """Account → where its mail goes as well, or instead; those that have such."""
+        found: dict[str, list[str]] = {}
+        keeping = dict[str, bool]()
+        with self._errors():
+            for account, target, keep in self._connection.execute(
+                "SELECT account, target, forwards_keep FROM forwards JOIN accounts ON name = account"
+                " ORDER BY account, target"
+            ):
+                found.setdefault(account, []).append(target)
+                keeping[account] = keep is None or bool(keep)
+        return {account: Forwarding(tuple(targets), keeping[account]) for account, targets in found.items()}
+
+    def set_forwards(self, account: str, targets: Sequence[str], *, keep: bool = True) -> None:
+        """Forward an account's mail to these addresses and no others; to none: not any more.
+        Raises: AccountsError if there is no such account."""
+        name = account.lower()
+        with self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                done = self._connection.execute(
+                    "UPDATE accounts SET forwards_keep = ? WHERE name = ?", (int(keep), name)
+                )
+                self._connection.execute("DELETE FROM forwards WHERE account = ?", (name,))
+                if done.rowcount:
+                    self._connection.executemany(
+                        "INSERT OR IGNORE INTO forwards (account, target) VALUES (?, ?)",
+                        [(name, target) for target in targets],
+                    )
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+        if not done.rowcount:
+            raise AccountsError(f"there is no account {name}")
 
     def app_passwords(self, account: str) -> Sequence[AppPassword]:
         """By label."""

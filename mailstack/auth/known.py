@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailstack.auth.database import SCRAM_MECHANISMS, AccountDatabase, AccountsError
+from mailstack.auth.database import SCRAM_MECHANISMS, AccountDatabase, AccountsError, Forwarding
 from mailstack.errors import Problem, Refused
 from mailstack.ports import AccountName
 from mailstack.quota import QuotaLimit
@@ -17,6 +17,8 @@ class KnownAccounts:
         self.accounts: frozenset[AccountName] = frozenset()
         self.aliases: dict[str, list[str]] = {}
         """Address → where its mail goes."""
+        self.forwards: dict[str, Forwarding] = {}
+        """Account → where its mail is forwarded to."""
         self.quotas: dict[AccountName, QuotaLimit] = {}
         """Of those that have one of their own."""
         self.have_keys: frozenset[str] = frozenset()
@@ -38,6 +40,7 @@ class KnownAccounts:
             if version != self._version:
                 self.accounts = frozenset(account.name for account in self._database.accounts())
                 self.aliases = self._database.aliases()
+                self.forwards = self._database.forwards()
                 self.quotas = self._database.quotas()
                 self.have_keys = frozenset(name for name in SCRAM_MECHANISMS if self._database.all_have_keys(name))
                 self._version = version

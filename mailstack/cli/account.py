@@ -10,6 +10,7 @@ import click
 
 from mailstack.cli.account_app_passwords import app_password
 from mailstack.cli.account_database import accounts_of
+from mailstack.cli.account_forward import forward
 from mailstack.cli.account_limits import limits
 from mailstack.cli.account_quota import described, quota, quotas_of, recalculate
 from mailstack.cli.addresses import AddressType, domain_of
@@ -205,4 +206,5 @@ def _password(config: Config, generate: bool, from_stdin: bool, password_hash: s
 account.add_command(quota)
 account.add_command(app_password)
 account.add_command(limits)
+account.add_command(forward)
 account.add_command(recalculate)

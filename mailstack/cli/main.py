@@ -38,6 +38,7 @@ SUBCOMMANDS = (
         "account", "mailstack.cli.account", "account", "Add, list and remove accounts; set passwords and quotas."
     ),
     Subcommand("alias", "mailstack.cli.alias", "alias", "Add, list and remove aliases."),
+    Subcommand("queue", "mailstack.cli.queue", "queue", "Look after mail that goes to other servers."),
     Subcommand("store", "mailstack.cli.store", "store", "Look after the mail on disk: check, repair, index, expire."),
     Subcommand("backup", "mailstack.cli.backup", "backup", "Make, list and verify backups while the server runs."),
     Subcommand("restore", "mailstack.cli.restore", "restore", "Put mail out of a backup back."),

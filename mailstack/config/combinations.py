@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from mailstack.config.sections import IMPLICIT_TLS_SERVICES, USUAL_PORTS, Config, Listener, ServiceName, TlsMode
+from mailstack.mail.address import ascii_domain
 from mailstack.names import BadServer, NameServer
 
 MAX_PORT = 65535
@@ -43,6 +44,7 @@ def mistakes(config: Config) -> tuple[Mistake, ...]:
         *_logins(config),
         *_client_certificates(config),
         *_oauth(config),
+        *_forwarding(config),
         *_hidden(config),
         *_ranges(config),
         *_quotas(config),
@@ -273,11 +275,13 @@ def _administrators(config: Config) -> Iterator[Mistake]:
 
 
 def _policy(config: Config) -> Iterator[Mistake]:
-    for name, section in (("policy", config.policy), ("sending", config.sending)):
+    for name, section in (("policy", config.policy), ("sending", config.sending), ("reports", config.reports)):
         for key in fields(section):
             value = getattr(section, key.name)
             if isinstance(value, int) and value < 0:
                 yield Mistake(f"[{name}] {key.name}", f"expected 0 or more, not {value}")
+    if config.reports.suppress_after == 0:
+        yield Mistake("[reports] suppress_after", "expected 1 or more, not 0")
     for account in config.sending.unlimited:
         if not all(account.rpartition("@")[::2]) or account != account.lower():
             yield Mistake("[sending] unlimited", f'expected accounts as "news@example.org", not "{account}"')
@@ -291,6 +295,12 @@ def _dns(config: Config) -> Iterator[Mistake]:
             yield Mistake("[dns] servers", str(error))
     if config.dns.cache_entries < 0:
         yield Mistake("[dns] cache_entries", f"expected 0 or more, not {config.dns.cache_entries}")
+
+
+def _forwarding(config: Config) -> Iterator[Mistake]:
+    domain = config.forwarding.domain
+    if domain and ascii_domain(domain) not in {ascii_domain(section.name) for section in config.domains}:
+        yield Mistake("[forwarding] domain", f'expected one of [[domains]], not "{domain}"')
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 from mailstack.config.policy import Policy, Sending
+from mailstack.config.returns import Forwarding, Reports
 
 Network = IPv4Network | IPv6Network
 Size = Annotated[int, "size"]
@@ -468,6 +469,8 @@ class Config:
     policy: Policy = field(default_factory=Policy)
     sending: Sending = field(default_factory=Sending)
     dns: Dns = field(default_factory=Dns)
+    reports: Reports = field(default_factory=Reports)
+    forwarding: Forwarding = field(default_factory=Forwarding)
     imap: Imap = field(default_factory=Imap)
     pop3: Pop3 = field(default_factory=Pop3)
     log: Log = field(default_factory=Log)

@@ -79,6 +79,7 @@ def _files(config: Config, who: Someone | Whoever) -> Iterator[Mistake]:
         ("[tls] client_ca", config.tls.client_ca),
         ("[oauth] keys", config.oauth.keys),
         ("[oauth] introspection_secret", config.oauth.introspection_secret),
+        ("[forwarding] secrets", config.forwarding.secrets),
     )
     for place, path in named:
         if path is not None and (not os.path.isfile(path) or not who.may(path, os.R_OK)):

@@ -1,7 +1,7 @@
 """The end of mail data: the message goes to its mailboxes and to the queue, and only then is it ours.
 
-Order: remote recipients first, because the queue takes all or nothing and a refusal must leave
-nothing behind; then the mailboxes; then a mailbox that could not take its copy now becomes a queue
+Order: remote recipients first, and mail that is forwarded, because the queue takes all or nothing and a refusal must
+leave nothing behind; then the mailboxes; then a mailbox that could not take its copy now becomes a queue
 item, so that the one 250 is true for all recipients. A mailbox that is full takes its copy when
 others have theirs: they were all told at RCPT that they had room.
 
@@ -16,10 +16,11 @@ from dataclasses import replace
 from mailstack.errors import Problem, Refused
 from mailstack.mail import trace
 from mailstack.mail.address import Address, ascii_domain
-from mailstack.mail.parameters import NOTHING_SAID_OF_RECIPIENT, Notify, RcptParameters
+from mailstack.mail.parameters import NOTHING_SAID_OF_RECIPIENT, RcptParameters
 from mailstack.ports import AccountName, Blob, Delivery, Envelope, Local, Remote, TlsInfo
 from mailstack.smtp import success
 from mailstack.smtp.facts import Facts
+from mailstack.smtp.forwarding import behind_alias, forward
 from mailstack.smtp.replies import Reply, accepted, for_problem, mailbox_full
 from mailstack.smtp.settings import Role, SmtpResources
 from mailstack.smtp.transaction import Recipient, Transaction
@@ -40,11 +41,12 @@ async def deliver(transaction: Transaction, facts: Facts, tls: TlsInfo | None, r
     try:
         held = (facts.parameters.hold_until or 0) > facts.now
         remote = {r.address: r.parameters for r in transaction.recipients if held or isinstance(r.route, Remote)}
+        forwarded = 0 if held else await forward(transaction, facts, above, blob, resources)
         if remote:
             await _enqueue(remote, facts, above, blob, resources)
         if held:
             return accepted(transaction.id)
-        return await _deliver_local(transaction, facts, above, blob, resources, bool(remote))
+        return await _deliver_local(transaction, facts, above, blob, resources, bool(remote or forwarded))
     finally:
         blob.discard()
 
@@ -52,12 +54,12 @@ async def deliver(transaction: Transaction, facts: Facts, tls: TlsInfo | None, r
 async def _deliver_local(
     transaction: Transaction, facts: Facts, above: bytes, blob: Blob, resources: SmtpResources, sent: bool
 ) -> Reply:
-    """`sent` says that remote recipients are served already."""
-    copies = _copies(transaction)
-    if not copies:
+    """`sent` says that remote recipients, or some to whom it is forwarded, are served already."""
+    if not any(isinstance(recipient.route, Local) for recipient in transaction.recipients):
         return accepted(transaction.id)
+    copies = _copies(transaction)
     deliveries = _deliveries(copies, facts, above)
-    answers = await resources.store.deliver(blob, deliveries)
+    answers = await resources.store.deliver(blob, deliveries) if copies else ()
     if Problem.OVER_QUOTA in answers and (sent or None in answers):
         answers = await _deliver_over_quota(blob, deliveries, answers, resources)
     failed = [problem for problem in answers if problem is not None]
@@ -79,7 +81,7 @@ def _in_mailboxes(transaction: Transaction, found: dict[tuple[AccountName, str],
         recipient
         for recipient in transaction.recipients
         if isinstance(recipient.route, Local)
-        and (len(recipient.route.accounts) > 1 or found[recipient.route.accounts[0], recipient.route.mailbox] is None)
+        and (_is_alias(recipient) or found[recipient.route.accounts[0], recipient.route.mailbox] is None)
     ]
 
 
@@ -94,8 +96,9 @@ async def deliver_each(
     blob = await transaction.sink.finish()
     transaction.sink = None
     try:
+        await forward(transaction, facts, above, blob, resources)
         copies = _copies(transaction)
-        answers = await resources.store.deliver(blob, _deliveries(copies, facts, above))
+        answers = await resources.store.deliver(blob, _deliveries(copies, facts, above)) if copies else ()
         failed = len(answers) - answers.count(None)
         resources.counters.count("deliveries", "delivered", len(answers) - failed)
         if failed:
@@ -108,10 +111,10 @@ async def deliver_each(
             problems = {account: problem for account in route.accounts if (problem := found[account, route.mailbox])}
             if not problems:
                 replies.append(accepted(transaction.id))
-            elif len(problems) == len(route.accounts):
+            elif len(problems) == len(route.accounts) and not route.forwards:
                 replies.append(_refusal(next(iter(problems.values())), facts))
             else:
-                rest = dict.fromkeys(map(_address_of, problems), _behind_alias(recipient))
+                rest = dict.fromkeys(map(_address_of, problems), behind_alias(recipient.parameters))
                 replies.append(await _rest_of_alias(transaction, facts, above, blob, resources, rest))
         taken = [r for r, reply in zip(transaction.recipients, replies, strict=True) if reply.is_positive]
         await success.report(taken, transaction, facts, resources)
@@ -188,9 +191,9 @@ async def _deliver_later(
                 "delivery deferred", id=transaction.id, account=account, to=str(address), problem=problem.value
             )
             recipient = recipients[address]
-            if isinstance(recipient.route, Local) and len(recipient.route.accounts) > 1:
+            if _is_alias(recipient):
                 # The alias would bring it again to those who have it.
-                waiting[_address_of(account)] = _behind_alias(recipient)
+                waiting[_address_of(account)] = behind_alias(recipient.parameters)
             else:
                 waiting[address] = recipient.parameters
     try:
@@ -198,14 +201,6 @@ async def _deliver_later(
     except Refused as refused:
         detail = f"{refused.detail}; {len(answers) - len(waiting)} recipients have it, and will get it again"
         raise Refused(refused.problem, detail) from refused
-
-
-def _behind_alias(recipient: Recipient) -> RcptParameters:
-    """Of success its sender hears once, when the alias is expanded (RFC 3461 §5.2.7.3)."""
-    asked = recipient.parameters
-    if asked.notify is None or Notify.SUCCESS not in asked.notify:
-        return asked
-    return replace(asked, notify=asked.notify - {Notify.SUCCESS} or frozenset({Notify.NEVER}))
 
 
 async def _enqueue(recipients: Wanted, facts: Facts, above: bytes, blob: Blob, resources: SmtpResources) -> None:
@@ -221,6 +216,12 @@ async def _enqueue(recipients: Wanted, facts: Facts, above: bytes, blob: Blob, r
     )
     await resources.outbound.enqueue(envelope, above, blob)
     resources.counters.count("queued")
+
+
+def _is_alias(recipient: Recipient) -> bool:
+    """Whether its mail goes to several places, or to another one."""
+    route = recipient.route
+    return isinstance(route, Local) and (len(route.accounts) > 1 or bool(route.forwards))
 
 
 def _address_of(account: AccountName) -> Address:

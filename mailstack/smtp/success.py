@@ -51,8 +51,13 @@ def _report(asked: Sequence[Recipient], to: Address, transaction: Transaction, f
 
 
 def _status(recipient: Recipient) -> RecipientStatus:
-    many = isinstance(recipient.route, Local) and len(recipient.route.accounts) > 1
-    action = Action.EXPANDED if many else Action.DELIVERED
+    route = recipient.route
+    assert isinstance(route, Local), "others are reported by the queue"
+    action = Action.DELIVERED
+    if not route.accounts:
+        action = Action.RELAYED  # RFC 3461 §5.2.7.3: nobody will report on
+    elif len(route.accounts) > 1 or route.forwards:
+        action = Action.EXPANDED
     return RecipientStatus(recipient.address, action, "2.0.0", recipient.parameters.orcpt)
 
 
@@ -66,16 +71,16 @@ async def _send(made: Report, facts: Facts, resources: SmtpResources) -> None:
     finally:
         sink.discard()
     try:
+        targets = route.forwards if isinstance(route, Local) else (made.to,)
+        if targets:
+            envelope = Envelope(
+                None, targets, smtputf8=made.needs_utf8, body_8bit=not octets.isascii(),
+                parameters=MailParameters(ret=Return.HEADERS, require_tls=facts.parameters.require_tls),
+                rcpt_parameters=(RcptParameters(frozenset({Notify.NEVER})),) * len(targets),
+            )  # fmt: skip
+            await resources.outbound.enqueue(envelope, b"", blob)
         if isinstance(route, Local):
             await _deliver(made, route, blob, resources)
-            return
-        eight_bit = not octets.isascii()
-        envelope = Envelope(
-            None, (made.to,), smtputf8=made.needs_utf8, body_8bit=eight_bit,
-            parameters=MailParameters(ret=Return.HEADERS, require_tls=facts.parameters.require_tls),
-            rcpt_parameters=(RcptParameters(frozenset({Notify.NEVER})),),
-        )  # fmt: skip
-        await resources.outbound.enqueue(envelope, b"", blob)
     finally:
         blob.discard()
 
@@ -83,6 +88,6 @@ async def _send(made: Report, facts: Facts, resources: SmtpResources) -> None:
 async def _deliver(made: Report, route: Local, blob: Blob, resources: SmtpResources) -> None:
     above = trace.return_path(None) + trace.delivered_to(made.to)
     deliveries = [Delivery(account, route.mailbox, above) for account in route.accounts]
-    for problem in await resources.store.deliver(blob, deliveries):
+    for problem in await resources.store.deliver(blob, deliveries) if deliveries else ():
         if problem is not None:
             raise Refused(problem)

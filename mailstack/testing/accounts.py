@@ -77,6 +77,9 @@ class MemoryDirectory:
         self.users = {user.lower() for user in users}
         self.aliases = {name.lower(): accounts for name, accounts in (aliases or {}).items()}
         self.domains = {user.rpartition("@")[2] for user in self.users} | {d.lower() for d in domains}
+        self.forwards: dict[str, tuple[Address, ...]] = {}
+        """Of users; those of `forwarded_only` keep no copy."""
+        self.forwarded_only: set[str] = set()
         self.problem: Problem | None = None
 
     async def route(self, address: Address) -> Local | Remote:
@@ -93,9 +96,16 @@ class MemoryDirectory:
             if name in self.aliases:
                 return Local(tuple(AccountName(account) for account in self.aliases[name]))
             if name in self.users:
-                return Local((AccountName(name),))
+                kept = () if name in self.forwarded_only else (AccountName(name),)
+                return Local(kept, forwards=self.forwards.get(name, ()))
         raise Refused(Problem.NO_SUCH_RECIPIENT, whole)
 
     async def may_send_as(self, account: AccountName, sender: Address) -> bool:
         name = f"{sender.local_part}@{sender.domain}".lower()
         return name == account or account in self.aliases.get(name, ())
+
+    def reverse_path(self, sender: Address) -> Address:
+        return Address(f"forwarded-{sender.local_part}", min(self.domains))
+
+    def original_sender(self, address: Address) -> Address | None:
+        return None

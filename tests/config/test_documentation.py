@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 SECTIONS = (
     "Config", "Domain", "Listener", "Certificate", "Limits", "Quota", "Retention", "Auth", "Smtp", "Imap", "Pop3",
     "Log", "Metrics", "Tls", "ClientCertificate", "OAuth", "HideCapabilities",
-    "Policy", "Sending", "Dns",
+    "Policy", "Sending", "Dns", "Reports", "Forwarding",
 )  # fmt: skip
 KEYS = [(name, field.name) for name in SECTIONS for field in dataclasses.fields(getattr(sections, name))]
 TABLES = {
@@ -29,6 +29,8 @@ TABLES = {
     "policy",
     "sending",
     "dns",
+    "reports",
+    "forwarding",
     "imap",
     "pop3",
     "log",

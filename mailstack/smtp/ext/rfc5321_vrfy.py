@@ -40,7 +40,7 @@ async def expn(session: SmtpSession, args: Vrfy) -> Reply:
     route = await _route(session, args)
     if not isinstance(route, Local):
         return route
-    return _shown(list(route.accounts), args)
+    return _shown([*route.accounts, *map(str, route.forwards)], args)
 
 
 async def _route(session: SmtpSession, args: Vrfy) -> Local | Reply:
