@@ -15,7 +15,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         frozenset({"mailstack", "mailstack.errors", "mailstack.mail", "mailstack.mailboxes", "mailstack.quota",
                    "mailstack.surroundings", "mailstack.handover", "mailstack.names", "mailstack.acl",
                    "mailstack.access", "mailstack.rates", "mailstack.config.sections", "mailstack.config.policy",
-                   "mailstack.config.returns"}),
+                   "mailstack.config.returns", "mailstack.config.outgoing"}),
     ),
     (
         "wire",
@@ -26,12 +26,13 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     ("sessions", frozenset({"mailstack.smtp", "mailstack.imap", "mailstack.pop3", "mailstack.auth.login"})),
     (
         "resources",
-        frozenset({"mailstack.store", "mailstack.queue", "mailstack.relay", "mailstack.auth", "mailstack.observe",
+        frozenset({"mailstack.store", "mailstack.queue", "mailstack.auth", "mailstack.observe",
                    "mailstack.config", "mailstack.dns"}),
     ),
     (
         "services",
-        frozenset({"mailstack.net", "mailstack.smtp.service", "mailstack.imap.service", "mailstack.pop3.service"}),
+        frozenset({"mailstack.net", "mailstack.relay", "mailstack.smtp.service", "mailstack.imap.service",
+                   "mailstack.pop3.service"}),
     ),
     ("app", frozenset({"mailstack.app", "mailstack.testing", "mailstack.tour", "mailstack.transfer"})),
     ("cli", frozenset({"mailstack.cli", "mailstack.__main__"})),

@@ -12,12 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+import apsw
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from mailstack.app import descriptors
 from mailstack.app.listening import CannotListen, PassedSockets
 from mailstack.app.metrics_page import listen_metrics
+from mailstack.app.outgoing import ways as outgoing_ways
 from mailstack.app.privileges import CannotDrop, drop
 from mailstack.app.readiness import Ready
 from mailstack.app.rewriting import rewriter
@@ -50,6 +52,8 @@ from mailstack.net.tls import BadCertificate
 from mailstack.observe.log import FORMATS, Level, StructuredLog, Target
 from mailstack.observe.twisted_log import capture
 from mailstack.ports import Directory, Log
+from mailstack.queue.database import QueueDatabaseError
+from mailstack.relay.settings import BadRoute
 from mailstack.store.workers import Workers
 
 HASHING_THREADS = 2
@@ -60,7 +64,10 @@ LEVELS = {
     LogLevel.WARNING: Level.WARNING,
     LogLevel.ERROR: Level.ERROR,
 }
-Problems = (ConfigError, CannotListen, CannotUseData, CannotDrop, BadCertificate, AccountsError, BadKeys, OSError)
+Problems = (
+    ConfigError, CannotListen, CannotUseData, CannotDrop, BadCertificate, AccountsError, BadKeys, BadRoute,
+    QueueDatabaseError, apsw.Error, sqlite3.Error, OSError,
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -141,9 +148,10 @@ class Production:
         log = self.server.running.log
         try:
             found = changes(self.config, load(self.path))
+            found_ways = outgoing_ways(found.usable)
             identities = self.identities.under(found.usable)
             stream = self._prepare(found.usable)
-        except (ConfigError, BadCertificate, BadKeys, AccountsError, OSError) as error:
+        except (ConfigError, BadCertificate, BadKeys, AccountsError, BadRoute, OSError) as error:
             log.warning("configuration not reloaded; the one in use stays", reason=str(error))
             return
         self.config = found.usable
@@ -153,6 +161,8 @@ class Production:
         self.target.level = LEVELS[self.config.log.level]
         self.identities.take_up(self.config)
         self.server.reconfigure(self.config, *identities)
+        if self.server.outgoing is not None:
+            self.server.outgoing.use(self.config, found_ways, identities[1])
         self.server.store.quotas.use(self.identities.quotas(self.config))
         if self.identities.sent is not None:
             self.identities.sent.sending = self.config.sending

@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet.task import deferLater
 
 from mailstack.app.listening import PassedSockets, Where, address_of, open_socket, serve
+from mailstack.app.outgoing import Around, OutgoingMail, open_queue
 from mailstack.app.run import Running
 from mailstack.app.services import Manners, Resources, ServiceAccounts, service
 from mailstack.config.sections import Config, Listener, ServiceName
@@ -23,7 +24,7 @@ from mailstack.net.listener import Listener as NetListener
 from mailstack.net.tls import CertificateFiles, ServerTls
 from mailstack.observe.metrics import Counts
 from mailstack.ports import Directory, Log, SendingLimits
-from mailstack.queue.incoming import QueueSpool
+from mailstack.queue.queue import MailQueue
 from mailstack.smtp.settings import Rates
 from mailstack.store.acls import StoredAcls
 from mailstack.store.api import Store
@@ -71,6 +72,8 @@ class Server:
     store: Store
     dns: DnsResolver
     expiry: Expiry
+    outgoing: OutgoingMail | None = None
+    """None in the development mode, which no mail leaves."""
     services: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def reconfigure(self, config: Config, accounts: ServiceAccounts, directory: Directory) -> None:
@@ -128,9 +131,14 @@ def compose(
     store = _store(running, config)
     dns = DnsResolver(config.dns, reactor, ReactorExchange(reactor), log, counts)
     running.closers.append(dns.close)
-    resources = _resources(running, counts, config, store, dns, identify, limit)
+    queue = open_queue(config, store.workers, running.log)
+    running.closers.insert(0, queue.close)  # when the workers have ended
+    resources = _resources(running, counts, config, store, dns, queue, identify, limit)
     expiry = Expiry(store, config.retention, resources.clock)
-    server = Server(running, counts, admission, manners, resources, store, dns, expiry)
+    outgoing = None
+    if not manners.anybody:
+        outgoing = _outgoing(running, counts, config, resources, queue, store, dns)
+    server = Server(running, counts, admission, manners, resources, store, dns, expiry, outgoing)
     ids = connection_ids(int(time.time() * 8) % 2**20 * 2**15 + os.getpid() % 2**15)
     for section, sockets in opened:
         factory = NetListener(
@@ -190,19 +198,18 @@ def _resources(
     config: Config,
     store: Store,
     dns: DnsResolver,
+    queue: MailQueue,
     identify: Identify,
     limit: Limit | None,
 ) -> Resources:
     accounts, directory = identify()
-    outbound = QueueSpool(config.data / "queue", store.workers, running.log)
-    outbound.sweep()
     return Resources(
         store=store,
         shared=SharingStore(store, StoredAcls(store)),
         spool=store.spool,
         accounts=accounts,
         directory=directory,
-        outbound=outbound,
+        outbound=queue,
         log=running.log,
         counters=counts,
         clock=ReactorClock(running.reactor),
@@ -210,3 +217,22 @@ def _resources(
         resolver=dns,
         sending=limit(store.workers) if limit else None,
     )
+
+
+def _outgoing(
+    running: Running,
+    counts: Counts,
+    config: Config,
+    resources: Resources,
+    queue: MailQueue,
+    store: Store,
+    dns: DnsResolver,
+) -> OutgoingMail:
+    around = Around(
+        store, store.spool, resources.directory, dns, store.workers, resources.clock, running.log, counts
+    )  # fmt: skip
+    outgoing = OutgoingMail(running.reactor, config, queue, around)
+    counts.gauge("outbound_connections", "Connections to other servers now", lambda: outgoing.runner.active)
+    running.closers.append(outgoing.stop)
+    running.reactor.callWhenRunning(outgoing.start)
+    return outgoing

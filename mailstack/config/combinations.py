@@ -8,7 +8,9 @@ from dataclasses import dataclass, fields
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
+from mailstack.config.outgoing import Carriage, OutboundTls, Route
 from mailstack.config.sections import IMPLICIT_TLS_SERVICES, USUAL_PORTS, Config, Listener, ServiceName, TlsMode
+from mailstack.config.units import Unexpected, duration
 from mailstack.mail.address import ascii_domain
 from mailstack.names import BadServer, NameServer
 
@@ -18,6 +20,8 @@ NEVER_HIDDEN = frozenset({"IMAP4REV1", "STARTTLS", "LOGINDISABLED", "AUTH"})
 _SHA256 = re.compile(r"(?:[0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
 _LABEL = r"(?!-)(?:[A-Za-z0-9_-]|[^\x00-\x7f]){1,63}(?<!-)"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_HOST = re.compile(r"unix:/.+|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?|[^:\[\]\s]+(?::[0-9]{1,5})?")
+"""A next hop: a name or address, with a port or without, or a unix socket."""
 _LISTED = 5
 """Listeners that are named in one message."""
 
@@ -52,6 +56,7 @@ def mistakes(config: Config) -> tuple[Mistake, ...]:
         *_administrators(config),
         *_policy(config),
         *_dns(config),
+        *_outbound(config),
     )
 
 
@@ -301,6 +306,63 @@ def _forwarding(config: Config) -> Iterator[Mistake]:
     domain = config.forwarding.domain
     if domain and ascii_domain(domain) not in {ascii_domain(section.name) for section in config.domains}:
         yield Mistake("[forwarding] domain", f'expected one of [[domains]], not "{domain}"')
+
+
+def _outbound(config: Config) -> Iterator[Mistake]:
+    outbound = config.outbound
+    for text in outbound.retry:
+        try:
+            duration(text)
+        except Unexpected as error:
+            yield Mistake("[outbound] retry", str(error))
+    if not outbound.retry:
+        yield Mistake("[outbound] retry", 'expected times as ["5 min", "1 h"]')
+    for key, least in (
+        ("connections", 1),
+        ("connections_per_destination", 1),
+        ("messages_per_connection", 0),
+        ("port", 1),
+    ):
+        if getattr(outbound, key) < least:
+            yield Mistake(f"[outbound] {key}", f"expected {least} or more, not {getattr(outbound, key)}")
+    yield from _sources("[outbound] source", outbound.source)
+    if outbound.tls is OutboundTls.IMPLICIT:
+        yield Mistake("[outbound] tls", "servers that DNS names have STARTTLS only; implicit is for [[routes]]")
+    names: set[str] = set()
+    for number, route in enumerate(config.routes, 1):
+        yield from _route(route, f"[[routes]] number {number}")
+        name = route.name or f"route{number}"
+        if name in names:
+            yield Mistake(f"[[routes]] number {number}, name", f"{name} is there twice")
+        names.add(name)
+
+
+def _route(route: Route, place: str) -> Iterator[Mistake]:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{0,40}", route.name):
+        yield Mistake(f"{place}, name", f'expected letters, digits, ".", "-" and "_", not "{route.name}"')
+    if not (route.domains or route.senders or route.accounts or route.hosts):
+        yield Mistake(place, "neither a condition nor hosts, so it would have no effect")
+    for key in ("hosts", "proxy"):
+        for text in route.hosts if key == "hosts" else (route.proxy,) if route.proxy else ():
+            if not _HOST.fullmatch(text):
+                yield Mistake(f"{place}, {key}", f'expected a server as "smtp.example.net:587", not "{text}"')
+    yield from _sources(f"{place}, source", route.source)
+    if bool(route.user) != bool(route.password):
+        yield Mistake(f"{place}, user", "user and password go together")
+    if route.user and route.tls in (OutboundTls.NONE, OutboundTls.OPPORTUNISTIC):
+        yield Mistake(f"{place}, tls", f'"{route.tls.value}" would send the password in plain text')
+    if not route.hosts and (route.protocol is Carriage.LMTP or route.tls is OutboundTls.IMPLICIT or route.user):
+        yield Mistake(f"{place}, hosts", "none; servers that DNS names speak SMTP on port 25, without login")
+    if bool(route.client_certificate) != bool(route.client_key):
+        yield Mistake(f"{place}, client_certificate", "client_certificate and client_key go together")
+
+
+def _sources(place: str, sources: tuple[str, ...]) -> Iterator[Mistake]:
+    for text in sources:
+        if _address(text) is None:
+            yield Mistake(place, f'expected IP addresses of this machine, not "{text}"')
+    if len({":" in text for text in sources}) < len(sources):
+        yield Mistake(place, "one address of IPv4 and one of IPv6 at most")
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

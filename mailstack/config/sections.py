@@ -13,6 +13,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 
+from mailstack.config.outgoing import Hold, Outbound, Route
 from mailstack.config.policy import Policy, Sending
 from mailstack.config.returns import Forwarding, Reports
 
@@ -468,6 +469,9 @@ class Config:
     smtp: Smtp = field(default_factory=Smtp)
     policy: Policy = field(default_factory=Policy)
     sending: Sending = field(default_factory=Sending)
+    outbound: Outbound = field(default_factory=Outbound)
+    routes: tuple[Route, ...] = ()
+    holds: tuple[Hold, ...] = ()
     dns: Dns = field(default_factory=Dns)
     reports: Reports = field(default_factory=Reports)
     forwarding: Forwarding = field(default_factory=Forwarding)

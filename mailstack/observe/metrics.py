@@ -43,7 +43,10 @@ COUNTERS = (
         "dns_lookups", "outcome", "Questions about DNS, and those that no server had to be asked",
         ("cached", "joined", "found", "none", "failed"),
     ),
-    Counter("internal_errors", "protocol", "Commands that met a bug of ours", ("smtp", "imap", "pop3")),
+    Counter("outbound", "outcome", "Recipients at other servers", ("sent", "failed", "deferred")),
+    Counter("outbound_tls", "tls", "Sessions with other servers", ("none", "unverified", "verified", "failed")),
+    Counter("reports", "kind", "Reports to senders", ("failed", "delayed")),
+    Counter("internal_errors", "protocol", "Commands that met a bug of ours", ("smtp", "imap", "pop3", "queue")),
 )  # fmt: skip
 MAX_LABELS = 200
 """Label values of one counter; past it they are counted as "other", so memory stays bounded."""

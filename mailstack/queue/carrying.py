@@ -58,6 +58,16 @@ class Reporter(Protocol):
         """Of a settlement in which somebody has to hear something; `head` is the message's first 128 KiB."""
 
 
+class Screen(Protocol):
+    """Knows recipients that are not to be tried."""
+
+    async def suppressed(self, waiting: Waiting, now: float) -> Mapping[int, Outcome]:
+        """What becomes of those of the recipients who are not tried."""
+
+    async def tried(self, waiting: Waiting, settlement: Settlement, now: float) -> None:
+        """What became of the others."""
+
+
 class Journal(Protocol):
     """Takes down what happens to messages."""
 

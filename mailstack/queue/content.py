@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from mailstack.ports import Envelope
+from mailstack.ports import MEMORY_LIMIT, Envelope
 from mailstack.queue.envelopes import document, envelope_of
 from mailstack.store.maildir.deliver import copy
 from mailstack.store.maildir.layout import sync_directory
@@ -31,6 +32,18 @@ class Damaged(Exception):
     """A file that is not one of the queue, or not all of one; the message says which and why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Octets of an item's file that become part of another one."""
+
+    name: str
+    start: int
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+
 class Files:
     """The directory. Raises: OSError."""
 
@@ -45,7 +58,9 @@ class Files:
         """No more calls."""
         os.close(self._fd)
 
-    def write(self, name: str, envelope: Envelope, arrived: float, parts: Sequence[bytes], source: int = -1) -> int:
+    def write(
+        self, name: str, envelope: Envelope, arrived: float, parts: Sequence[bytes | Slice], source: int = -1
+    ) -> int:
         """Write a message of `parts` and then the file `source`, if there is one, and sync it; the name is durable
         after `sync`. Returns where the message begins."""
         first = MAGIC + json.dumps(document(envelope, arrived), separators=(",", ":")).encode() + b"\r\n"
@@ -53,7 +68,7 @@ class Files:
         fd = os.open(path, _CREATE, 0o600)
         try:
             try:
-                write_all(fd, b"".join((first, *parts)))
+                self._write_parts(fd, (first, *parts))
                 if source >= 0:
                     copy(source, fd)
                 os.fsync(fd)
@@ -64,6 +79,18 @@ class Files:
             path.unlink(missing_ok=True)
             raise
         return len(first)
+
+    def _write_parts(self, fd: int, parts: Sequence[bytes | Slice]) -> None:
+        together: list[bytes] = []
+        for part in parts:
+            if not isinstance(part, Slice):
+                together.append(part)
+                continue
+            for start in range(0, part.size, MEMORY_LIMIT):
+                size = min(MEMORY_LIMIT, part.size - start)
+                write_all(fd, b"".join((*together, self.read(part.name, part.start + start, size))))
+                together.clear()
+        write_all(fd, b"".join(together))
 
     def sync(self) -> None:
         """Make all names durable that are there."""

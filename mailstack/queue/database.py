@@ -41,6 +41,7 @@ _TABLES = (
         mta TEXT NOT NULL, transcript TEXT NOT NULL, PRIMARY KEY (item, destination, at)) {_TABLE_OPTIONS}""",
     f"""CREATE TABLE destination (name TEXT PRIMARY KEY, since REAL NOT NULL, tried REAL NOT NULL, until REAL NOT NULL,
         failures INTEGER NOT NULL, reason TEXT NOT NULL) {_TABLE_OPTIONS}""",
+    f"CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) {_TABLE_OPTIONS}",
 )
 _WAITING = """SELECT w.item, w.destination, w.recipients, w.due, w.attempts, w.priority, w.held, w.warn_at,
     w.last, w.last_at, i.arrived, i.expires, i.start, i.size, i.document FROM waiting w JOIN item i ON i.id = w.item"""
@@ -115,9 +116,7 @@ class QueueDatabase:
 
     def replace(self, waiting: Waiting) -> None:
         """The row as it is now. Within a transaction."""
-        self._db.execute(
-            "DELETE FROM waiting WHERE item = ? AND destination = ?", (waiting.item.id, waiting.destination)
-        )
+        self.remove_row(waiting)
         self._put(waiting)
 
     def _put(self, waiting: Waiting) -> None:
@@ -127,6 +126,12 @@ class QueueDatabase:
             (waiting.item.id, waiting.destination, json.dumps(waiting.recipients), waiting.due, waiting.attempts,
              waiting.priority, waiting.held, waiting.warn_at, _outcomes_text(waiting.last), waiting.last_at),
         )  # fmt: skip
+
+    def remove_row(self, waiting: Waiting) -> None:
+        """To be put elsewhere: the item stays. Within a transaction."""
+        self._db.execute(
+            "DELETE FROM waiting WHERE item = ? AND destination = ?", (waiting.item.id, waiting.destination)
+        )
 
     def remove(self, item: str, destination: str) -> bool:
         """Nobody waits there any more; True if nobody waits for the item anywhere: it is gone, and its file may go.
@@ -259,6 +264,15 @@ class QueueDatabase:
             (item, destination),
         )
         return [Attempt(*row) for row in rows]
+
+    def note(self, name: str) -> str:
+        """What `set_note` has set, "" for nothing."""
+        return str(self._one("SELECT value FROM note WHERE name = ?", (name,)) or "")
+
+    def set_note(self, name: str, value: str) -> None:
+        """Something small to remember. Within a transaction."""
+        self._db.execute("DELETE FROM note WHERE name = ?", (name,))
+        self._db.execute("INSERT INTO note (name, value) VALUES (?, ?)", (name, value))
 
     def count(self) -> int:
         """How many items there are."""

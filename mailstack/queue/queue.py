@@ -16,14 +16,17 @@ import apsw
 from mailstack.errors import Problem, Refused
 from mailstack.ports import Blob, Envelope, Log
 from mailstack.queue.commits import Commits
-from mailstack.queue.content import Damaged, Files
+from mailstack.queue.content import Damaged, Files, Slice
 from mailstack.queue.database import QueueDatabase
 from mailstack.queue.items import Attempt, DestinationState, Item, Placed, Waiting
+from mailstack.queue.rerouting import Choose, reroute
 from mailstack.queue.schedule import Schedule
 from mailstack.store.spool import StoredBlob, refusal
 from mailstack.store.workers import Workers
 
 T = TypeVar("T")
+ROUTES = "routes"
+"""What the database calls the signature of the routes."""
 
 
 class Placing(Protocol):
@@ -45,7 +48,7 @@ class NewReport:
     """A message of our own that is queued as another one is settled."""
 
     envelope: Envelope
-    parts: tuple[bytes, ...]
+    parts: tuple[bytes | Slice, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +223,7 @@ class MailQueue:
         except (OSError, apsw.Error) as error:
             raise _refused(error) from error
 
-    def _write(self, envelope: Envelope, parts: Sequence[bytes], source: int, size: int) -> _Written:
+    def _write(self, envelope: Envelope, parts: Sequence[bytes | Slice], source: int, size: int) -> _Written:
         now = self._clock()
         name = f"{int(now * 1000):x}{os.urandom(4).hex()}"
         offset = self._files.write(name, envelope, now, parts, source)
@@ -245,6 +248,19 @@ class MailQueue:
 
     def _left_behind(self, failure: object) -> None:
         self._log.warning("queue file not removed", reason=str(failure))
+
+    async def reroute(self, choose: Choose, signature: str) -> int:
+        """Send all that waits on its way anew if `signature`, of what decides about it, is not the one that it was
+        placed by; returns how many rows have moved. Raises: apsw.Error, OSError."""
+        if await self._commits.read(lambda: self._database.note(ROUTES)) == signature:
+            return 0
+        after: tuple[str, str] | None = ("", "")
+        moved = 0
+        while after is not None:
+            after, some = await self._commits.change(partial(reroute, self._database, choose, after))
+            moved += some
+        await self._commits.change(lambda: self._database.set_note(ROUTES, signature))
+        return moved
 
     # --- at the start
 

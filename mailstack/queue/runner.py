@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import apsw
@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 
 from mailstack.handover import HopFailed, Outcome, Transcript, Verdict
 from mailstack.ports import MEMORY_LIMIT, Counters, Log
-from mailstack.queue.carrying import Carrier, Hop, Journal, Reporter
+from mailstack.queue.carrying import Carrier, Hop, Journal, Reporter, Screen
 from mailstack.queue.content import Damaged
 from mailstack.queue.items import Attempt, DestinationState, Item, Waiting
 from mailstack.queue.queue import MailQueue, NewReport, Settled
@@ -65,6 +65,7 @@ class Runner:
         carrier: Carrier,
         reporter: Reporter,
         journal: Journal,
+        screen: Screen,
         *,
         reactor: Any,
         now: Callable[[], float],
@@ -77,6 +78,7 @@ class Runner:
         self._carrier = carrier
         self._reporter = reporter
         self._journal = journal
+        self._screen = screen
         self._reactor = reactor
         self._now = now
         self._log = log
@@ -344,30 +346,28 @@ class Runner:
         """Send one message; returns the connection if it can go on, and whether the next hop was reached."""
         transcript, started = Transcript(), self._now()
         failed: HopFailed | None = None
-        outcomes: Mapping[int, Outcome] = {}
+        outcomes = dict(await self._screen.suppressed(waiting, started))
+        wanted = replace(waiting, recipients=tuple(n for n in waiting.recipients if n not in outcomes))
         try:
-            if hop is not None and not hop.suits(waiting):
-                await self._close(known, hop)
-                hop = None
-            if hop is None:
-                hop = await self._carrier.open(known.name, waiting, transcript)
-                self._hops.add(hop)
-                known.open += 1
-            outcomes = await hop.send(waiting, _QueuedContent(self._queue, waiting.item), transcript)
+            if wanted.recipients:
+                hop, sent = await self._send(known, hop, wanted, transcript)
+                outcomes |= sent
         except HopFailed as error:
-            failed, outcomes = error, dict.fromkeys(waiting.recipients, error.outcome)
+            hop, failed = None, error
+            outcomes |= dict.fromkeys(wanted.recipients, error.outcome)
         except (Damaged, OSError) as error:
-            outcomes = await self._unreadable(waiting, error)
+            hop = None
+            outcomes |= self._unreadable(wanted, error)
         except Exception:
+            hop = None
             self._log.failure("attempt failed", id=waiting.item.id, destination=known.name)
             self._counters.count("internal_errors", "queue")
             bug = Outcome(Verdict.LATER, "4.3.0", "internal error; the log has more", remote=False)
-            outcomes = dict.fromkeys(waiting.recipients, bug)
-        if hop is not None and (failed is not None or not hop.usable):
+            outcomes |= dict.fromkeys(wanted.recipients, bug)
+        if hop is not None and not hop.usable:
             await self._close(known, hop)
             hop = None
-        now = self._now()
-        was_failing = known.failing is not None
+        now, was_failing = self._now(), known.failing is not None
         self._judge(known, failed, started, now)
         mta = next((outcome.mta for outcome in outcomes.values() if outcome.mta), "")
         await self.settle(
@@ -377,7 +377,31 @@ class Runner:
         )  # fmt: skip
         return hop, failed is None
 
-    async def _unreadable(self, waiting: Waiting, error: Exception) -> Mapping[int, Outcome]:
+    async def _send(
+        self, known: _Destination, hop: Hop | None, waiting: Waiting, transcript: Transcript
+    ) -> tuple[Hop, Mapping[int, Outcome]]:
+        """Over this connection, or a new one; whatever is raised, it is closed then. Raises: HopFailed, Damaged,
+        OSError."""
+        if hop is not None and not hop.suits(waiting):
+            await self._close(known, hop)
+            hop = None
+        new = hop is None
+        if hop is None:
+            hop = await self._carrier.open(known.name, waiting, transcript)
+            self._hops.add(hop)
+            known.open += 1
+        try:
+            return hop, await hop.send(waiting, _QueuedContent(self._queue, waiting.item), transcript)
+        except HopFailed as failed:
+            await self._close(known, hop)
+            if new or not failed.stale:
+                raise
+        except BaseException:
+            await self._close(known, hop)
+            raise
+        return await self._send(known, None, waiting, transcript)
+
+    def _unreadable(self, waiting: Waiting, error: Exception) -> Mapping[int, Outcome]:
         self._log.warning("queued message cannot be read", id=waiting.item.id, reason=str(error))
         verdict = Verdict.NEVER if isinstance(error, Damaged) else Verdict.LATER
         status, text = ("5.3.0", "the message was damaged on our disk") if verdict is Verdict.NEVER else (
@@ -390,6 +414,8 @@ class Runner:
             known.failing = None
             known.allowed += 1
             return
+        if failed.outcome.verdict is Verdict.NEVER:
+            return  # what is next fails as well, at once
         known.allowed = max(1, known.allowed // 2)
         before = known.failing
         if known.open > 0 or (before is not None and before.tried >= started):
@@ -427,6 +453,7 @@ class Runner:
                 again: Deferred[None] = Deferred()
                 self._reactor.callLater(TROUBLE, again.callback, None)
                 await again
+        await self._screen.tried(waiting, settled, now)
         self._journal.settled(waiting, settled, now)
 
     async def _reports(self, waiting: Waiting, settled: Settlement, now: float) -> tuple[NewReport, ...]:

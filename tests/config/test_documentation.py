@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 SECTIONS = (
     "Config", "Domain", "Listener", "Certificate", "Limits", "Quota", "Retention", "Auth", "Smtp", "Imap", "Pop3",
     "Log", "Metrics", "Tls", "ClientCertificate", "OAuth", "HideCapabilities",
-    "Policy", "Sending", "Dns", "Reports", "Forwarding",
+    "Policy", "Sending", "Dns", "Reports", "Forwarding", "Outbound", "Route", "Hold",
 )  # fmt: skip
 KEYS = [(name, field.name) for name in SECTIONS for field in dataclasses.fields(getattr(sections, name))]
 TABLES = {
@@ -28,6 +28,9 @@ TABLES = {
     "smtp",
     "policy",
     "sending",
+    "outbound",
+    "routes",
+    "holds",
     "dns",
     "reports",
     "forwarding",
@@ -70,11 +73,13 @@ def test_the_example_loads_and_has_the_defaults(tmp_path: Path) -> None:
     )  # for [[auth.certificates]]
     shown, spelled = load(plain), load(full)
     assert spelled.retention == (sections.Retention("Trash", days=30),)
+    (route,), (hold,) = spelled.routes, spelled.holds
+    assert (route.hosts, hold.reason) == (("smtp.example.net:587",), "held by a rule")
     assert spelled.imap.hide == (sections.HideCapabilities(("MOVE",)),)
     (certificate,) = spelled.auth.certificates
     assert certificate.account == "alice@example.org"
     usual = dataclasses.replace(
-        spelled, metrics=shown.metrics, retention=(), tls=shown.tls,
+        spelled, metrics=shown.metrics, retention=(), routes=(), holds=(), tls=shown.tls,
         auth=dataclasses.replace(spelled.auth, certificates=()), imap=dataclasses.replace(spelled.imap, hide=()),
     )  # fmt: skip
     assert usual == shown

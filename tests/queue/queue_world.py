@@ -139,10 +139,11 @@ class ScriptedCarrier:
 
 @dataclass
 class Reports:
-    """Implements `carrying.Reporter` and `carrying.Journal`: a short message to the sender for each settlement in which
-    he has to hear something."""
+    """Implements `carrying.Reporter`, `Journal` and `Screen`: a short message to the sender for each
+    settlement in which he has to hear something."""
 
     settlements: list[Settlement] = field(default_factory=list)
+    settlements_tried: int = 0
 
     async def reports(self, waiting: Waiting, settlement: Settlement, head: bytes, now: float) -> Sequence[NewReport]:
         sender = waiting.item.envelope.sender
@@ -153,6 +154,13 @@ class Reports:
 
     def settled(self, waiting: Waiting, settlement: Settlement, now: float) -> None:
         self.settlements.append(settlement)
+
+    async def suppressed(self, waiting: Waiting, now: float) -> Mapping[int, Outcome]:
+        recipients = waiting.item.envelope.recipients
+        return {n: NEVER for n in waiting.recipients if recipients[n].local_part == "suppressed"}
+
+    async def tried(self, waiting: Waiting, settlement: Settlement, now: float) -> None:
+        self.settlements_tried += 1
 
 
 class QueueWorld:
@@ -183,8 +191,8 @@ class QueueWorld:
         )
         self.queue.recover()
         self.runner = Runner(
-            self.queue, self.carrier, self.reports, self.reports, reactor=self.time, now=self.now, log=self.log,
-            counters=MemoryCounters(), connections=self.connections,
+            self.queue, self.carrier, self.reports, self.reports, self.reports, reactor=self.time, now=self.now,
+            log=self.log, counters=MemoryCounters(), connections=self.connections,
         )  # fmt: skip
         self.spool = FileSpool(self.directory, workers)
 

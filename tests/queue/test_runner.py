@@ -11,7 +11,7 @@ import pytest
 from queue_world import DONE, EPOCH, LATER, MESSAGE, NEVER, UNREACHED, QueueWorld, World, result
 from twisted.internet.defer import Deferred
 
-from mailstack.handover import Outcome, Verdict
+from mailstack.handover import HopFailed, Outcome, Verdict
 from mailstack.mail.parameters import DeliverBy, MailParameters
 from mailstack.queue.carrying import Pace
 from mailstack.queue.database import DATABASE, QueueDatabase
@@ -353,6 +353,39 @@ def test_a_hop_that_fails_amid_a_message_defers_it(make: World) -> None:
     assert all(hop.closed for hop in world.carrier.hops)
     (attempt,) = world.database.attempts(row.item.id, "example.net")
     assert attempt.transcript == "C: RCPT TO:<b@example.net>"
+
+
+def test_a_connection_that_ended_meanwhile_is_made_anew(make: World) -> None:
+    world = make()
+    stale = HopFailed(Outcome(Verdict.LATER, "4.4.2", "closed", remote=False), stale=True)
+    world.carrier.answers["example.net"] = deque([DONE, stale])
+    world.start()
+    world.send("a@example.net")
+    world.send("b@example.net")
+    assert world.carrier.recipients == ["a@example.net", "b@example.net"]
+    assert [hop.closed for hop in world.carrier.hops] == [True, False]
+    assert world.rows() == []
+
+
+def test_a_domain_that_does_not_exist_fails_at_once_for_all(make: World) -> None:
+    world = make()
+    never = HopFailed(Outcome(Verdict.NEVER, "5.1.2", "no such domain", remote=False))
+    world.carrier.unreached["example.net"] = never
+    world.start()
+    world.send("a@example.net", sender="")
+    world.send("b@example.net", sender="")
+    assert world.rows() == []
+    assert [settled.failed[0].status for settled in world.reports.settlements] == ["5.1.2", "5.1.2"]
+
+
+def test_who_is_suppressed_is_not_tried(make: World) -> None:
+    world = make()
+    world.start()
+    world.send("suppressed@example.net", "bob@example.net")
+    assert world.carrier.recipients == ["bob@example.net", "me@example.org"]
+    world.send("suppressed@example.com", sender="")
+    assert "example.com" not in world.carrier.tried
+    assert world.rows() == []
 
 
 # --- what goes wrong here

@@ -1,0 +1,223 @@
+"""Mail that leaves: the queue, what empties it, and the ways that a configuration gives."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import apsw
+from twisted.internet.defer import Deferred
+
+from mailstack.config.sections import Config
+from mailstack.config.units import duration
+from mailstack.dns.resolver import DnsResolver
+from mailstack.errors import Refused
+from mailstack.handover import Outcome
+from mailstack.mail.address import ascii_domain
+from mailstack.net.hop import Dialer
+from mailstack.ports import Clock, Counters, Directory, Log, MailStore, Spool
+from mailstack.queue.content import Files
+from mailstack.queue.database import DATABASE, QueueDatabase
+from mailstack.queue.items import Waiting
+from mailstack.queue.queue import MailQueue
+from mailstack.queue.reporter import SenderReports
+from mailstack.queue.runner import Runner
+from mailstack.queue.schedule import Schedule
+from mailstack.queue.settlement import Settlement
+from mailstack.queue.suppression import SUPPRESSED_DATABASE, SuppressionDatabase, SuppressionList
+from mailstack.relay.carrier import MailCarrier, Surroundings
+from mailstack.relay.local import LocalHop
+from mailstack.relay.routes import Router
+from mailstack.relay.settings import Way, way
+from mailstack.relay.tls_policy import NoPolicies
+from mailstack.smtp.client.downconversion import downconversion
+from mailstack.store.workers import Workers
+
+QUEUE = "queue"
+"""The directory, in the data directory."""
+DRAIN_TIME = 20.0
+"""Seconds that messages on their way to others have to arrive when the server stops."""
+
+
+def schedule(config: Config) -> Schedule:
+    """The times of a configuration."""
+    outbound = config.outbound
+    return Schedule(tuple(map(duration, outbound.retry)), outbound.expire, outbound.warn_after, random.random)
+
+
+def router(config: Config) -> Router:
+    """The ways of a configuration."""
+    return Router([domain.name for domain in config.domains], config.routes, config.holds)
+
+
+def signature(config: Config) -> str:
+    """Of everything that decides where recipients go."""
+    ours = sorted(ascii_domain(domain.name) for domain in config.domains)
+    parts = json.dumps([ours, [repr(route) for route in config.routes]])
+    return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def ways(config: Config) -> Mapping[str, Way]:
+    """By the routes' names; "" is the way without one. Raises: BadRoute, OSError."""
+    hostname = ascii_domain(config.hostname)
+    named = [(route.name or f"route{number}", route) for number, route in enumerate(config.routes, 1)]
+    return {name: way(config.outbound, route, hostname, _first_line) for name, route in [("", None), *named]}
+
+
+def _first_line(path: str) -> str:
+    lines = Path(path).read_text().splitlines()
+    return lines[0].strip() if lines else ""
+
+
+def open_queue(config: Config, workers: Workers, log: Log) -> MailQueue:
+    """The queue of a data directory, ready to take messages. Raises: OSError, QueueDatabaseError, apsw.Error."""
+    files = Files(config.data / QUEUE)
+    database = QueueDatabase(config.data / QUEUE / DATABASE)
+    queue = MailQueue(files, database, workers, log, schedule=schedule(config), placing=router(config), clock=time.time)
+    queue.recover()
+    return queue
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What mail that leaves needs of the server."""
+
+    store: MailStore
+    spool: Spool
+    directory: Directory
+    resolver: DnsResolver
+    workers: Workers
+    clock: Clock
+    log: Log
+    counters: Counters
+
+
+class OutgoingMail:
+    """Empties a queue. Raises: BadRoute, OSError, sqlite3.Error."""
+
+    def __init__(self, reactor: Any, config: Config, queue: MailQueue, around: Around) -> None:
+        self.queue = queue
+        self._config = config
+        self._around = around
+        self._directory = around.directory
+        self._ways = ways(config)
+        log, counters = around.log, around.counters
+        self._dialer = Dialer(reactor, log, (f"out{number}" for number in count(1)))
+        path = config.accounts_database.with_name(SUPPRESSED_DATABASE)
+        self._suppressed = SuppressionList(
+            SuppressionDatabase(path), partial(around.workers.run_in_lane, SUPPRESSED_DATABASE), config.reports
+        )
+        self._reports = SenderReports(
+            ascii_domain(config.hostname), config.reports, self._original_sender, log, counters
+        )
+        surroundings = Surroundings(
+            self._dialer, around.resolver, NoPolicies(), self._names(), around.clock, log, counters,
+            downconversion(around.workers.run),
+        )  # fmt: skip
+        self.runner = Runner(
+            queue, MailCarrier(surroundings, self._way, self._local), self._reports, LogJournal(log, counters), self,
+            reactor=reactor, now=around.clock.now, log=log, counters=counters,
+            connections=config.outbound.connections,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Begin; what fails is a line in the log."""
+        Deferred.fromCoroutine(self._start()).addErrback(self._failed)
+
+    async def _start(self) -> None:
+        moved = await self.queue.reroute(self._choose, signature(self._config))
+        if moved:
+            self._around.log.event("queue rerouted", rows=moved)
+        await self.runner.start()
+
+    async def stop(self) -> None:
+        """Let what is on its way arrive, for a while."""
+        await self.runner.stop(DRAIN_TIME)
+        self._dialer.cut()
+
+    def use(self, config: Config, found: Mapping[str, Way], directory: Directory) -> None:
+        """Of another configuration: what is on its way goes on as it began."""
+        self._config, self._ways, self._directory = config, found, directory
+        self.queue.schedule, self.queue.placing = schedule(config), router(config)
+        self.runner.connections = config.outbound.connections
+        self._reports.use(config.reports)
+        self._suppressed.settings = config.reports
+        Deferred.fromCoroutine(self.queue.reroute(self._choose, signature(config))).addErrback(self._failed)
+
+    # --- queue.carrying.Screen
+
+    async def suppressed(self, waiting: Waiting, now: float) -> Mapping[int, Outcome]:
+        addresses = {waiting.item.envelope.recipients[number]: number for number in waiting.recipients}
+        try:
+            found = await self._suppressed.suppressed(list(addresses), now)
+        except Refused as refused:
+            self._around.log.warning("suppression list not asked", reason=str(refused))
+            return {}
+        return {addresses[address]: entry.outcome() for address, entry in found.items()}
+
+    async def tried(self, waiting: Waiting, settlement: Settlement, now: float) -> None:
+        recipients = waiting.item.envelope.recipients
+        outcomes = {**settlement.done, **settlement.failed}
+        try:
+            await self._suppressed.tried([(recipients[n], outcome) for n, outcome in outcomes.items()], now)
+        except Refused as refused:
+            self._around.log.warning("suppression list not written", reason=str(refused))
+
+    # --- inside
+
+    def _way(self, route: str) -> Way:
+        return self._ways.get(route) or self._ways[""]  # a route that is gone: it is rerouted in a moment
+
+    def _choose(self, envelope: Any, number: int) -> str:
+        chosen: str = router(self._config).destination(envelope, envelope.recipients[number])
+        return chosen
+
+    def _original_sender(self, address: Any) -> Any:
+        return self._directory.original_sender(address)
+
+    def _local(self) -> LocalHop:
+        around = self._around
+        hostname = ascii_domain(self._config.hostname)
+        return LocalHop(around.store, around.spool, self._directory, self.queue, hostname)
+
+    def _names(self) -> Sequence[str]:
+        return (ascii_domain(self._config.hostname),)
+
+    def _failed(self, failure: Any) -> None:
+        try:
+            failure.raiseException()
+        except (apsw.Error, OSError, sqlite3.Error) as error:
+            self._around.log.warning("mail does not leave", reason=str(error))
+        except Exception:
+            self._around.log.failure("mail does not leave")
+
+
+class LogJournal:
+    """Implements `carrying.Journal`: a line for each recipient."""
+
+    def __init__(self, log: Log, counters: Counters) -> None:
+        self._log = log
+        self._counters = counters
+
+    def settled(self, waiting: Waiting, settlement: Settlement, now: float) -> None:
+        later = (
+            settlement.rest.last if settlement.rest is not None and settlement.rest.attempts > waiting.attempts else {}
+        )
+        for word, outcomes in (("sent", settlement.done), ("failed", settlement.failed), ("deferred", later)):
+            for number, outcome in outcomes.items():
+                self._log.event(
+                    f"mail {word}", id=waiting.item.id, to=str(waiting.item.envelope.recipients[number]),
+                    mta=outcome.mta, status=outcome.status, reply=outcome.text,
+                    seconds=round(now - waiting.item.arrived, 3),
+                )  # fmt: skip
+            if outcomes:
+                self._counters.count("outbound", word, len(outcomes))
