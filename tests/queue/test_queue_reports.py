@@ -226,8 +226,8 @@ def test_it_answers_the_message_it_is_about() -> None:
 def test_how_much_comes_back() -> None:
     fate = Fate(0, NO_USER)
 
-    def whole(size: int, ret: Return | None, kind: Kind = Kind.FAILED) -> bool:
-        envelope = replace(ENVELOPE, parameters=MailParameters(ret=ret))
+    def whole(size: int, ret: Return | None, kind: Kind = Kind.FAILED, *, tls: bool = False) -> bool:
+        envelope = replace(ENVELOPE, parameters=MailParameters(ret=ret, require_tls=tls))
         prepared = prepare(replace(reported(envelope), size=size), [fate], kind, NOW, HOST)
         assert prepared is not None
         return prepared.whole
@@ -235,6 +235,7 @@ def test_how_much_comes_back() -> None:
     assert whole(DEFAULTS.full_size, None) and not whole(DEFAULTS.full_size + 1, None)
     assert whole(DEFAULTS.full_size_asked, Return.FULL) and not whole(DEFAULTS.full_size_asked + 1, Return.FULL)
     assert not whole(1, Return.HEADERS)
+    assert not whole(1, Return.FULL, tls=True), "RFC 8689 §5"
     assert not whole(1, Return.FULL, Kind.DELAYED), "RFC 3461 §6.2: only for a failure"
 
 
