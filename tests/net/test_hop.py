@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hop_peers import NET, Rig, Saying, files, in_reactor, server_tls
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.task import deferLater
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
@@ -309,6 +310,23 @@ async def test_last_words_are_heard(rig: Rig) -> None:
     session = ClientSession(connection, ClientSettings("me.example"), ManualClock())
     with pytest.raises(HopFailed, match="554 go away"):
         await session.open(None)
+
+
+@in_reactor
+async def test_last_words_in_tls_are_heard(rig: Rig, authority: trustme.CA, tmp_path: Path) -> None:
+    pair = files(tmp_path, authority.issue_cert("mx.example"))
+    port = rig.listen(TLSMemoryBIOFactory(Tickets(pair), False, Saying(b"", b"554 go away\r\n", close=True)))
+    connection = await rig.connect(port)
+    await connection.start_tls(TlsDemand())
+    connection.write(b"EHLO\r\n")
+    await connection.drain()
+    for _ in range(500):
+        if connection not in rig.dialer._open:
+            break
+        await deferLater(NET, 0.01)
+    assert await connection.receive() == b"554 go away\r\n"
+    with pytest.raises(ConnectionClosed):
+        await connection.receive()
 
 
 @in_reactor

@@ -311,6 +311,16 @@ def test_a_message_that_cannot_be_read_is_not_ended(broken: int) -> None:
     assert connection.closed and not any(b".\r\n" in piece for piece in connection.written)
 
 
+def test_a_message_that_is_refused_and_the_next() -> None:
+    session, connection = opened(
+        PIPE + ONE + DATA + "S: 554 5.7.1 spam\nC: RSET\n" + ONE.replace("S: 250", "S: 250 reset\nS: 250", 1) + DATA
+        + "S: 250 ok\n"
+    )  # fmt: skip
+    assert shown(send(session)) == {0: (NEVER, "5.7.1")}
+    assert shown(send(session)) == {0: (DONE, "2.0.0")}
+    connection.finish()
+
+
 # --- when the server goes away
 
 STEPS = {
