@@ -264,6 +264,18 @@ def test_lmtp_answers_for_each_recipient() -> None:
     connection.finish()
 
 
+def test_lmtp_that_ends_for_one_may_have_taken_it_for_the_other() -> None:
+    session, connection = opened(
+        "S: 220 hi\nC: LHLO me.example\nS: 250-mx\nS: 250 PIPELINING\n"
+        "C: MAIL FROM:<me@example.org>\nC: RCPT TO:<joe@example.com>\nC: RCPT TO:<ann@example.com>\nC: DATA\n"
+        "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\n" + DATA + "S: 421 4.3.2 not this one\nS: 250 ok\nC: *end*\n",
+        settings=replace(SETTINGS, lmtp=True),
+    )
+    assert shown(send(session, numbers=(0, 1))) == {0: (LATER, "4.3.2"), 1: (DONE, "2.0.0")}
+    assert not session.usable
+    connection.finish()
+
+
 # --- mail data
 
 

@@ -89,11 +89,14 @@ class Transaction:
         return self._outcomes
 
     def _end(self, outcome: Outcome) -> None:
-        """Nobody knows any more where the conversation is: cut it."""
-        self.over = True
-        self._dialogue.connection.abort()
+        """Nobody knows any more where the conversation is."""
+        self._cut()
         for number in self._plan.numbers:
             self._outcomes.setdefault(number, outcome)
+
+    def _cut(self) -> None:
+        self.over = True
+        self._dialogue.connection.abort()
 
     # --- the envelope
 
@@ -185,15 +188,19 @@ class Transaction:
 
     async def _send(self, accepted: list[int]) -> None:
         await (self._send_chunk() if self._manner.chunking else self._send_data())
-        step = f"after the end of data: {outcomes.LOST_AFTER_DATA}"
-        for number in accepted if self._manner.lmtp else accepted[:1]:
-            reply = await self._reply(END_OF_DATA_TIME, step)
+        self._step = f"after the end of data: {outcomes.LOST_AFTER_DATA}"
+        manner, ending = self._manner, False
+        for number in accepted if manner.lmtp else accepted[:1]:
+            reply = await self._dialogue.reply(END_OF_DATA_TIME)
             if reply.code < 400 and not reply.positive:
                 raise BadReply(reply.text)
-            self._outcomes[number] = outcomes.of_reply(reply, self._manner.mta, reports=self._manner.reports)
-        if not self._manner.lmtp:
+            self._outcomes[number] = outcomes.of_reply(reply, manner.mta, reports=manner.reports)
+            ending = ending or reply.code == 421  # of LMTP the others may still be answered
+        if not manner.lmtp:
             self._outcomes.update(dict.fromkeys(accepted, self._outcomes[accepted[0]]))
         self.reset = not reply.positive
+        if ending:
+            self._cut()
 
     async def _send_data(self) -> None:
         connection, size = self._dialogue.connection, self._content.size
