@@ -29,7 +29,10 @@ from mailstack.auth.client import LoginAs
 from mailstack.auth.sasl import Secret
 from mailstack.handover import HopFailed, Verdict
 from mailstack.smtp.client import settings as times
+from mailstack.smtp.client.session import ClientSession
 from mailstack.smtp.client.settings import ClientSettings
+from mailstack.testing.clock import ManualClock
+from mailstack.testing.hop import ScriptedHop
 
 # --- opening
 
@@ -54,6 +57,27 @@ def test_each_step_has_its_time() -> None:
     assert connection.timeouts == [
         times.GREETING_TIME, times.HELLO_TIME, times.MAIL_TIME, times.RCPT_TIME, times.DATA_TIME, times.END_OF_DATA_TIME
     ]  # fmt: skip
+
+
+class Trickling(ScriptedHop):
+    """Says a line of a reply without end now and then."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__("")
+        self.clock = clock
+
+    async def receive(self) -> bytes:
+        self.timeouts.append(self.timeout)
+        self.clock.advance(100.0)
+        return b"220-x\r\n"
+
+
+def test_a_reply_has_to_be_complete_in_time() -> None:
+    clock = ManualClock()
+    connection = Trickling(clock)
+    with pytest.raises(HopFailed, match="no answer in time before the greeting"):
+        result(ClientSession(connection, SETTINGS, clock).open(None))
+    assert connection.timeouts == [300.0, 200.0, 100.0]
 
 
 def test_who_does_not_know_ehlo_knows_helo() -> None:
