@@ -88,19 +88,19 @@ def test_who_does_not_know_ehlo_knows_helo() -> None:
 @pytest.mark.parametrize(
     ("script", "verdict", "status"),
     [
-        ("S: 554 5.3.2 go away\n", LATER, "4.3.2"),
+        ("S: 554 5.3.2 go away\nC: QUIT\n", LATER, "4.3.2"),
         ("S: 421 busy\n", LATER, "4.3.2"),
-        ("S: 521 no mail here\n", NEVER, "5.3.2"),
-        ("S: 556 no mail here\n", NEVER, "5.1.10"),
+        ("S: 521 no mail here\nC: QUIT\n", NEVER, "5.3.2"),
+        ("S: 556 no mail here\nC: QUIT\n", NEVER, "5.1.10"),
         ("S: *close*\n", LATER, "4.4.2"),
         ("S: *timeout*\n", LATER, "4.4.2"),
         ("S: SSH-2.0-OpenSSH_9.2\n", LATER, "4.5.0"),
-        ("S: 250 hi\n", LATER, "4.0.0"),
+        ("S: 250 hi\nC: QUIT\n", LATER, "4.0.0"),
         ("S: 220 hi\nS: 250 too early\n", LATER, "4.5.0"),
         ("S: 220 hi\nC: EHLO me.example\nS: 421 later\n", LATER, "4.3.2"),
-        ("S: 220 hi\nC: EHLO me.example\nS: 451 later\n", LATER, "4.3.0"),
+        ("S: 220 hi\nC: EHLO me.example\nS: 451 later\nC: QUIT\n", LATER, "4.3.0"),
         ("S: 220 hi\nC: EHLO me.example\nS: *close*\n", LATER, "4.4.2"),
-        ("S: 220 hi\nC: EHLO me.example\nS: 500 no\nC: HELO me.example\nS: 550 5.7.1 no\n", LATER, "4.7.1"),
+        ("S: 220 hi\nC: EHLO me.example\nS: 500 no\nC: HELO me.example\nS: 550 5.7.1 no\nC: QUIT\n", LATER, "4.7.1"),
     ],
 )
 def test_a_server_that_does_not_open(script: str, verdict: Verdict, status: str) -> None:
@@ -135,8 +135,8 @@ def test_no_tls_is_begun_that_is_not_wanted() -> None:
 @pytest.mark.parametrize(
     ("script", "tls", "text"),
     [
-        (SLOW, "starttls-not-supported", "does not offer"),
-        (TLS_OFFER + "C: STARTTLS\nS: 454 4.7.0 not now\n", "starttls-not-supported", "454 4.7.0 not now"),
+        (SLOW + "C: QUIT\n", "starttls-not-supported", "does not offer"),
+        (TLS_OFFER + "C: STARTTLS\nS: 454 4.7.0 not now\nC: QUIT\n", "starttls-not-supported", "454 4.7.0 not now"),
         (TLS_OFFER + "C: STARTTLS\nS: 220 go\nS: 250 injected\n", "validation-failure", "plain text"),
         (TLS_OFFER + "C: STARTTLS\nS: 220 go\nC: *tls expired*\n", "validation-failure", "expired"),
         (TLS_OFFER + "C: STARTTLS\nS: *close*\n", "", "lost after STARTTLS"),
@@ -184,18 +184,30 @@ def test_logging_in(settings: ClientSettings, script: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "script", "text"),
     [
-        (PASSWORD, offer("PLAIN LOGIN"), "LOGIN PLAIN, without TLS"),
-        (replace(TOKEN, plaintext_login=False), offer("XOAUTH2"), "without TLS"),
-        (PASSWORD, SLOW, "offers nothing"),
+        (PASSWORD, offer("PLAIN LOGIN") + "C: QUIT\n", "LOGIN PLAIN, without TLS"),
+        (replace(TOKEN, plaintext_login=False), offer("XOAUTH2") + "C: QUIT\n", "without TLS"),
+        (PASSWORD, SLOW + "C: QUIT\n", "offers nothing"),
         (
             replace(PASSWORD, plaintext_login=True),
-            offer("PLAIN") + "C: AUTH PLAIN AGpvZQBzZWNyZXQ=\nS: 535 5.7.8 wrong\n",
+            offer("PLAIN") + "C: AUTH PLAIN AGpvZQBzZWNyZXQ=\nS: 535 5.7.8 wrong\nC: QUIT\n",
             "535 5.7.8 wrong",
         ),
-        (TOKEN, offer("OAUTHBEARER") + "C: AUTH OAUTHBEARER ...\nS: 334 e30=\nC: AQ==\nS: 535 no\n", "535 no"),
-        (PASSWORD, offer("SCRAM-SHA-256") + "C: AUTH SCRAM-SHA-256 ...\nS: 235 come in\n", "without the proof"),
-        (PASSWORD, offer("SCRAM-SHA-1") + "C: AUTH SCRAM-SHA-1 ...\nS: 334 !!\n", "expected base64"),
-        (PASSWORD, offer("SCRAM-SHA-1") + "C: AUTH SCRAM-SHA-1 ...\nS: 334 cj14LHM9eCxpPTE=\n", "expected SCRAM"),
+        (TOKEN, offer("OAUTHBEARER") + "C: AUTH OAUTHBEARER ...\nS: 334 e30=\nC: AQ==\nS: 535 no\nC: QUIT\n", "535 no"),
+        (
+            PASSWORD,
+            offer("SCRAM-SHA-256") + "C: AUTH SCRAM-SHA-256 ...\nS: 235 come in\nC: QUIT\n",
+            "without the proof",
+        ),
+        (
+            PASSWORD,
+            offer("SCRAM-SHA-1") + "C: AUTH SCRAM-SHA-1 ...\nS: 334 !!\nC: *\nS: 501 no\nC: QUIT\n",
+            "expected base64",
+        ),
+        (
+            PASSWORD,
+            offer("SCRAM-SHA-1") + "C: AUTH SCRAM-SHA-1 ...\nS: 334 cj14LHM9eCxpPTE=\nC: *\nS: 501 no\nC: QUIT\n",
+            "expected SCRAM",
+        ),
     ],
 )
 def test_a_login_that_fails(settings: ClientSettings, script: str, text: str) -> None:
@@ -408,7 +420,7 @@ def test_who_has_an_outcome_keeps_it() -> None:
         "S: *close*\nC: *end*\n",
         "C: MAIL FROM:<me@example.org>\nC: RCPT TO:<joe@example.com>\nC: DATA\nS: *close*\nC: *end*\n",
         "C: MAIL FROM:<me@example.org>\nC: RCPT TO:<joe@example.com>\nC: DATA\nS: 421 enough\nC: *end*\n",
-        "C: MAIL FROM:<me@example.org>\nC: RCPT TO:<joe@example.com>\nC: DATA\nS: 452 enough\nC: *end*\n",
+        "C: MAIL FROM:<me@example.org>\nC: RCPT TO:<joe@example.com>\nC: DATA\nS: 452 4.5.3 enough\nC: *end*\n",
     ],
 )
 def test_a_connection_that_ended_meanwhile_is_stale(event: str) -> None:

@@ -66,10 +66,15 @@ class ClientSession:
         Raises: HopFailed; the connection is then closed."""
         where = self.connection.address
         self.transcript.add(f"-- connected to {where if self.mta == where else f'{self.mta}, {where}'}")
+        opening = Opening(self._dialogue, self._settings, self.mta)
         try:
-            self.offers = await Opening(self._dialogue, self._settings, self.mta).run(demand)
+            self.offers = await opening.run(demand)
         except BaseException:
-            self.abort()
+            if opening.polite:
+                self._dialogue.say(commands.QUIT)
+                self.connection.close()
+            else:
+                self.connection.abort()
             raise
         self._open = True
 

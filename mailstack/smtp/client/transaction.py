@@ -24,8 +24,10 @@ from mailstack.smtp.wire.client_replies import BadReply, Reply
 PIECE = 128 * 1024
 """Octets of a message that are read and sent at once."""
 _SESSION_REFUSALS = frozenset({450, 451, 452, 454, 503})
-"""Of MAIL on a connection that was used before: the server may mean the session (so many messages a connection), and
-a new connection finds out. 421 always does."""
+_OF_THE_SESSION = ("", "3", "5")
+"""Of MAIL on a connection that was used before, if the status is of the system or the protocol (RFC 3463 §3.4, §3.6) or
+none is given: the server may mean the session (so many messages a connection), and a new connection finds out. 421
+always does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class Transaction:
     def _check_mail(self, reply: Reply) -> None:
         """Raises: HopFailed, when the server has had enough of this connection."""
         self.taken = self.taken or reply.positive
-        if self._manner.taken and reply.code in _SESSION_REFUSALS:
+        if self._manner.taken and reply.code in _SESSION_REFUSALS and reply.status[2:3] in _OF_THE_SESSION:
             outcome = outcomes.of_session(reply, self._manner.mta)
             self._end(outcome)
             raise HopFailed(outcome, stale=True)
