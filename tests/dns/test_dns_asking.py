@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from mailstack.config.sections import Dns
+from mailstack.config.sections import Dns, TrustAd
 from mailstack.dns import cache as cache_module
 from mailstack.dns import resolver as resolver_module
 from mailstack.dns.asking import FIRST_WAIT, ROUNDS
@@ -268,6 +268,27 @@ def test_a_dead_server_is_passed_over_until_it_is_tried_again() -> None:
     world.ask()
     assert world.asked[-1] == ONE
     assert all(not isinstance(result, Failure) for result in world.results)
+
+
+def test_one_lost_datagram_now_and_then_is_no_reason() -> None:
+    world = World(lambda server, query, _: None if len(world.asked) % 3 == 1 else answer(query, MX), cache_entries=0)
+    for _ in range(6):
+        world.ask()
+        world.pass_time(2)
+    assert world.asked.count(ONE) == 6 and not world.log.lines
+
+
+@pytest.mark.parametrize("signed", [(True, True), (True, False), (False, True)])
+def test_an_alias_counts_for_what_is_authenticated(signed: tuple[bool, bool]) -> None:
+    def script(_: NameServer, query: dns.message.Message, way: str) -> bytes:
+        is_first = query.question[0].name.to_text() == "example.org."
+        octets = answer(query, "example.org. CNAME other.example." if is_first else "other.example. MX 10 mx.")
+        ad = signed[0 if is_first else 1]
+        return octets[:3] + bytes((octets[3] | (0x20 if ad else 0),)) + octets[4:]
+
+    world = World(script, trust_ad=TrustAd.ALWAYS)
+    world.ask()
+    assert world.results[-1].authenticated is all(signed)
 
 
 def test_an_alias_that_the_server_does_not_follow_is_followed() -> None:
