@@ -1,8 +1,5 @@
 """One query and its reply by UDP or TCP, on Twisted. Each has a socket of its own, whose port the kernel chooses by
-chance, so that a forger has to guess it beside the id (RFC 5452 §4.5).
-
-`twisted.internet.endpoints` is not for modules that the server imports at its start: it takes systemd's variables out
-of the environment before they are looked at."""
+chance, so that a forger has to guess it beside the id (RFC 5452 §4.5)."""
 
 from __future__ import annotations
 
