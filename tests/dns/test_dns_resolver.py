@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet import tcp, udp
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from mailstack.config.sections import Dns, TrustAd
@@ -197,6 +198,9 @@ async def test_the_end_comes_to_those_who_wait(world: World) -> None:
     resolver.close()
     with pytest.raises(TemporaryFailure, match="stopping"):
         await waiting
+    with pytest.raises(TemporaryFailure, match="stopping"):
+        await resolver.txt("example.org")
+    assert world.server.asked("example.org", "TXT") == 0
 
 
 @ensureDeferred
@@ -306,6 +310,24 @@ async def test_a_dead_server_is_left_alone(world: World, nobody: str) -> None:
         await resolver.mx(name)
     (line,) = (line for line in world.log.lines if line.what == "DNS server set aside")
     assert line.fields["server"] == nobody and line.fields["seconds"] == 30.0
+
+
+@ensureDeferred
+async def test_without_a_descriptor_it_fails_for_now(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolver = world.resolver()
+
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        for transport in (udp.Port, tcp.Client):
+            patched.setattr(transport, "createInternetSocket", refuse)
+        with pytest.raises(TemporaryFailure, match="Too many open files"):
+            await resolver.mx("example.org")
+        patched.undo()
+        patched.setattr(tcp.Client, "createInternetSocket", refuse)
+        with pytest.raises(TemporaryFailure, match="Too many open files"):
+            await resolver.mx("many.example")
 
 
 @ensureDeferred

@@ -332,7 +332,9 @@ def test_what_others_said_is_there_word_for_word(text: str, more: str) -> None:
     octets = said(ENVELOPE, Fate(0, replace(NO_USER, text=f"550 {text} {more}"), 1, NOW))
     _, group = groups(parsed(octets))
     found = group["Diagnostic-Code"].removeprefix("smtp; ").split()
-    expected = re.sub(r"[^ -~]", lambda match: " " if ord(match[0]) < 160 else "?", f"550 {text} {more}".strip()).split()
+    expected = re.sub(
+        r"[^ -~]", lambda match: " " if ord(match[0]) < 160 else "?", f"550 {text} {more}".strip()
+    ).split()
     assert "".join(expected).startswith("".join(found)) and len("".join(found)) >= min(len("".join(expected)), 500)
     assert max(len(line) for line in octets.split(b"\r\n")) <= 998 and b"\r\n \r\n" not in octets
 
