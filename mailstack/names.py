@@ -16,6 +16,7 @@ xn-- form. The root is ".". Names in questions may be internationalised (RFC 589
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import ClassVar, Protocol
@@ -51,6 +52,10 @@ DNS_PORT = 53
 MAX_PORT = 65_535
 
 
+_SERVER = re.compile(r"\[([^]]+)\](?::([0-9]{1,5}))?|([0-9.]+)(?::([0-9]{1,5}))?|([^][]+)")
+"""IPv6 in brackets, IPv4, each perhaps with a port; IPv6 alone."""
+
+
 class BadServer(ValueError):
     """Not the address of a DNS server."""
 
@@ -73,19 +78,17 @@ class NameServer:
     @classmethod
     def parse(cls, text: str) -> NameServer:
         """Of "192.0.2.1", "192.0.2.1:5353", "2001:db8::1" or "[2001:db8::1]:5353". Raises: BadServer."""
-        host, port = text, ""
-        if text.startswith("["):
-            host, _, port = text[1:].partition("]")
-            port = port.removeprefix(":") if port.startswith(":") else port and "none"
-        elif text.count(":") == 1:
-            host, _, port = text.partition(":")
+        match = _SERVER.fullmatch(text)
         try:
-            address = ip_address(host)
+            if match is None:
+                raise ValueError
+            address = ip_address(match[1] or match[3] or match[5])
         except ValueError:
             raise BadServer(f"expected an IP address as 127.0.0.1 or [::1]:53, not {text}") from None
-        if port and not (port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) <= MAX_PORT):
+        port = int(match[2] or match[4] or DNS_PORT)
+        if not 0 < port <= MAX_PORT:
             raise BadServer(f"expected a port from 1 to {MAX_PORT}, not {port}")
-        return cls(str(address), int(port or DNS_PORT))
+        return cls(str(address), port)
 
 
 # --- answers --------------------------------------------------------------------------------

@@ -9,11 +9,16 @@ production.py   `mailstack serve`
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from mailstack.net.systemd import passed_sockets
 
 
 def serve(config_path: Path, ready_file: Path | None) -> int:
     """Run production until told to stop; the exit status. Imports the reactor."""
+    # Before anything else is imported: twisted.internet.endpoints takes systemd's variables out of the environment.
+    passed = passed_sockets(os.environ)
     from mailstack.app.production import serve as run
 
-    return run(config_path, ready_file)
+    return run(config_path, ready_file, passed)

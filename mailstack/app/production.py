@@ -6,7 +6,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,6 @@ from mailstack.auth.sent import SENT_DATABASE, SentDatabase, SentMail
 from mailstack.config.changes import changes
 from mailstack.config.load import ConfigError, load
 from mailstack.config.sections import Config, LogLevel
-from mailstack.net.systemd import passed_sockets
 from mailstack.net.tls import BadCertificate
 from mailstack.observe.log import FORMATS, Level, StructuredLog, Target
 from mailstack.observe.twisted_log import capture
@@ -182,25 +181,24 @@ class Production:
         return stream
 
 
-def serve(config_path: Path, ready_file: Path | None) -> int:
-    """Serve until told to stop; the exit status."""
+def serve(config_path: Path, ready_file: Path | None, passed: Mapping[str, Sequence[int]]) -> int:
+    """Serve until told to stop; the exit status. `passed` are systemd's sockets, by `systemd.passed_sockets`."""
     os.umask(0o077)
     try:
         config = load(config_path)
-        production = _start(config, config_path)
+        production = _start(config, config_path, PassedSockets(passed))
     except Problems as error:
         print(f"mailstack: {error}", file=sys.stderr)
         return 1
     return _serve(production, ready_file)
 
 
-def _start(config: Config, path: Path) -> Production:
+def _start(config: Config, path: Path, passed: PassedSockets) -> Production:
     from twisted.internet import reactor
 
     if os.getuid() == 0 and not config.user:
         drop("")  # says why root is not enough
     allowed = descriptors.allow(config.limits.connections)
-    passed = PassedSockets(passed_sockets(os.environ))
     opened = open_sockets(config, passed)
     try:
         if os.getuid() == 0:

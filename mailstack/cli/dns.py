@@ -123,17 +123,25 @@ def _run(settings: Dns, ask: Callable[[Lookup], Coroutine[Any, Any, Any]]) -> An
     log = StructuredLog(Target(sys.stderr, FORMATS["text"], Level.ERROR))
     resolver = DnsResolver(settings, running, ReactorExchange(running), log, Counts())
     results: list[Any] = []
+    interrupted: list[bool] = []
 
     def end(result: Any) -> None:
         results.append(result)
-        running.stop()
+        if not interrupted:
+            running.stop()
+
+    def stopping() -> None:
+        if not results:
+            interrupted.append(True)
+            resolver.close()
 
     def begin() -> None:
         Deferred.fromCoroutine(ask(Lookup(resolver, time.monotonic))).addBoth(end)
 
     running.callWhenRunning(begin)
+    running.addSystemEventTrigger("before", "shutdown", stopping)
     running.run()
-    if not results:  # Ctrl-C
+    if interrupted:  # Ctrl-C
         raise click.Abort
     if hasattr(results[0], "raiseException"):
         results[0].raiseException()

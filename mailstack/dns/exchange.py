@@ -1,8 +1,5 @@
 """One query and its reply by UDP or TCP, on Twisted. Each has a socket of its own, whose port the kernel chooses by
-chance, so that a forger has to guess it beside the id (RFC 5452 §4.5).
-
-`twisted.internet.endpoints` is not for modules that the server imports at its start: it takes systemd's variables out
-of the environment before they are looked at."""
+chance, so that a forger has to guess it beside the id (RFC 5452 §4.5)."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ClientFactory, DatagramProtocol
 from twisted.internet.protocol import Protocol as StreamProtocol
@@ -54,8 +51,8 @@ class ReactorExchange:
         interface = "::" if ":" in server.host else "0.0.0.0"
         try:
             port = self._reactor.listenUDP(0, waiting, interface=interface)
-        except OSError as error:  # no descriptor, no IPv6
-            raise NoReply(str(error)) from error
+        except CannotListenError as error:  # no descriptor, no IPv6
+            raise NoReply(str(error.socketError)) from error
         timer = self._reactor.callLater(seconds, waiting.end, NoReply(f"no reply in {seconds:.1f} s"))
         try:
             port.connect(server.host, server.port)
@@ -164,9 +161,7 @@ class _Connecting(ClientFactory):
         return self._stream
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
-        error = reason.value
-        words = error.osError if isinstance(error, ConnectError) and error.osError else error
-        self._stream.end(NoReply(f"no connection: {words}"))
+        self._stream.end(NoReply(f"no connection: {str(reason.value).rstrip('.')}"))
 
 
 def _plain(host: str) -> str:

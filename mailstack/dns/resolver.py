@@ -62,6 +62,7 @@ class DnsResolver:
         self._now, self._bits, self._system = now, bits, system
         self._flights: dict[Question, _Flight] = {}
         self._turns = DeferredSemaphore(MAX_IN_FLIGHT)
+        self._closed = False
         self.use(settings)
 
     def use(self, settings: Dns) -> None:
@@ -84,7 +85,8 @@ class DnsResolver:
                 return False
 
     def close(self) -> None:
-        """Answer what waits: nobody will."""
+        """Answer what waits, and what comes: nobody else will."""
+        self._closed = True
         flights, self._flights = list(self._flights.values()), {}
         for flight in flights:
             flight.land(Failed("stopping"))
@@ -138,6 +140,8 @@ class DnsResolver:
     # --- outcomes
 
     async def _outcome(self, question: Question) -> Outcome:
+        if self._closed:
+            return Failed("stopping")
         known = self._cache.get(question, self._now())
         if known is not None:
             self._counters.count("dns_lookups", "cached")

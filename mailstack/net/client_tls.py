@@ -12,12 +12,14 @@ from ipaddress import ip_address
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
 from mailstack.handover import Certainty, TlsDemand, TlsFailed
+from mailstack.mail.address import ascii_domain
 from mailstack.net import dane
 
 MAX_CONTEXTS = 64
@@ -28,6 +30,8 @@ MAX_SESSIONS = 512
 """Of TLS that can be resumed; some KB each."""
 SESSION_TIME = 3600
 """Seconds for which a session is resumed: so long what was verified is taken for true."""
+MAX_SERVER_NAME = 255
+"""Octets of SNI that OpenSSL takes."""
 _WEAK_TOO = b"DEFAULT:@SECLEVEL=0"
 """Where nothing is verified, weak keys and signatures are still better than none (RFC 7435)."""
 
@@ -47,6 +51,16 @@ _UNKNOWN_AUTHORITY = (2, 20, 21)
 _NOT_TLS = ("wrong version number", "packet length too long", "http request", "record layer failure")
 
 
+_UNREADABLE = (
+    ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm
+)  # fmt: skip
+"""What comes of certificates that somebody has made in a way of his own, when one looks closer."""
+
+
+def _unreadable(error: Exception) -> TlsFailed:
+    return TlsFailed(f"its certificate cannot be read: {error}")
+
+
 class Verification:
     """What comes of verifying one server."""
 
@@ -57,19 +71,31 @@ class Verification:
         self.resumed = False
         """Whether the session goes on in which its certificate was verified."""
 
-    def look(self, certificate: x509.Certificate, error: int, depth: int) -> bool:
+    def look(self, certificate: X509, error: int, depth: int) -> bool:
         """At one certificate of the chain that OpenSSL verifies; the server's own is the last, at depth 0."""
         if self.demand.certainty is not Certainty.NAMED:
             return True
-        if error:
-            self.failure = _failure(certificate, error, depth)
-        elif depth == 0:
-            self.failure = _names_failure(certificate, self.demand.names)
-            self.verified = self.failure is None
+        try:
+            if error:
+                self.failure = _failure(certificate.to_cryptography(), error, depth)
+            elif depth == 0:
+                self.failure = _names_failure(certificate.to_cryptography(), self.demand.names)
+                self.verified = self.failure is None
+        except _UNREADABLE as unreadable:
+            self.failure = _unreadable(unreadable)
         return self.failure is None
 
     def finish(self, connection: SSL.Connection) -> None:
         """After the handshake. Raises: TlsFailed."""
+        try:
+            self._finish(connection)
+        except _UNREADABLE as unreadable:
+            self.failure = _unreadable(unreadable)
+        if self.failure is not None:
+            self.verified = False
+            raise self.failure
+
+    def _finish(self, connection: SSL.Connection) -> None:
         demand = self.demand
         if demand.certainty is Certainty.TLSA:
             chain = connection.get_peer_cert_chain(as_cryptography=True) or []
@@ -84,8 +110,6 @@ class Verification:
             leaf = connection.get_peer_certificate(as_cryptography=True)
             self.failure = TlsFailed("the server has no certificate") if leaf is None else _leaf_failure(leaf, demand)
             self.verified = self.failure is None
-        if self.failure is not None:
-            raise self.failure
 
 
 class VerifyingConnection(SSL.Connection):
@@ -96,7 +120,7 @@ class VerifyingConnection(SSL.Connection):
 
 def _look(connection: SSL.Connection, certificate: X509, error: int, depth: int, right: int) -> bool:
     assert isinstance(connection, VerifyingConnection)
-    return connection.verification.look(certificate.to_cryptography(), 0 if right else error, depth)
+    return connection.verification.look(certificate, 0 if right else error, depth)
 
 
 def _failure(certificate: x509.Certificate, error: int, depth: int) -> TlsFailed:
@@ -120,7 +144,7 @@ def _names_failure(certificate: x509.Certificate, names: tuple[str, ...]) -> Tls
     """What is wrong with the names of a certificate (RFC 9525 §6), None if nothing is."""
     hosts, addresses = _names_of(certificate)
     for name in names:
-        wanted = name.rstrip(".").lower()
+        wanted = ascii_domain(name.rstrip("."))
         if wanted in hosts or wanted in addresses or "*." + wanted.partition(".")[2] in hosts:
             return None
     shown = ", ".join((*hosts, *addresses)[:5]) or "nobody"
@@ -188,8 +212,9 @@ class Handshake:
         connection = VerifyingConnection(self._context, None)
         connection.verification = self.verification
         names = self.verification.demand.names
-        if names and not _is_address(names[0]):
-            connection.set_tlsext_host_name(names[0].rstrip(".").encode("ascii"))
+        name = ascii_domain(names[0].rstrip(".")) if names else ""
+        if name and name.isascii() and len(name) <= MAX_SERVER_NAME and not _is_address(name):
+            connection.set_tlsext_host_name(name.encode("ascii"))
         if self._session is not None:
             connection.set_session(self._session)
         return connection

@@ -1,4 +1,5 @@
-"""One connection: the only Twisted `Protocol`. It moves octets and knows no mail protocol.
+"""One connection: the only Twisted `Protocol`, from which `hop.py` derives those that we open. It moves octets and
+knows no mail protocol.
 
 The session is a coroutine that pulls: `receive` gives it what came, and reading is paused while
 it works and more has come than it may hold. What it writes is gathered and leaves in one piece

@@ -198,10 +198,11 @@ async def write(prepared: Prepared, content: Content, sink: Sink) -> None:
 
 
 def _whole(item: Reported, settings: Reports) -> bool:
-    # RFC 3461 §6.2 allows a limit, of RET=FULL too
-    asked = item.envelope.parameters.ret
-    limit = settings.full_size_asked if asked is Return.FULL else settings.full_size
-    return asked is not Return.HEADERS and item.size <= limit
+    # RFC 3461 §6.2 allows a limit, of RET=FULL too; RFC 8689 §5: what must travel by TLS comes back as RET=HDRS
+    parameters = item.envelope.parameters
+    if parameters.ret is Return.HEADERS or parameters.require_tls:
+        return False
+    return item.size <= (settings.full_size_asked if parameters.ret is Return.FULL else settings.full_size)
 
 
 def _envelope(report: Report, original: Envelope, eight_bit: bool) -> Envelope:

@@ -10,7 +10,7 @@ from mailstack.errors import Refused
 from mailstack.mail import report as reports
 from mailstack.mail import trace
 from mailstack.mail.address import Address
-from mailstack.mail.parameters import MailParameters, Notify, RcptParameters, Return
+from mailstack.mail.parameters import MailParameters, Notify, RcptParameters
 from mailstack.mail.report import Action, RecipientStatus, Report
 from mailstack.ports import Blob, Delivery, Envelope, Local
 from mailstack.smtp.facts import Facts
@@ -75,7 +75,7 @@ async def _send(made: Report, facts: Facts, resources: SmtpResources) -> None:
         if targets:
             envelope = Envelope(
                 None, targets, smtputf8=made.needs_utf8, body_8bit=not octets.isascii(),
-                parameters=MailParameters(ret=Return.HEADERS, require_tls=facts.parameters.require_tls),
+                parameters=MailParameters(require_tls=facts.parameters.require_tls),
                 rcpt_parameters=(RcptParameters(frozenset({Notify.NEVER})),) * len(targets),
             )  # fmt: skip
             await resources.outbound.enqueue(envelope, b"", blob)

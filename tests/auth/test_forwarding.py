@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from mailstack.app.rewriting import rewriter
+from mailstack.auth.bad_keys import BadKeys
 from mailstack.auth.database import AccountDatabase, AccountsError, Forwarding
 from mailstack.auth.directory import StoredDirectory
 from mailstack.auth.known import KnownAccounts
-from mailstack.config.sections import Domain
+from mailstack.config.load import ConfigError, parse
+from mailstack.config.sections import Config, Domain
 from mailstack.errors import Problem, Refused
 from mailstack.mail.address import Address
 from mailstack.mail.srs import Rewriter
@@ -118,3 +121,39 @@ def test_kept(database: AccountDatabase) -> None:
     database.remove_account(ALICE)
     database.add_account(ALICE, "x")
     assert database.forwards() == {}
+
+
+def config(tmp_path: Path, tables: str) -> Config:
+    text = (
+        f'data = "{tmp_path}"\nhostname = "mx.example.org"\n'
+        '[[domains]]\nname = "other.example"\n[[domains]]\nname = "Bücher.example"\n'
+        f'[[listeners]]\nservice = "smtp"\nport = 0\ntls = "none"\n{tables}'
+    )
+    return parse(text.encode(), tmp_path / "mailstack.toml")
+
+
+def test_the_secret_lasts_and_a_file_may_have_others(database: AccountDatabase, tmp_path: Path) -> None:
+    sender = Address("joe", "source.example")
+    first = rewriter(config(tmp_path, ""), database)
+    again = rewriter(config(tmp_path, ""), database)
+    assert first is not None and again is not None and first.domain == "other.example"
+    assert again.original(first.rewritten(sender, NOW), NOW) == sender
+    assert first.rewritten(Address("x", "xn--bcher-kva.example"), NOW).domain == "xn--bcher-kva.example"
+    (tmp_path / "secrets").write_bytes(b"\nnew\n\nold\n")
+    filed = rewriter(
+        config(tmp_path, '[forwarding]\nsecrets = "secrets"\ndomain = "xn--bcher-kva.example"\n'), database
+    )
+    assert filed is not None and filed.secrets == (b"new", b"old") and filed.domain == "xn--bcher-kva.example"
+    assert rewriter(config(tmp_path, "[forwarding]\nrewrite = false\n"), database) is None
+
+
+def test_configurations_that_cannot_be(database: AccountDatabase, tmp_path: Path) -> None:
+    (tmp_path / "secrets").write_bytes(b"\n\n")
+    with pytest.raises(BadKeys, match="expected secrets, one a line"):
+        rewriter(config(tmp_path, '[forwarding]\nsecrets = "secrets"\n'), database)
+    with pytest.raises(ConfigError, match=r"\[forwarding\] domain.*not \"source.example\""):
+        config(tmp_path, '[forwarding]\ndomain = "source.example"\n')
+    with pytest.raises(ConfigError, match="suppress_after.*expected 1 or more"):
+        config(tmp_path, "[reports]\nsuppress_after = 0\n")
+    with pytest.raises(ConfigError, match="per_hour.*expected 0 or more"):
+        config(tmp_path, "[reports]\nper_hour = -1\n")

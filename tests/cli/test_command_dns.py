@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
-from command_line import command, invoke
+from command_line import LIMIT, PROGRAM, command, environment, invoke
 
 from mailstack.cli.dns import TYPES
 from mailstack.cli.dns_shown import domain_document, domain_lines, seen_lines
@@ -128,6 +132,20 @@ def test_one_question_and_its_end(server: DnsServer, tmp_path: Path) -> None:
     assert ended.status == 0 and ended.out.splitlines()[1:] == ["  mx.example.org"]
     ended = command("dns", "lookup", "gone.example", "--type", "txt", "--server", server.address)
     assert ended.status == 1 and "(no such name, not authenticated, ttl 300 s" in ended.out
+
+
+def test_the_end_by_ctrl_c() -> None:
+    with DnsServer() as silent:
+        silent.silent = True
+        words = ("dns", "lookup", "x.example", "--server", silent.address)
+        with subprocess.Popen([*PROGRAM, *words], env=environment(), stdout=PIPE, stderr=PIPE) as process:
+            end = time.monotonic() + LIMIT
+            while not silent.questions:
+                assert process.poll() is None and time.monotonic() < end
+                time.sleep(0.005)
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=LIMIT) == (b"", b"Aborted!\n")
+            assert process.returncode == 130
 
 
 def test_wrong_usage(tmp_path: Path) -> None:

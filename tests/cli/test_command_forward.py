@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from command_line import invoke
-from production import DOMAIN, configuration, production
+from production import DOMAIN
+from server_process import Server
 
 from mailstack.mail.address import Address
 from mailstack.mail.srs import is_rewritten
@@ -54,22 +55,22 @@ def test_refused(config: Path, words: str, status: int, reason: str) -> None:
     assert json.loads(forward(config, "list", "--json")[1]) == {}
 
 
-def queued(place: Path) -> list[QueueItem]:
-    return [read_item(path) for path in sorted(place.glob("**/queue/*.json"))]
+def queued(directory: Path) -> list[QueueItem]:
+    return [read_item(path) for path in sorted(directory.glob("**/queue/*.json"))]
 
 
-def test_beside_a_running_server(place: Path) -> None:
-    with production(place, configuration(place)) as server:
-        assert forward(place / "mailstack.toml", "set", ALICE, "alice@example.net")[0] == 0
-        with smtplib.SMTP(server.host("smtp"), server.port("smtp"), timeout=20) as client:
-            client.sendmail("joe@source.example", [ALICE], "Subject: x\r\n\r\nx\r\n")
-            [item] = queued(place)
-            sender = item.envelope.sender
-            assert sender is not None and is_rewritten(sender) and sender.domain == DOMAIN
-            assert item.envelope.recipients == (Address("alice", "example.net"),)
-            client.sendmail("", [str(sender)], "Subject: bounce\r\n\r\nx\r\n")
-            bounce = queued(place)[-1]
-            assert bounce.envelope.sender is None
-            assert bounce.envelope.recipients == (Address("joe", "source.example"),)
-            with pytest.raises(smtplib.SMTPRecipientsRefused):
-                client.sendmail("", [f"SRS0=aaaa=JO=source.example=joe@{DOMAIN}"], "Subject: bounce\r\n\r\nx\r\n")
+def test_beside_a_running_server(server: Server, server_config: Path) -> None:
+    before = len(queued(server.directory))
+    assert forward(server_config, "set", ALICE, "alice@example.net")[0] == 0
+    with smtplib.SMTP(server.host("smtp"), server.port("smtp"), timeout=20) as client:
+        client.sendmail("joe@source.example", [ALICE], "Subject: x\r\n\r\nx\r\n")
+        [item] = queued(server.directory)[before:]
+        sender = item.envelope.sender
+        assert sender is not None and is_rewritten(sender) and sender.domain == DOMAIN
+        assert item.envelope.recipients == (Address("alice", "example.net"),)
+        client.sendmail("", [str(sender)], "Subject: bounce\r\n\r\nx\r\n")
+        [bounce] = [item for item in queued(server.directory) if item.envelope.sender is None]
+        assert bounce.envelope.recipients == (Address("joe", "source.example"),)
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            client.sendmail("", [f"SRS0=aaaa=JO=source.example=joe@{DOMAIN}"], "Subject: bounce\r\n\r\nx\r\n")
+    assert forward(server_config, "clear", ALICE)[0] == 0

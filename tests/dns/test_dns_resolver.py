@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet import tcp, udp
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from mailstack.config.sections import Dns, TrustAd
-from mailstack.dns.exchange import MAX_STRANGE, ReactorExchange
+from mailstack.dns.exchange import MAX_STRANGE, ReactorExchange, _Datagrams
 from mailstack.dns.outcomes import MAX_KEPT, MAX_MX
 from mailstack.dns.resolver import DnsResolver
-from mailstack.names import BadName, Mx, NoData, NoSuchName, TemporaryFailure, Tlsa
+from mailstack.names import BadName, Mx, NameServer, NoData, NoSuchName, TemporaryFailure, Tlsa
 from mailstack.testing.counters import MemoryCounters
 from mailstack.testing.dns_server import DnsServer, Fault
 from mailstack.testing.log import RecordingLog
@@ -58,7 +59,7 @@ class World:
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    with DnsServer(ZONES, signed=["example.org"]) as server:
+    with DnsServer(ZONES, signed=["example.org", "half.example"]) as server:
         yield World(server)
 
 
@@ -197,6 +198,9 @@ async def test_the_end_comes_to_those_who_wait(world: World) -> None:
     resolver.close()
     with pytest.raises(TemporaryFailure, match="stopping"):
         await waiting
+    with pytest.raises(TemporaryFailure, match="stopping"):
+        await resolver.txt("example.org")
+    assert world.server.asked("example.org", "TXT") == 0
 
 
 @ensureDeferred
@@ -218,6 +222,17 @@ async def test_a_lie_before_the_truth_is_not_believed(world: World, lie: Fault) 
     world.server.lies["example.org"] = (lie,) * 3
     assert (await world.resolver().mx("example.org")).records[0] == Mx(10, "mx.example.org")
     assert world.server.asked("example.org") == 1
+
+
+def test_a_datagram_from_elsewhere_does_not_count() -> None:
+    def read(octets: bytes) -> Any:
+        seen.append(octets)
+
+    seen: list[bytes] = []
+    waiting = _Datagrams(NameServer("fe80::1%lo", 53), read)
+    for address in (("fe80::2", 53), ("fe80::1", 5353), ("fe80::1", 53)):
+        waiting.datagramReceived(b"%d" % address[1], address)
+    assert seen == [b"53"]
 
 
 @ensureDeferred
@@ -295,6 +310,24 @@ async def test_a_dead_server_is_left_alone(world: World, nobody: str) -> None:
         await resolver.mx(name)
     (line,) = (line for line in world.log.lines if line.what == "DNS server set aside")
     assert line.fields["server"] == nobody and line.fields["seconds"] == 30.0
+
+
+@ensureDeferred
+async def test_without_a_descriptor_it_fails_for_now(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolver = world.resolver()
+
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        for transport in (udp.Port, tcp.Client):
+            patched.setattr(transport, "createInternetSocket", refuse)
+        with pytest.raises(TemporaryFailure, match="Too many open files"):
+            await resolver.mx("example.org")
+        patched.undo()
+        patched.setattr(tcp.Client, "createInternetSocket", refuse)
+        with pytest.raises(TemporaryFailure, match="Too many open files"):
+            await resolver.mx("many.example")
 
 
 @ensureDeferred

@@ -27,9 +27,12 @@ from mailstack.imap.wire.cursor import Cursor
 from mailstack.imap.wire.search_grammar import BadCharset
 from mailstack.imap.wire.values import And, BodyHas, DateOrder, HeaderHas, SentDay, TextHas
 from mailstack.mail import mime
+from mailstack.mail.downconvert import CannotConvert, downconvert
 from mailstack.mail.header import block, body_start
 from mailstack.mail.object_ids import content_id, thread_id
 from mailstack.ports import Flags
+from mailstack.smtp.wire.client_replies import BadReply, Reply, ReplyParser
+from mailstack.smtp.wire.offers import offers
 from mailstack.store.maildir import names
 from mailstack.testing.connection import MemoryConnection
 from mailstack.testing.store import MemoryStore
@@ -242,10 +245,48 @@ def _balanced(value: bytes) -> None:
         raise Found(f"unfinished: {value[:500]!r}")
 
 
+# --- the client of SMTP ---------------------------------------------------------------------
+
+
+def smtp_replies(data: bytes) -> None:
+    """Replies do not depend on how they come, and nothing but BadReply is raised."""
+    whole, pieces = _replies([data]), _replies([data[at : at + 1] for at in range(len(data))])
+    if whole != pieces:
+        raise Found(f"{whole} is not {pieces}")
+    for reply in whole[0]:
+        if not reply.text.isprintable() or not 200 <= reply.code <= 599:
+            raise Found(f"{reply}")
+
+
+def _replies(pieces: Iterable[bytes]) -> tuple[list[Reply], bool]:
+    parser, found = ReplyParser(), []
+    for piece in pieces:
+        parser.feed(piece)
+        try:
+            while (reply := parser.next_reply()) is not None:
+                offers(reply.lines)
+                found.append(reply)
+        except BadReply:
+            return found, True
+    return found, False
+
+
+def downconverted(data: bytes) -> None:
+    """A message without 8-bit octets comes out, or CannotConvert."""
+    lines = data.replace(CUT, b"\xc3\xa4").replace(b"\r\n", b"\n").replace(b"\r", b"").replace(b"\n", b"\r\n")
+    for octets in (lines, MESSAGES[1] + lines, b"Content-Type: text/plain\r\n" + lines):
+        try:
+            made = downconvert(octets)
+        except CannotConvert:
+            continue
+        if not made.isascii() or b"\n" in made.replace(b"\r\n", b""):
+            raise Found(f"{octets!r} became {made!r}")
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
-        dns_reply, imap_grammar, imap_framing, imap_login, imap_session, maildir_name, message, pop3_session,
-        smtp_session, submission_session,
+        dns_reply, downconverted, imap_grammar, imap_framing, imap_login, imap_session, maildir_name, message,
+        pop3_session, smtp_replies, smtp_session, submission_session,
     )
 }  # fmt: skip

@@ -26,7 +26,7 @@ senders = st.builds(Address, local_parts, domains)
 times = st.integers(0, 2**33).map(float)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(senders, times, st.floats(0, 20.9))
 def test_there_and_back(sender: Address, now: float, days: float) -> None:
     made = OURS.rewritten(sender, now)
@@ -35,7 +35,7 @@ def test_there_and_back(sender: Address, now: float, days: float) -> None:
         assert OURS.original(made, now + days * DAY) == sender
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(senders, times)
 def test_over_three_forwarders_and_back(sender: Address, now: float) -> None:
     third = Rewriter("third.example", (b"third",))
@@ -49,7 +49,7 @@ def test_over_three_forwarders_and_back(sender: Address, now: float) -> None:
     assert third.original(last, now) == first, "a bounce goes to the first forwarder at once"
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(senders, times)
 def test_case_does_not_matter(sender: Address, now: float) -> None:
     made = OURS.rewritten(sender, now)
@@ -59,7 +59,7 @@ def test_case_does_not_matter(sender: Address, now: float) -> None:
             assert found is not None and str(found).lower() == str(OURS.original(made, now)).lower()
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(senders, st.data())
 def test_what_was_changed_is_not_believed(sender: Address, data: st.DataObject) -> None:
     made = OURS.rewritten(sender, NOW)
@@ -72,7 +72,7 @@ def test_what_was_changed_is_not_believed(sender: Address, data: st.DataObject) 
         assert changed.lower() == made.local_part.lower()
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.text(max_size=80), times)
 def test_nothing_raises(local: str, now: float) -> None:
     for begin in ("", "SRS0=", "SRS1=", "srs0+", "SRS1=a=b", "SRS0=a=b=c"):

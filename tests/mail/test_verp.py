@@ -20,7 +20,7 @@ def test_its_form() -> None:
     assert str(encoded(NEWS, Address("bob+x", "example.net"), "-")) == "news-bob+x=example.net@example.org"
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.builds(Address, local_parts, domains), st.builds(Address, local_parts, domains), st.sampled_from("+-"))
 def test_there_and_back(sender: Address, recipient: Address, delimiter: str) -> None:
     made = encoded(sender, recipient, delimiter)

@@ -14,12 +14,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hop_peers import NET, Rig, Saying, files, in_reactor, server_tls
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.task import deferLater
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from mailstack.errors import ConnectionClosed, IdleTimeout
 from mailstack.handover import Certainty, HopFailed, TlsaRecord, TlsDemand, TlsFailed
 from mailstack.net.certificates import write_self_signed
+from mailstack.net.client_tls import Verification
 from mailstack.net.hop import Target
 from mailstack.net.socks import ProxyRefused, SocksNegotiation, SocksProxy
 from mailstack.net.tls import CertificateFiles, ServerTls
@@ -95,9 +97,9 @@ async def test_a_certificate_that_is_right(rig: Rig, authority: trustme.CA, trus
 
 
 @in_reactor
-@pytest.mark.parametrize("name", ["a.wild.example", "127.0.0.1", "::1"])
+@pytest.mark.parametrize("name", ["a.wild.example", "127.0.0.1", "::1", "b\u00fccher.example"])
 async def test_other_names(rig: Rig, authority: trustme.CA, trusted: str, tmp_path: Path, name: str) -> None:
-    tls = server_tls(tmp_path, authority.issue_cert("*.wild.example", "127.0.0.1", "::1"))
+    tls = server_tls(tmp_path, authority.issue_cert("*.wild.example", "127.0.0.1", "::1", "b\u00fccher.example"))
     assert isinstance(await outcome_of(rig, rig.serve(tls), named(trusted, name)), ClientSession)
 
 
@@ -193,6 +195,20 @@ async def test_our_own_certificate(rig: Rig, authority: trustme.CA, trusted: str
     shown = connection.client_certificate
     assert shown is not None and b"me.example" in shown
     await session.quit()
+
+
+class Strange:
+    """A certificate that breaks who looks at it."""
+
+    def to_cryptography(self) -> x509.Certificate:
+        raise ValueError("error parsing asn1 value")
+
+
+def test_a_certificate_that_cannot_be_read_is_none() -> None:
+    for error in (0, 10):
+        verification = Verification(named("", "mx.example"))
+        assert not verification.look(Strange(), error, 0)  # type: ignore[arg-type]
+        assert "cannot be read: error parsing" in str(verification.failure) and not verification.verified
 
 
 # --- TLSA
@@ -312,6 +328,23 @@ async def test_last_words_are_heard(rig: Rig) -> None:
 
 
 @in_reactor
+async def test_last_words_in_tls_are_heard(rig: Rig, authority: trustme.CA, tmp_path: Path) -> None:
+    pair = files(tmp_path, authority.issue_cert("mx.example"))
+    port = rig.listen(TLSMemoryBIOFactory(Tickets(pair), False, Saying(b"", b"554 go away\r\n", close=True)))
+    connection = await rig.connect(port)
+    await connection.start_tls(TlsDemand())
+    connection.write(b"EHLO\r\n")
+    await connection.drain()
+    for _ in range(500):
+        if connection not in rig.dialer._open:
+            break
+        await deferLater(NET, 0.01)
+    assert await connection.receive() == b"554 go away\r\n"
+    with pytest.raises(ConnectionClosed):
+        await connection.receive()
+
+
+@in_reactor
 async def test_a_server_that_reads_nothing_is_given_up(rig: Rig) -> None:
     connection = await rig.connect(rig.listen(Saying(deaf=True)))
     connection.timeout = 0.05
@@ -319,6 +352,20 @@ async def test_a_server_that_reads_nothing_is_given_up(rig: Rig) -> None:
         for _ in range(200):
             connection.write(b"x" * 131072)
             await connection.drain()
+
+
+@in_reactor
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (b"220 " + b"x" * 10_000_000, "more than 16384 octets"),
+        (b"220-x\r\n" * 1_000_000, "more than 65536 octets"),
+        (b"\0" * 1_000_000, "not a reply"),
+    ],
+)
+async def test_a_server_that_says_too_much(rig: Rig, said: bytes, text: str) -> None:
+    with pytest.raises(HopFailed, match=text):
+        await rig.session(rig.listen(Saying(said)))
 
 
 # --- proxies

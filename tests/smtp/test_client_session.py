@@ -29,7 +29,10 @@ from mailstack.auth.client import LoginAs
 from mailstack.auth.sasl import Secret
 from mailstack.handover import HopFailed, Verdict
 from mailstack.smtp.client import settings as times
+from mailstack.smtp.client.session import ClientSession
 from mailstack.smtp.client.settings import ClientSettings
+from mailstack.testing.clock import ManualClock
+from mailstack.testing.hop import ScriptedHop
 
 # --- opening
 
@@ -56,6 +59,27 @@ def test_each_step_has_its_time() -> None:
     ]  # fmt: skip
 
 
+class Trickling(ScriptedHop):
+    """Says a line of a reply without end now and then."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__("")
+        self.clock = clock
+
+    async def receive(self) -> bytes:
+        self.timeouts.append(self.timeout)
+        self.clock.advance(100.0)
+        return b"220-x\r\n"
+
+
+def test_a_reply_has_to_be_complete_in_time() -> None:
+    clock = ManualClock()
+    connection = Trickling(clock)
+    with pytest.raises(HopFailed, match="no answer in time before the greeting"):
+        result(ClientSession(connection, SETTINGS, clock).open(None))
+    assert connection.timeouts == [300.0, 200.0, 100.0]
+
+
 def test_who_does_not_know_ehlo_knows_helo() -> None:
     session, _ = opened("S: 220 hi\nC: EHLO me.example\nS: 502 what\nC: HELO me.example\nS: 250 hi\n")
     assert session.usable and "PIPELINING" not in session.offers
@@ -64,19 +88,19 @@ def test_who_does_not_know_ehlo_knows_helo() -> None:
 @pytest.mark.parametrize(
     ("script", "verdict", "status"),
     [
-        ("S: 554 5.3.2 go away\n", LATER, "4.3.2"),
+        ("S: 554 5.3.2 go away\nC: QUIT\n", LATER, "4.3.2"),
         ("S: 421 busy\n", LATER, "4.3.2"),
-        ("S: 521 no mail here\n", NEVER, "5.3.2"),
-        ("S: 556 no mail here\n", NEVER, "5.1.10"),
+        ("S: 521 no mail here\nC: QUIT\n", NEVER, "5.3.2"),
+        ("S: 556 no mail here\nC: QUIT\n", NEVER, "5.1.10"),
         ("S: *close*\n", LATER, "4.4.2"),
         ("S: *timeout*\n", LATER, "4.4.2"),
         ("S: SSH-2.0-OpenSSH_9.2\n", LATER, "4.5.0"),
-        ("S: 250 hi\n", LATER, "4.0.0"),
+        ("S: 250 hi\nC: QUIT\n", LATER, "4.0.0"),
         ("S: 220 hi\nS: 250 too early\n", LATER, "4.5.0"),
         ("S: 220 hi\nC: EHLO me.example\nS: 421 later\n", LATER, "4.3.2"),
-        ("S: 220 hi\nC: EHLO me.example\nS: 451 later\n", LATER, "4.3.0"),
+        ("S: 220 hi\nC: EHLO me.example\nS: 451 later\nC: QUIT\n", LATER, "4.3.0"),
         ("S: 220 hi\nC: EHLO me.example\nS: *close*\n", LATER, "4.4.2"),
-        ("S: 220 hi\nC: EHLO me.example\nS: 500 no\nC: HELO me.example\nS: 550 5.7.1 no\n", LATER, "4.7.1"),
+        ("S: 220 hi\nC: EHLO me.example\nS: 500 no\nC: HELO me.example\nS: 550 5.7.1 no\nC: QUIT\n", LATER, "4.7.1"),
     ],
 )
 def test_a_server_that_does_not_open(script: str, verdict: Verdict, status: str) -> None:
@@ -111,8 +135,8 @@ def test_no_tls_is_begun_that_is_not_wanted() -> None:
 @pytest.mark.parametrize(
     ("script", "tls", "text"),
     [
-        (SLOW, "starttls-not-supported", "does not offer"),
-        (TLS_OFFER + "C: STARTTLS\nS: 454 4.7.0 not now\n", "starttls-not-supported", "454 4.7.0 not now"),
+        (SLOW + "C: QUIT\n", "starttls-not-supported", "does not offer"),
+        (TLS_OFFER + "C: STARTTLS\nS: 454 4.7.0 not now\nC: QUIT\n", "starttls-not-supported", "454 4.7.0 not now"),
         (TLS_OFFER + "C: STARTTLS\nS: 220 go\nS: 250 injected\n", "validation-failure", "plain text"),
         (TLS_OFFER + "C: STARTTLS\nS: 220 go\nC: *tls expired*\n", "validation-failure", "expired"),
         (TLS_OFFER + "C: STARTTLS\nS: *close*\n", "", "lost after STARTTLS"),
@@ -160,18 +184,30 @@ def test_logging_in(settings: ClientSettings, script: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "script", "text"),
     [
-        (PASSWORD, offer("PLAIN LOGIN"), "LOGIN PLAIN, without TLS"),
-        (replace(TOKEN, plaintext_login=False), offer("XOAUTH2"), "without TLS"),
-        (PASSWORD, SLOW, "offers nothing"),
+        (PASSWORD, offer("PLAIN LOGIN") + "C: QUIT\n", "LOGIN PLAIN, without TLS"),
+        (replace(TOKEN, plaintext_login=False), offer("XOAUTH2") + "C: QUIT\n", "without TLS"),
+        (PASSWORD, SLOW + "C: QUIT\n", "offers nothing"),
         (
             replace(PASSWORD, plaintext_login=True),
-            offer("PLAIN") + "C: AUTH PLAIN AGpvZQBzZWNyZXQ=\nS: 535 5.7.8 wrong\n",
+            offer("PLAIN") + "C: AUTH PLAIN AGpvZQBzZWNyZXQ=\nS: 535 5.7.8 wrong\nC: QUIT\n",
             "535 5.7.8 wrong",
         ),
-        (TOKEN, offer("OAUTHBEARER") + "C: AUTH OAUTHBEARER ...\nS: 334 e30=\nC: AQ==\nS: 535 no\n", "535 no"),
-        (PASSWORD, offer("SCRAM-SHA-256") + "C: AUTH SCRAM-SHA-256 ...\nS: 235 come in\n", "without the proof"),
-        (PASSWORD, offer("SCRAM-SHA-1") + "C: AUTH SCRAM-SHA-1 ...\nS: 334 !!\n", "expected base64"),
-        (PASSWORD, offer("SCRAM-SHA-1") + "C: AUTH SCRAM-SHA-1 ...\nS: 334 cj14LHM9eCxpPTE=\n", "expected SCRAM"),
+        (TOKEN, offer("OAUTHBEARER") + "C: AUTH OAUTHBEARER ...\nS: 334 e30=\nC: AQ==\nS: 535 no\nC: QUIT\n", "535 no"),
+        (
+            PASSWORD,
+            offer("SCRAM-SHA-256") + "C: AUTH SCRAM-SHA-256 ...\nS: 235 come in\nC: QUIT\n",
+            "without the proof",
+        ),
+        (
+            PASSWORD,
+            offer("SCRAM-SHA-1") + "C: AUTH SCRAM-SHA-1 ...\nS: 334 !!\nC: *\nS: 501 no\nC: QUIT\n",
+            "expected base64",
+        ),
+        (
+            PASSWORD,
+            offer("SCRAM-SHA-1") + "C: AUTH SCRAM-SHA-1 ...\nS: 334 cj14LHM9eCxpPTE=\nC: *\nS: 501 no\nC: QUIT\n",
+            "expected SCRAM",
+        ),
     ],
 )
 def test_a_login_that_fails(settings: ClientSettings, script: str, text: str) -> None:
@@ -264,15 +300,30 @@ def test_lmtp_answers_for_each_recipient() -> None:
     connection.finish()
 
 
+def test_lmtp_that_ends_for_one_may_have_taken_it_for_the_other() -> None:
+    session, connection = opened(
+        "S: 220 hi\nC: LHLO me.example\nS: 250-mx\nS: 250 PIPELINING\n"
+        "C: MAIL FROM:<me@example.org>\nC: RCPT TO:<joe@example.com>\nC: RCPT TO:<ann@example.com>\nC: DATA\n"
+        "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\n" + DATA + "S: 421 4.3.2 not this one\nS: 250 ok\nC: *end*\n",
+        settings=replace(SETTINGS, lmtp=True),
+    )
+    assert shown(send(session, numbers=(0, 1))) == {0: (LATER, "4.3.2"), 1: (DONE, "2.0.0")}
+    assert not session.usable
+    connection.finish()
+
+
 # --- mail data
 
 
 def test_large_messages_go_in_pieces() -> None:
-    octets = b"Subject: x\r\n\r\n" + b".\r\n" * 50_000 + b"end"
-    session, connection = opened(PIPE + ONE + "C: Subject: x\nC:\n" + "C: ..\n" * 50_000 + "C: end\nC: .\nS: 250 ok\n")
+    line = "." + "x" * 998
+    octets = b"Subject: x\r\n\r\n" + f"{line}\r\n".encode() * 300 + b"end"
+    session, connection = opened(
+        PIPE + ONE + "C: Subject: x\nC:\n" + f"C: .{line}\n" * 300 + "C: end\nC: .\nS: 250 ok\n"
+    )
     assert shown(send(session, content=Message(octets))) == {0: (DONE, "2.0.0")}
     connection.finish()
-    assert max(map(len, connection.written)) < 200 * 1024
+    assert 100 * 1024 < max(map(len, connection.written)) < 140 * 1024
 
 
 def test_chunking() -> None:
@@ -309,6 +360,16 @@ def test_a_message_that_cannot_be_read_is_not_ended(broken: int) -> None:
     outcomes = send(session, content=Message(octets, broken))
     assert shown(outcomes) == {0: (LATER, "4.3.0")} and "Input/output" in outcomes[0].text
     assert connection.closed and not any(b".\r\n" in piece for piece in connection.written)
+
+
+def test_a_message_that_is_refused_and_the_next() -> None:
+    session, connection = opened(
+        PIPE + ONE + DATA + "S: 554 5.7.1 spam\nC: RSET\n" + ONE.replace("S: 250", "S: 250 reset\nS: 250", 1) + DATA
+        + "S: 250 ok\n"
+    )  # fmt: skip
+    assert shown(send(session)) == {0: (NEVER, "5.7.1")}
+    assert shown(send(session)) == {0: (DONE, "2.0.0")}
+    connection.finish()
 
 
 # --- when the server goes away
@@ -359,7 +420,7 @@ def test_who_has_an_outcome_keeps_it() -> None:
         "S: *close*\nC: *end*\n",
         "C: MAIL FROM:<me@example.org>\nC: RCPT TO:<joe@example.com>\nC: DATA\nS: *close*\nC: *end*\n",
         "C: MAIL FROM:<me@example.org>\nC: RCPT TO:<joe@example.com>\nC: DATA\nS: 421 enough\nC: *end*\n",
-        "C: MAIL FROM:<me@example.org>\nC: RCPT TO:<joe@example.com>\nC: DATA\nS: 452 enough\nC: *end*\n",
+        "C: MAIL FROM:<me@example.org>\nC: RCPT TO:<joe@example.com>\nC: DATA\nS: 452 4.5.3 enough\nC: *end*\n",
     ],
 )
 def test_a_connection_that_ended_meanwhile_is_stale(event: str) -> None:

@@ -90,7 +90,7 @@ def test_endless_lines_are_not_kept() -> None:
 LINES = ("", " ", "ok", "2.1.0 ok", "250 ok", "-", "\u00fc\U0001f600", "x" * 40)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(200, 599), st.lists(st.sampled_from(LINES), min_size=1, max_size=4)), max_size=5),
     st.lists(st.integers(0, 200), max_size=8),
@@ -156,7 +156,7 @@ def test_odd_addresses_arrive(address: Address) -> None:
     assert rcpt_to(commands.rcpt(address, None, NO_OFFERS)[5:-2]).forward_path == address
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     st.lists(st.sampled_from([b".", b"\r\n", b"\r\n.", b"..", b"a", b"bc\r\n", b"\r\n.\r\n", b"x" * 30]), max_size=30),
     st.lists(st.integers(1, 7), min_size=1, max_size=20),

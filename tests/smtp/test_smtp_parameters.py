@@ -264,7 +264,7 @@ def test_a_report_to_elsewhere_is_queued() -> None:
     assert item.envelope == Envelope(
         None,
         (Address("a", "b.example"),),
-        parameters=MailParameters(Return.HEADERS, require_tls=True),
+        parameters=MailParameters(require_tls=True),  # and no RET: RFC 3461 §6.1
         rcpt_parameters=(RcptParameters(frozenset({Notify.NEVER})),),
     )
 

@@ -29,6 +29,8 @@ class Opening:
         self._settings = settings
         self._mta = mta
         self._step = "before the greeting"
+        self.polite = False
+        """Whether the server still listens after a failure, so that one says QUIT (RFC 5321 §4.1.1.10)."""
 
     async def run(self, demand: TlsDemand | None) -> Offers:
         """What the server offers. `demand` None: no TLS, even if it is offered."""
@@ -50,6 +52,7 @@ class Opening:
                 await self._start_tls(demand)
                 offered = await self._hello()
             elif demand.required:
+                self.polite = True
                 raise self._no_tls("TLS is demanded, and the server does not offer it", "starttls-not-supported")
         if settings.login is not None:
             await self._log_in(settings.login, offered)
@@ -72,6 +75,7 @@ class Opening:
         if reply.code != 220:
             if reply.code == 421:
                 self._refused(reply)
+            self.polite = True
             raise HopFailed(outcomes.of_session(reply, self._mta), tls="starttls-not-supported")
         if not self._dialogue.quiet:
             # Whoever stands in between has put it there, to be taken for what the server says in TLS (RFC 3207 §6).
@@ -118,6 +122,8 @@ class Opening:
             try:
                 answer = encode_base64(exchange.respond(decode_base64("".join(reply.lines).strip().encode())))
             except BadSyntax as bad:
+                self._dialogue.say(b"*\r\n")  # RFC 4954 §4
+                await self._dialogue.reply(HELLO_TIME)
                 self._fail(f"{exchange.name} failed: expected {bad}", "4.7.0")
             reply = await self._ask(answer + b"\r\n", "AUTH", "...")
         if not reply.positive:
@@ -135,7 +141,9 @@ class Opening:
         return await self._dialogue.reply(HELLO_TIME)
 
     def _refused(self, reply: Reply) -> NoReturn:
+        self.polite = reply.code not in (334, 421)  # it waits for a challenge's answer, or not at all
         raise HopFailed(outcomes.of_session(reply, self._mta))
 
     def _fail(self, text: str, status: str) -> NoReturn:
+        self.polite = True
         raise HopFailed(outcomes.ours(Verdict.LATER, status, text, self._mta))

@@ -64,10 +64,17 @@ class ClientSession:
         """Greeting, EHLO, TLS, AUTH. `demand` None: never TLS; else it is begun where it is offered, and must be if
         required. Where TLS fails that is not required, whoever calls may try again without, on a new connection.
         Raises: HopFailed; the connection is then closed."""
+        where = self.connection.address
+        self.transcript.add(f"-- connected to {where if self.mta == where else f'{self.mta}, {where}'}")
+        opening = Opening(self._dialogue, self._settings, self.mta)
         try:
-            self.offers = await Opening(self._dialogue, self._settings, self.mta).run(demand)
+            self.offers = await opening.run(demand)
         except BaseException:
-            self.abort()
+            if opening.polite:
+                self._dialogue.say(commands.QUIT)
+                self.connection.close()
+            else:
+                self.connection.abort()
             raise
         self._open = True
 

@@ -24,8 +24,10 @@ from mailstack.smtp.wire.client_replies import BadReply, Reply
 PIECE = 128 * 1024
 """Octets of a message that are read and sent at once."""
 _SESSION_REFUSALS = frozenset({450, 451, 452, 454, 503})
-"""Of MAIL on a connection that was used before: the server may mean the session (so many messages a connection), and
-a new connection finds out. 421 always does."""
+_OF_THE_SESSION = ("", "3", "5")
+"""Of MAIL on a connection that was used before, if the status is of the system or the protocol (RFC 3463 §3.4, §3.6) or
+none is given: the server may mean the session (so many messages a connection), and a new connection finds out. 421
+always does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +91,14 @@ class Transaction:
         return self._outcomes
 
     def _end(self, outcome: Outcome) -> None:
-        """Nobody knows any more where the conversation is: cut it."""
-        self.over = True
-        self._dialogue.connection.abort()
+        """Nobody knows any more where the conversation is."""
+        self._cut()
         for number in self._plan.numbers:
             self._outcomes.setdefault(number, outcome)
+
+    def _cut(self) -> None:
+        self.over = True
+        self._dialogue.connection.abort()
 
     # --- the envelope
 
@@ -146,7 +151,7 @@ class Transaction:
     def _check_mail(self, reply: Reply) -> None:
         """Raises: HopFailed, when the server has had enough of this connection."""
         self.taken = self.taken or reply.positive
-        if self._manner.taken and reply.code in _SESSION_REFUSALS:
+        if self._manner.taken and reply.code in _SESSION_REFUSALS and reply.status[2:3] in _OF_THE_SESSION:
             outcome = outcomes.of_session(reply, self._manner.mta)
             self._end(outcome)
             raise HopFailed(outcome, stale=True)
@@ -185,15 +190,19 @@ class Transaction:
 
     async def _send(self, accepted: list[int]) -> None:
         await (self._send_chunk() if self._manner.chunking else self._send_data())
-        step = f"after the end of data: {outcomes.LOST_AFTER_DATA}"
-        for number in accepted if self._manner.lmtp else accepted[:1]:
-            reply = await self._reply(END_OF_DATA_TIME, step)
+        self._step = f"after the end of data: {outcomes.LOST_AFTER_DATA}"
+        manner, ending = self._manner, False
+        for number in accepted if manner.lmtp else accepted[:1]:
+            reply = await self._dialogue.reply(END_OF_DATA_TIME)
             if reply.code < 400 and not reply.positive:
                 raise BadReply(reply.text)
-            self._outcomes[number] = outcomes.of_reply(reply, self._manner.mta, reports=self._manner.reports)
-        if not self._manner.lmtp:
+            self._outcomes[number] = outcomes.of_reply(reply, manner.mta, reports=manner.reports)
+            ending = ending or reply.code == 421  # of LMTP the others may still be answered
+        if not manner.lmtp:
             self._outcomes.update(dict.fromkeys(accepted, self._outcomes[accepted[0]]))
         self.reset = not reply.positive
+        if ending:
+            self._cut()
 
     async def _send_data(self) -> None:
         connection, size = self._dialogue.connection, self._content.size
