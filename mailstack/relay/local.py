@@ -32,7 +32,7 @@ _STATUS = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class LocalHop:
     """Implements `carrying.Hop`."""
 

@@ -13,8 +13,8 @@ from server_process import Server
 
 from mailstack.mail.address import Address
 from mailstack.mail.srs import is_rewritten
-from mailstack.queue.incoming import QueueItem
-from mailstack.queue.incoming import _read as read_item
+from mailstack.ports import Envelope
+from mailstack.queue.content import Files
 
 ALICE, BOB = f"alice@{DOMAIN}", f"bob@{DOMAIN}"
 
@@ -55,8 +55,13 @@ def test_refused(config: Path, words: str, status: int, reason: str) -> None:
     assert json.loads(forward(config, "list", "--json")[1]) == {}
 
 
-def queued(directory: Path) -> list[QueueItem]:
-    return [read_item(path) for path in sorted(directory.glob("**/queue/*.json"))]
+def queued(directory: Path) -> list[Envelope]:
+    (place,) = directory.glob("**/queue")
+    files = Files(place)
+    try:
+        return [files.read_envelope(name)[0] for name in sorted(files.names())]
+    finally:
+        files.close()
 
 
 def test_beside_a_running_server(server: Server, server_config: Path) -> None:
@@ -65,12 +70,12 @@ def test_beside_a_running_server(server: Server, server_config: Path) -> None:
     with smtplib.SMTP(server.host("smtp"), server.port("smtp"), timeout=20) as client:
         client.sendmail("joe@source.example", [ALICE], "Subject: x\r\n\r\nx\r\n")
         [item] = queued(server.directory)[before:]
-        sender = item.envelope.sender
+        sender = item.sender
         assert sender is not None and is_rewritten(sender) and sender.domain == DOMAIN
-        assert item.envelope.recipients == (Address("alice", "example.net"),)
+        assert item.recipients == (Address("alice", "example.net"),)
         client.sendmail("", [str(sender)], "Subject: bounce\r\n\r\nx\r\n")
-        [bounce] = [item for item in queued(server.directory) if item.envelope.sender is None]
-        assert bounce.envelope.recipients == (Address("joe", "source.example"),)
+        [bounce] = [item for item in queued(server.directory) if item.sender is None]
+        assert bounce.recipients == (Address("joe", "source.example"),)
         with pytest.raises(smtplib.SMTPRecipientsRefused):
             client.sendmail("", [f"SRS0=aaaa=JO=source.example=joe@{DOMAIN}"], "Subject: bounce\r\n\r\nx\r\n")
     assert forward(server_config, "clear", ALICE)[0] == 0

@@ -1,0 +1,131 @@
+"""Two servers that send each other mail, as strangers do: by DNS, with TLS, and with reports of what fails."""
+
+from __future__ import annotations
+
+import imaplib
+import smtplib
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from production import DOMAIN, NOT_ROOT, PASSWORD, given_to_nobody
+from server_process import Server
+
+from mailstack.auth.database import AccountDatabase
+from mailstack.auth.passwords import hash_password
+from mailstack.net.certificates import CERTIFICATE, KEY, write_self_signed
+from mailstack.testing.dns_server import DnsServer
+
+pytestmark = pytest.mark.processes
+OTHER = "example.net"
+LIMIT = 20.0
+ADDRESSES = {DOMAIN: "127.0.0.2", OTHER: "127.0.0.3"}
+
+
+def free_port() -> int:
+    """One that is free at each of the addresses."""
+    with ExitStack() as stack:
+        first = stack.enter_context(socket.socket())
+        first.bind((ADDRESSES[DOMAIN], 0))
+        port: int = first.getsockname()[1]
+        for address in (ADDRESSES[OTHER], "127.0.0.1"):
+            stack.enter_context(socket.socket()).bind((address, port))
+        return port
+
+
+def host(directory: Path, domain: str, port: int, dns: DnsServer, tables: str = "") -> Server:
+    """A server for one domain, with one account, bob."""
+    directory.parent.chmod(0o755)
+    directory.mkdir()
+    (directory / "data").mkdir(mode=0o700)
+    database = AccountDatabase(directory / "data" / "accounts.sqlite3")
+    database.add_accounts([f"bob@{domain}"], hash_password(PASSWORD))
+    database.close()
+    name, address = f"mail.{domain}", ADDRESSES[domain]
+    write_self_signed(directory / "tls", (name, address))
+    at = [f'[[listeners]]\nservice = "smtp"\naddress = "{address}"\nport = {port}\n']
+    at += [f'[[listeners]]\nservice = "{s}"\naddress = "{address}"\nport = 0\n' for s in ("submissions", "imaps")]
+    (directory / "mailstack.toml").write_text(
+        f'data = "{directory}/data"\nhostname = "{name}"\n[[domains]]\nname = "{domain}"\n{"".join(at)}'
+        f'[[tls.certificates]]\ncert = "tls/{CERTIFICATE}"\nkey = "tls/{KEY}"\n'
+        f'[dns]\nservers = ["{dns.address}"]\n[outbound]\nport = {port}\nsource = ["{address}"]\n{tables}\n'
+    )
+    given_to_nobody(directory)
+    return Server(directory, ("serve", "--config", str(directory / "mailstack.toml")), NOT_ROOT)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[Server, Server, DnsServer]]:
+    zones = {domain: {"MX": [(10, f"mail.{domain}")]} for domain in ADDRESSES}
+    zones |= {f"mail.{domain}": {"A": address} for domain, address in ADDRESSES.items()}  # type: ignore[dict-item]
+    port = free_port()
+    with (
+        TemporaryDirectory(prefix="mailstack-pair-") as top,
+        DnsServer(zones) as dns,
+        host(Path(top) / "one", DOMAIN, port, dns) as one,
+        host(Path(top) / "two", OTHER, port, dns) as two,
+    ):
+        yield one, two, dns
+
+
+def submit(server: Server, domain: str, to: str, subject: str) -> None:
+    context = ssl.create_default_context(cafile=str(server.ca))
+    context.check_hostname = False
+    where = server.host("submissions"), server.port("submissions")
+    with smtplib.SMTP_SSL(*where, context=context, timeout=10) as client:
+        client.login(f"bob@{domain}", PASSWORD)
+        message = f"From: bob@{domain}\r\nTo: {to}\r\nSubject: {subject}\r\n\r\nhello\r\n"
+        client.sendmail(f"bob@{domain}", [to], message)
+
+
+def received(server: Server, domain: str, subject: str) -> str:
+    """The message with this subject in bob's INBOX, once it is there."""
+    context = ssl.create_default_context(cafile=str(server.ca))
+    context.check_hostname = False
+    with imaplib.IMAP4_SSL(server.host("imaps"), server.port("imaps"), ssl_context=context, timeout=10) as client:
+        client.login(f"bob@{domain}", PASSWORD)
+        client.select()
+        end = time.monotonic() + LIMIT
+        while time.monotonic() < end:
+            client.noop()
+            _, (numbers,) = client.search(None, "SUBJECT", f'"{subject}"')
+            if numbers:
+                _, parts = client.fetch(numbers.split()[-1].decode(), "(RFC822)")
+                assert isinstance(parts[0], tuple)
+                return parts[0][1].decode()
+    raise AssertionError(f"no {subject!r} within {LIMIT} s:\n{server.log.read_text()[-4000:]}")
+
+
+def test_mail_arrives_with_tls_and_the_queue_is_empty_then(pair: tuple[Server, Server, DnsServer]) -> None:
+    one, two, _ = pair
+    submit(one, DOMAIN, f"bob@{OTHER}", "there")
+    message = received(two, OTHER, "there")
+    assert f"from mail.{DOMAIN} ([{ADDRESSES[DOMAIN]}])" in message
+    assert "with ESMTPS" in message and "TLSv1.3" in message
+    assert "status=2.0.0" in one.wait_log("mail sent")
+    assert not list((one.data / "queue").glob("*.msg"))
+    submit(two, OTHER, f"bob@{DOMAIN}", "and back")
+    assert "with ESMTPS" in received(one, DOMAIN, "and back")
+
+
+def test_a_refusal_comes_back_to_the_sender(pair: tuple[Server, Server, DnsServer]) -> None:
+    one, _, _ = pair
+    submit(one, DOMAIN, f"nobody@{OTHER}", "for nobody")
+    report = received(one, DOMAIN, "Not delivered")
+    assert f"Final-Recipient: rfc822; nobody@{OTHER}" in report
+    assert "Status: 5.1.1" in report and f"Remote-MTA: dns; mail.{OTHER}" in report
+    assert "Subject: for nobody" in report
+
+
+def test_a_domain_that_does_not_exist_is_said_at_once(pair: tuple[Server, Server, DnsServer]) -> None:
+    one, _, _ = pair
+    submit(one, DOMAIN, "bob@nowhere.example", "to nowhere")
+    report = received(one, DOMAIN, "Not delivered")
+    while "nowhere.example" not in report:
+        report = received(one, DOMAIN, "Not delivered")
+    assert "Status: 5.1.2" in report
