@@ -74,7 +74,7 @@ def _refusal(envelope: Envelope, size: int, server: Server, now: float) -> Outco
             return _never("5.7.30", "REQUIRETLS: the server does not offer it", server)
     by = asked.deliver_by
     if by is not None and by.or_return:
-        # RFC 2852 §4.1.3, §4.1.4: it does not go where its time is not watched, or where it is too short
+        # RFC 2852 §4.1: it does not go where its time is not watched, or where it is too short
         left = by.time - int(now)
         if left <= 0:
             return _never(_EXPIRED, "the time to deliver the message in is over", server)
