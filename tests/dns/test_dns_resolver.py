@@ -326,8 +326,9 @@ async def test_without_a_descriptor_it_fails_for_now(world: World, monkeypatch: 
             await resolver.mx("example.org")
         patched.undo()
         patched.setattr(tcp.Client, "createInternetSocket", refuse)
+        world.server.lies["example.org"] = (Fault.TRUNCATED,)
         with pytest.raises(TemporaryFailure, match="Too many open files"):
-            await resolver.mx("many.example")
+            await resolver.txt("example.org")
 
 
 @ensureDeferred
