@@ -218,7 +218,9 @@ class DnsServer:
         try:
             return reply.to_wire(max_size=size)
         except dns.exception.TooBig:
-            return _odd(reply.to_wire(max_size=MAX_QUERY), Fault.TRUNCATED)
+            reply.answer.clear()
+            reply.flags |= dns.flags.TC
+            return reply.to_wire()
 
     def _fill(self, reply: dns.message.Message, found: Found, *, wants_ad: bool) -> None:
         ttl, rdtype = self.zones.ttl, reply.question[0].rdtype
