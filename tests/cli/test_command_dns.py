@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from command_line import LIMIT, PROGRAM, command, environment, invoke
+from production import configuration
 
 from mailstack.cli.dns import TYPES
 from mailstack.cli.dns_shown import domain_document, domain_lines, seen_lines
@@ -119,7 +120,7 @@ def server() -> Iterator[DnsServer]:
 
 
 def test_a_domain_by_the_server_of_the_configuration(server: DnsServer, config: Path) -> None:
-    config.write_text(config.read_text() + f'[dns]\nservers = ["{server.address}"]\n')
+    config.write_text(configuration(config.parent, tables=f'[dns]\nservers = ["{server.address}"]\n'))
     ended = command("dns", "lookup", "alice@example.org", "--config", str(config), "--json")
     assert (ended.status, ended.err) == (0, "")
     document: dict[str, Any] = json.loads(ended.out)
