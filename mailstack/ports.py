@@ -486,6 +486,8 @@ class Envelope:
     body_8bit: bool = False
     parameters: MailParameters = NOTHING_SAID
     rcpt_parameters: tuple[RcptParameters, ...] = ()
+    journey: str = ""
+    """As of journeys.Event."""
 
 
 class Outbound(Protocol):

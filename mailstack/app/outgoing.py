@@ -22,12 +22,13 @@ from mailstack.config.units import duration
 from mailstack.dns.resolver import DnsResolver
 from mailstack.errors import Refused
 from mailstack.handover import Outcome
+from mailstack.journeys import Event, Journal, Step
 from mailstack.mail.address import ascii_domain
 from mailstack.net.hop import Dialer
 from mailstack.ports import Clock, Counters, Directory, Log, MailStore, Spool
 from mailstack.queue.content import Files
 from mailstack.queue.database import DATABASE, QueueDatabase
-from mailstack.queue.items import Waiting
+from mailstack.queue.items import LOCAL, Waiting
 from mailstack.queue.queue import MailQueue
 from mailstack.queue.reporter import SenderReports
 from mailstack.queue.runner import Runner
@@ -99,6 +100,7 @@ class Around:
     clock: Clock
     log: Log
     counters: Counters
+    journal: Journal
 
 
 class OutgoingMail:
@@ -124,9 +126,9 @@ class OutgoingMail:
             downconversion(around.workers.run),
         )  # fmt: skip
         self.runner = Runner(
-            queue, MailCarrier(surroundings, self._way, self._local), self._reports, LogJournal(log, counters), self,
-            reactor=reactor, now=around.clock.now, log=log, counters=counters,
-            connections=config.outbound.connections,
+            queue, MailCarrier(surroundings, self._way, self._local), self._reports,
+            LogJournal(log, counters, around.journal), self, reactor=reactor, now=around.clock.now, log=log,
+            counters=counters, connections=config.outbound.connections,
         )  # fmt: skip
 
     def start(self) -> None:
@@ -204,20 +206,35 @@ class OutgoingMail:
 class LogJournal:
     """Implements `carrying.Journal`: a line for each recipient."""
 
-    def __init__(self, log: Log, counters: Counters) -> None:
+    def __init__(self, log: Log, counters: Counters, journal: Journal) -> None:
         self._log = log
         self._counters = counters
+        self._journal = journal
 
     def settled(self, waiting: Waiting, settlement: Settlement, now: float) -> None:
         later = (
             settlement.rest.last if settlement.rest is not None and settlement.rest.attempts > waiting.attempts else {}
         )
-        for word, outcomes in (("sent", settlement.done), ("failed", settlement.failed), ("deferred", later)):
+        for step, outcomes in ((Step.SENT, settlement.done), (Step.FAILED, settlement.failed), (Step.DEFERRED, later)):
+            word = step.value
             for number, outcome in outcomes.items():
                 self._log.event(
                     f"mail {word}", id=waiting.item.id, to=str(waiting.item.envelope.recipients[number]),
                     mta=outcome.mta, status=outcome.status, reply=outcome.text,
                     seconds=round(now - waiting.item.arrived, 3),
                 )  # fmt: skip
+                self._note(step, waiting, number, outcome, now)
             if outcomes:
                 self._counters.count("outbound", word, len(outcomes))
+
+    def _note(self, step: Step, waiting: Waiting, number: int, outcome: Outcome, now: float) -> None:
+        envelope = waiting.item.envelope
+        if step is Step.SENT and waiting.destination == LOCAL:
+            step = Step.DELIVERED
+        self._journal.note(
+            Event(
+                now, envelope.journey or waiting.item.id, step, str(envelope.recipients[number]).lower(),
+                str(envelope.sender or "<>"), where=outcome.mta or waiting.item.id, status=outcome.status,
+                reason=outcome.text,
+            )
+        )  # fmt: skip

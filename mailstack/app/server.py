@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,11 @@ from mailstack.app.services import Manners, Resources, ServiceAccounts, service
 from mailstack.config.sections import Config, Listener, ServiceName
 from mailstack.dns.exchange import ReactorExchange
 from mailstack.dns.resolver import DnsResolver
+from mailstack.journeys import NoJournal
 from mailstack.net.listener import Admission, connection_ids
 from mailstack.net.listener import Listener as NetListener
 from mailstack.net.tls import CertificateFiles, ServerTls
+from mailstack.observe.journal import JOURNAL_DATABASE, JournalDatabase, RunningJournal
 from mailstack.observe.metrics import Counts
 from mailstack.ports import Directory, Log, SendingLimits
 from mailstack.queue.queue import MailQueue
@@ -81,6 +85,8 @@ class Server:
         its order; those that are open end as they began."""
         self.resources = replace(self.resources, accounts=accounts, directory=directory)
         self.dns.use(config.dns)
+        if isinstance(self.resources.journal, RunningJournal):
+            self.resources.journal.most, self.resources.journal.days = config.journal.events, config.journal.days
         self.expiry.rules = config.retention
         self.store.keep_texts(config.imap.keep_texts)
         self.expiry.wake()
@@ -215,8 +221,24 @@ def _resources(
         clock=ReactorClock(running.reactor),
         rates=Rates(),
         resolver=dns,
+        journal=_journal(running, config, store),
         sending=limit(store.workers) if limit else None,
     )
+
+
+def _journal(running: Running, config: Config, store: Store) -> RunningJournal:
+    """Raises: CannotUseData."""
+    path = config.data / JOURNAL_DATABASE
+    try:
+        database = JournalDatabase(path)
+    except (sqlite3.Error, OSError) as error:
+        raise CannotUseData(f"{path}: {error}") from error
+    run = partial(store.workers.run_in_lane, JOURNAL_DATABASE)
+    journal = RunningJournal(
+        database, run, running.reactor, running.log, time.time, config.journal.events, config.journal.days
+    )
+    running.closers.append(journal.stop)
+    return journal
 
 
 def _outgoing(
@@ -229,7 +251,8 @@ def _outgoing(
     dns: DnsResolver,
 ) -> OutgoingMail:
     around = Around(
-        store, store.spool, resources.directory, dns, store.workers, resources.clock, running.log, counts
+        store, store.spool, resources.directory, dns, store.workers, resources.clock, running.log, counts,
+        resources.journal or NoJournal(),
     )  # fmt: skip
     outgoing = OutgoingMail(running.reactor, config, queue, around)
     counts.gauge("outbound_connections", "Connections to other servers now", lambda: outgoing.runner.active)

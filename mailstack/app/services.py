@@ -11,6 +11,7 @@ from mailstack.config.sections import Config, Listener, MailboxFull, MechanismNa
 from mailstack.imap.hidden import Hidden
 from mailstack.imap.session import ImapSession
 from mailstack.imap.settings import ImapResources, ImapSettings
+from mailstack.journeys import Journal
 from mailstack.mail.address import ascii_domain
 from mailstack.net.listener import Service
 from mailstack.net.wire_protocol import Session, WireProtocol
@@ -68,6 +69,7 @@ class Resources:
     rates: Rates
     resolver: Resolver
     sending: SendingLimits | None = None
+    journal: Journal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,7 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
         rates=resources.rates,
         sending=resources.sending,
         resolver=resources.resolver,
+        journal=resources.journal,
     )
     return lambda connection: SmtpSession(connection, parts, settings)
 

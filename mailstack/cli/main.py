@@ -39,6 +39,7 @@ SUBCOMMANDS = (
     ),
     Subcommand("alias", "mailstack.cli.alias", "alias", "Add, list and remove aliases."),
     Subcommand("queue", "mailstack.cli.queue", "queue", "Look after mail that goes to other servers."),
+    Subcommand("log", "mailstack.cli.log", "log", "Trace what happened to messages."),
     Subcommand("store", "mailstack.cli.store", "store", "Look after the mail on disk: check, repair, index, expire."),
     Subcommand("backup", "mailstack.cli.backup", "backup", "Make, list and verify backups while the server runs."),
     Subcommand("restore", "mailstack.cli.restore", "restore", "Put mail out of a backup back."),

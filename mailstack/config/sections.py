@@ -435,6 +435,16 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Journal:
+    """`[journal]`: what happened to each message, for `mailstack log trace`."""
+
+    events: int = 1_000_000
+    """That are kept, of some 250 octets each; then the oldest go. 0: none are taken down."""
+    days: int = 30
+    """For which they are kept; 0: any."""
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """`[metrics]`: the page at /metrics that a Prometheus server reads."""
 
@@ -479,6 +489,7 @@ class Config:
     pop3: Pop3 = field(default_factory=Pop3)
     log: Log = field(default_factory=Log)
     metrics: Metrics = field(default_factory=Metrics)
+    journal: Journal = field(default_factory=Journal)
 
     @property
     def accounts_database(self) -> Path:

@@ -40,6 +40,7 @@ def document(envelope: Envelope, arrived: float) -> dict[str, Any]:
         "hold_until": asked.hold_until,
         "priority": asked.priority,
         "submitter": asked.submitter,
+        "journey": envelope.journey,
         "rcpt_parameters": [_of_recipient(each) for each in envelope.rcpt_parameters],
     }
     must = ("version", "arrived", "sender", "recipients", "account", "smtputf8", "body_8bit")
@@ -71,6 +72,7 @@ def envelope_of(found: dict[str, Any]) -> Envelope:
             submitter=found.get("submitter", ""),
         ),
         rcpt_parameters=asked,
+        journey=found.get("journey", ""),
     )
 
 

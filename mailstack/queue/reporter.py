@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from mailstack.config.returns import Reports
 from mailstack.handover import Outcome
@@ -58,7 +59,8 @@ class SenderReports:
                 self._log.warning("report not sent: too many to this sender", id=item.id, kind=kind.value)
                 continue
             whole = (Slice(item.id, item.offset, item.size),) if prepared.whole else ()
-            made.append(NewReport(prepared.envelope, (prepared.prefix, *whole, prepared.suffix)))
+            envelope = replace(prepared.envelope, journey=item.envelope.journey)
+            made.append(NewReport(envelope, (prepared.prefix, *whole, prepared.suffix)))
             self._counters.count("reports", kind.value)
         return made
 

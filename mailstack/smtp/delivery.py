@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mailstack.errors import Problem, Refused
+from mailstack.journeys import Step
 from mailstack.mail import trace
 from mailstack.mail.address import Address, ascii_domain
 from mailstack.mail.parameters import NOTHING_SAID_OF_RECIPIENT, RcptParameters
@@ -21,6 +22,7 @@ from mailstack.ports import AccountName, Blob, Delivery, Envelope, Local, Remote
 from mailstack.smtp import success
 from mailstack.smtp.facts import Facts
 from mailstack.smtp.forwarding import behind_alias, forward
+from mailstack.smtp.journeys import note
 from mailstack.smtp.replies import Reply, accepted, for_problem, mailbox_full
 from mailstack.smtp.settings import Role, SmtpResources
 from mailstack.smtp.transaction import Recipient, Transaction
@@ -43,7 +45,7 @@ async def deliver(transaction: Transaction, facts: Facts, tls: TlsInfo | None, r
         remote = {r.address: r.parameters for r in transaction.recipients if held or isinstance(r.route, Remote)}
         forwarded = 0 if held else await forward(transaction, facts, above, blob, resources)
         if remote:
-            await _enqueue(remote, facts, above, blob, resources)
+            await _enqueue(remote, transaction, facts, above, blob, resources)
         if held:
             return accepted(transaction.id)
         return await _deliver_local(transaction, facts, above, blob, resources, bool(remote or forwarded))
@@ -69,10 +71,27 @@ async def _deliver_local(
         if len(failed) == len(answers) and not sent:
             return _refusal(failed[0], facts)
         await _deliver_later(transaction, facts, above, blob, resources, copies, answers)
+    _note_delivered(transaction, facts, resources, dict(zip(copies, answers, strict=True)))
     if any(recipient.parameters.notify for recipient in transaction.recipients):
         there = _in_mailboxes(transaction, dict(zip(copies, answers, strict=True)))
         await success.report(there, transaction, facts, resources)
     return accepted(transaction.id)
+
+
+def _note_delivered(
+    transaction: Transaction,
+    facts: Facts,
+    resources: SmtpResources,
+    found: dict[tuple[AccountName, str], Problem | None],
+) -> None:
+    for recipient in transaction.recipients:
+        if isinstance(recipient.route, Local):
+            for account in recipient.route.accounts:
+                if found[account, recipient.route.mailbox] is None:
+                    note(
+                        Step.DELIVERED, (recipient.address,), transaction, facts, resources,
+                        f"{recipient.route.mailbox} of {account}",
+                    )  # fmt: skip
 
 
 def _in_mailboxes(transaction: Transaction, found: dict[tuple[AccountName, str], Problem | None]) -> list[Recipient]:
@@ -104,6 +123,7 @@ async def deliver_each(
         if failed:
             resources.counters.count("deliveries", "failed", failed)
         found = dict(zip(copies, answers, strict=True))
+        _note_delivered(transaction, facts, resources, found)
         replies: list[Reply] = []
         for recipient in transaction.recipients:
             route = recipient.route
@@ -129,7 +149,7 @@ async def _rest_of_alias(
 ) -> Reply:  # fmt: skip
     """Some of the alias have the message, and would have it again if it were refused for these."""
     try:
-        await _enqueue(rest, facts, above, blob, resources)
+        await _enqueue(rest, transaction, facts, above, blob, resources)
     except Refused as refused:
         resources.log.warning("delivery refused", id=transaction.id, accounts=len(rest), reason=str(refused))
         return for_problem(refused.problem)
@@ -197,13 +217,15 @@ async def _deliver_later(
             else:
                 waiting[address] = recipient.parameters
     try:
-        await _enqueue(waiting, facts, above, blob, resources)
+        await _enqueue(waiting, transaction, facts, above, blob, resources)
     except Refused as refused:
         detail = f"{refused.detail}; {len(answers) - len(waiting)} recipients have it, and will get it again"
         raise Refused(refused.problem, detail) from refused
 
 
-async def _enqueue(recipients: Wanted, facts: Facts, above: bytes, blob: Blob, resources: SmtpResources) -> None:
+async def _enqueue(
+    recipients: Wanted, transaction: Transaction, facts: Facts, above: bytes, blob: Blob, resources: SmtpResources
+) -> None:
     asked = tuple(recipients.values())
     envelope = Envelope(
         facts.sender,
@@ -213,8 +235,10 @@ async def _enqueue(recipients: Wanted, facts: Facts, above: bytes, blob: Blob, r
         body_8bit=facts.body_8bit,
         parameters=facts.parameters,
         rcpt_parameters=asked if any(each != NOTHING_SAID_OF_RECIPIENT for each in asked) else (),
+        journey=transaction.id,
     )
-    await resources.outbound.enqueue(envelope, above, blob)
+    queue_id = await resources.outbound.enqueue(envelope, above, blob)
+    note(Step.QUEUED, recipients, transaction, facts, resources, queue_id)
     resources.counters.count("queued")
 
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from mailstack.journeys import Step
 from mailstack.mail import trace
 from mailstack.mail.address import Address
 from mailstack.mail.parameters import NOTHING_SAID_OF_RECIPIENT, Notify, RcptParameters
 from mailstack.ports import Blob, Directory, Envelope, Local
 from mailstack.smtp.facts import Facts
+from mailstack.smtp.journeys import note
 from mailstack.smtp.settings import SmtpResources
 from mailstack.smtp.transaction import Recipient, Transaction
 
@@ -31,7 +33,9 @@ async def forward(transaction: Transaction, facts: Facts, above: bytes, blob: Bl
             resources.log.warning("not forwarded again: a loop", id=transaction.id, to=str(recipient.address))
             continue
         prefix = trace.delivered_to(recipient.address) + above
-        await resources.outbound.enqueue(_envelope(recipient, targets, facts, resources), prefix, blob)
+        envelope = replace(_envelope(recipient, targets, facts, resources), journey=transaction.id)
+        queue_id = await resources.outbound.enqueue(envelope, prefix, blob)
+        note(Step.FORWARDED, (recipient.address,), transaction, facts, resources, queue_id)
         resources.counters.count("queued")
         items += 1
     return items

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mailstack.auth import mechanisms
 from mailstack.errors import BadSyntax, ConnectionClosed, FramingLost, IdleTimeout, Refused, SessionEnded, ShuttingDown
+from mailstack.journeys import Step
 from mailstack.ports import Connection
 from mailstack.smtp import replies
 from mailstack.smtp.checks import by_stage
@@ -14,6 +15,7 @@ from mailstack.smtp.core import COMMANDS, sender_text
 from mailstack.smtp.delivery import deliver, deliver_each
 from mailstack.smtp.ext import EXTENSIONS
 from mailstack.smtp.facts import Facts
+from mailstack.smtp.journeys import note
 from mailstack.smtp.registry import Command, Extension, ParameterRule, State
 from mailstack.smtp.replies import Reply
 from mailstack.smtp.settings import Role, SmtpResources, SmtpSettings
@@ -339,6 +341,9 @@ class SmtpSession:
         if len(recipients) > MAX_LOGGED:
             to += f",... ({len(recipients)})"
         self.resources.counters.count("smtp_messages", "accepted" if reply.is_positive else "refused")
+        if not reply.is_positive:
+            addresses = [recipient.address for recipient in recipients]
+            note(Step.REFUSED, addresses, transaction, self.facts, self.resources, self.facts.peer.host, str(reply))
         self.log.event(
             "mail accepted" if reply.is_positive else "mail refused",
             id=transaction.id,

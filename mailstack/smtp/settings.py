@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from mailstack.auth.mechanisms import NAMES
 from mailstack.config.policy import NO_POLICY, Policy
 from mailstack.config.sections import BareNewline, Network, Sender, Vrfy
+from mailstack.journeys import Journal
 from mailstack.ports import (
     Accounts,
     Clock,
@@ -134,3 +135,4 @@ class SmtpResources:
     rates: Rates = field(default_factory=Rates)
     sending: SendingLimits | None = None
     resolver: Resolver | None = None
+    journal: Journal | None = None

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 SECTIONS = (
     "Config", "Domain", "Listener", "Certificate", "Limits", "Quota", "Retention", "Auth", "Smtp", "Imap", "Pop3",
     "Log", "Metrics", "Tls", "ClientCertificate", "OAuth", "HideCapabilities",
-    "Policy", "Sending", "Dns", "Reports", "Forwarding", "Outbound", "Route", "Hold",
+    "Policy", "Sending", "Dns", "Reports", "Forwarding", "Outbound", "Route", "Hold", "Journal",
 )  # fmt: skip
 KEYS = [(name, field.name) for name in SECTIONS for field in dataclasses.fields(getattr(sections, name))]
 TABLES = {
@@ -38,6 +38,7 @@ TABLES = {
     "pop3",
     "log",
     "metrics",
+    "journal",
 }
 INNER = {("Tls", "certificates"), ("Auth", "certificates"), ("Imap", "hide")}
 """Keys that are tables of their own within a section."""

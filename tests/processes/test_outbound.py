@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import imaplib
+import json
 import smtplib
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from production import DOMAIN, NOT_ROOT, PASSWORD, given_to_nobody
-from server_process import Server
+from server_process import REPOSITORY, Server
 
 from mailstack.auth.database import AccountDatabase
 from mailstack.auth.passwords import hash_password
@@ -120,6 +123,29 @@ def test_a_refusal_comes_back_to_the_sender(pair: tuple[Server, Server, DnsServe
     assert f"Final-Recipient: rfc822; nobody@{OTHER}" in report
     assert "Status: 5.1.1" in report and f"Remote-MTA: dns; mail.{OTHER}" in report
     assert "Subject: for nobody" in report
+
+
+def test_the_way_of_a_message_can_be_traced(pair: tuple[Server, Server, DnsServer]) -> None:
+    one, two, _ = pair
+    submit(one, DOMAIN, f"bob@{OTHER}", "traced")
+    message = received(two, OTHER, "traced")
+    message_id = next(line.split()[1] for line in message.splitlines() if line.lower().startswith("message-id:"))
+    assert traced(one, message_id) == ["queued", "sent"]
+    assert traced(two, message_id) == ["delivered"]
+    assert traced(one, f"bob@{OTHER}")[-1:] == ["sent"]
+
+
+def traced(server: Server, what: str) -> list[str]:
+    """What `mailstack log trace` says, once it says that the message is where it should be."""
+    config = str(server.directory / "mailstack.toml")
+    command = [sys.executable, "-m", "mailstack", "log", "trace", what, "--json", "--config", config]
+    end = time.monotonic() + LIMIT
+    while time.monotonic() < end:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+        steps = [json.loads(line)["step"] for line in done.stdout.splitlines()]
+        if {"sent", "delivered"} & set(steps):
+            return steps
+    raise AssertionError(f"{what} is not traced: {done.stdout}{done.stderr}")
 
 
 def test_a_domain_that_does_not_exist_is_said_at_once(pair: tuple[Server, Server, DnsServer]) -> None:
