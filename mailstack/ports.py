@@ -90,6 +90,9 @@ class Blob(Protocol):
 
     size: int
 
+    def behead(self, octets: int, head: bytes) -> None:
+        """`head` stands for its first octets from now on; what follows them is not copied."""
+
     def discard(self) -> None:
         """Free it. Idempotent. Whoever got the Blob from `Sink.finish` must call it."""
 
@@ -113,6 +116,10 @@ class Spool(Protocol):
     """Where messages wait on their way in."""
 
     def sink(self) -> Sink: ...
+
+    async def read(self, blob: Blob, start: int, end: int) -> bytes:
+        """Octets [start, end) of a Blob of this spool, at most MEMORY_LIMIT of them; fewer only at its end.
+        Raises: Refused(STORE_UNAVAILABLE)."""
 
 
 # --- who is who -----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from mailstack.dns.exchange import ReactorExchange
 from mailstack.dns.resolver import DnsResolver
 from mailstack.net.listener import Admission, connection_ids
 from mailstack.net.listener import Listener as NetListener
+from mailstack.net.streams import dial
 from mailstack.net.tls import CertificateFiles, ServerTls
 from mailstack.observe.metrics import Counts
 from mailstack.ports import Directory, Log, SendingLimits
@@ -216,6 +218,7 @@ def _resources(
         rates=Rates(),
         resolver=dns,
         sending=limit(store.workers) if limit else None,
+        dial=partial(dial, running.reactor),
     )
 
 

@@ -60,6 +60,7 @@ async def mail(session: SmtpSession, args: Mail) -> Reply:
         return replies.TLS_FIRST if tls_first else replies.AUTH_FIRST
     facts.forget_message()
     facts.sender, facts.now = args.reverse_path, session.resources.clock.now()
+    facts.transaction_id, facts.arguments = session.next_id, args.parameters
     refusal = _parameters(session.table.mail_parameters, facts, args.parameters)
     if refusal is not None:
         return refusal
@@ -88,7 +89,7 @@ def _parameters(rules: dict[str, ParameterRule], facts: Facts, said: Sequence[Pa
 async def rcpt(session: SmtpSession, args: Rcpt) -> Reply:
     """RCPT (RFC 5321 §4.1.1.3): one recipient."""
     facts, transaction = session.facts, session.current
-    facts.rcpt_parameters = NOTHING_SAID_OF_RECIPIENT
+    facts.rcpt_parameters, facts.arguments = NOTHING_SAID_OF_RECIPIENT, args.parameters
     refusal = _parameters(session.table.rcpt_parameters, facts, args.parameters)
     if refusal is not None:
         return refusal
