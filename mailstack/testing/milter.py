@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from mailstack.smtp.milter.stream import Broken, Closed
 from mailstack.smtp.wire import milter as wire
-from mailstack.smtp.wire.milter import Action, Manner, Packets
+from mailstack.smtp.wire.milter import Action, Manner, Options, Packets, Step
 
 QUIET = frozenset({b"D", b"A", b"Q", b"K"})
 """Packets that nobody answers."""
@@ -35,6 +35,7 @@ class MemoryMilter:
             letter.encode(): answer for letter, answer in answers.items()
         }
         self.manners = Manner(0)
+        """What it wants, and does not answer."""
         self.dialled: list[tuple[str, float]] = []
         self.waits: list[float] = []
         """How long each answer was waited for at most."""
@@ -75,9 +76,11 @@ class MemoryMilter:
             answer = answer.pop(0) if answer else None
         if answer is not None:
             return answer
-        if letter in QUIET:
+        if letter == b"O":
+            return options(manners=self.manners)
+        if letter in QUIET or not Options(wire.VERSION, Action(0), self.manners).answers(Step(letter)):
             return b""
-        return options(manners=self.manners) if letter == b"O" else wire.packet(b"c")
+        return wire.packet(b"c")
 
 
 class MemoryMilterStream:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from mailstack.ports import Blob, Sink, Spool
+from mailstack.smtp.header_tap import MAX_HEADER
 from mailstack.smtp.milter.stream import Broken
 from mailstack.smtp.replies import Reply
 from mailstack.smtp.transaction import Transaction
@@ -48,8 +49,8 @@ class Message:
         blob, header = await transaction.finished(), transaction.tap.header
         end = len(header)
         between = await spool.read(blob, end, end + 2)
-        if between not in (b"", b"\r\n"):
-            return None  # the end of the header was not seen
+        if end > MAX_HEADER or between not in (b"", b"\r\n"):
+            return None  # its end was not seen, but by chance
         if header and not header.endswith(b"\r\n"):
             header += b"\r\n"
         fields = split(lacking + header)

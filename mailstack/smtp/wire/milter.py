@@ -359,7 +359,7 @@ def _options(data: bytes) -> Options:
     version, actions, manners = unpack("!III", data[:12])
     if not OLDEST_VERSION <= version <= VERSION:
         raise Garbage(f"version {version} of the protocol")
-    if actions & ~ALL_ACTIONS or manners & ~ALL_MANNERS:
+    if actions & ~int(ALL_ACTIONS) or manners & ~int(ALL_MANNERS):  # of flags, ~ is what has a name
         raise Garbage(f"options {actions:#x}, {manners:#x} that were not offered")
     wanted: dict[Step, frozenset[str]] = {}
     rest = data[12:]
