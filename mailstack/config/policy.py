@@ -11,6 +11,7 @@ from typing import Annotated
 
 Network = IPv4Network | IPv6Network
 Seconds = Annotated[float, "duration"]
+_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
 
 
 class Judgement(Enum):
@@ -150,8 +151,8 @@ def milter_place(address: str) -> str | tuple[str, int]:
     host, _, port = address.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = str(IPv6Address(host[1:-1]))
-    elif ":" in host:
+    elif not _HOST.fullmatch(host):
         raise ValueError(address)
-    if not re.fullmatch(r"[\w.:-]+", host) or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         raise ValueError(address)
     return host, int(port)

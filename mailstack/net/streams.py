@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import endpoints, protocol
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -137,5 +137,5 @@ async def dial(reactor: Any, address: str, timeout: float) -> OutgoingStream:
     connecting: Deferred[OutgoingStream] = endpoint.connect(factory).addTimeout(timeout, reactor)
     try:
         return await connecting
-    except (ConnectError, DNSLookupError, CancelledError, TimedOut) as error:
+    except (ConnectError, ConnectingCancelledError, DNSLookupError, TimedOut) as error:
         raise Broken(f"cannot connect to {address}: {str(error) or type(error).__name__}") from error

@@ -324,8 +324,8 @@ def test_changes_of_the_header() -> None:
         changing(
             field(b"h", b"X-Last", b"1\n 2"),
             field(b"i", b"X-Top", b"t", 0),
-            field(b"i", b"X-First", b"f", 1),
-            field(b"i", b"X-Second", b"s", 2),
+            field(b"i", b"X-First", b"f", 2),
+            field(b"i", b"X-Second", b"s", 3),
             field(b"m", b"SUBJECT", b"changed", 1),
             field(b"m", b"To", b"", 2),
             field(b"m", b"Cc", b"new", 3),
@@ -361,6 +361,18 @@ def test_several_milters_in_their_order() -> None:
     assert second.data_of(b"L")[-1] == b"X-First\x001\0" and second.data_of(b"B") == [b"new\r\n"]
     assert world.got() == b"Subject: x\r\nFrom: a@example.org\r\nX-First: 2\r\n\r\nnew\r\n"
     assert world.spool.leaks == 0
+
+
+def test_places_are_counted_with_our_own_field() -> None:
+    first = changing(field(b"i", b"A", b"1", 0), field(b"i", b"B", b"2", 1), field(b"i", b"D", b"4", 3))
+    second = changing(field(b"i", b"C", b"3", 2), field(b"m", b"A", b"changed", 1), field(b"i", b"E", b"5", 999))
+    world = World(first, second)
+    world.send(b"Subject: x\r\n\r\n")
+    assert second.data_of(b"L") == [b"A\x001\0", b"B\x002\0", b"D\x004\0", b"Subject\0x\0"]
+    [message] = world.store.box("joe@example.com").messages.values()
+    _, _, octets = message.octets.partition(b"Delivered-To: joe@example.com\r\n")
+    assert octets.startswith(b"A: changed\r\nB: 2\r\nC: 3\r\nReceived: ")
+    assert world.got() == b"D: 4\r\nSubject: x\r\nE: 5\r\n\r\n"
 
 
 def test_another_body() -> None:

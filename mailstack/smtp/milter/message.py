@@ -33,14 +33,16 @@ class Field:
 class Message:
     """A message between its mail data and its delivery. Changes are seen by `transaction` after `finish`."""
 
-    __slots__ = ("_body_at", "_changed", "_spool", "_transaction", "fields")
+    __slots__ = ("_body_at", "_changed", "_ours", "_spool", "_transaction", "fields")
 
     def __init__(self, transaction: Transaction, spool: Spool, fields: list[Field], body_at: int) -> None:
         self._transaction = transaction
         self._spool = spool
         self._body_at = body_at
         self._changed = False
-        self.fields = fields
+        self._ours = Field(b"", b"")
+        self.fields = [self._ours, *fields]
+        """Among them, without octets, the place of our own trace field, which milters do not see but count."""
 
     @classmethod
     async def of(cls, transaction: Transaction, spool: Spool, lacking: bytes) -> Message | None:
@@ -81,10 +83,8 @@ class Message:
         match modification:
             case AddField():
                 self.fields.append(made)
-            case InsertField(index=0):
-                self._transaction.top = made.octets + self._transaction.top
             case InsertField(index=index):
-                self.fields.insert(index - 1, made)  # our own Received is the first one, and not among these
+                self.fields.insert(index, made)
             case ChangeField(index=index):
                 self._change(max(index, 1), made, gone=not value)
 
@@ -92,8 +92,10 @@ class Message:
         """What was changed is the message from now on."""
         self._transaction.complete = True
         if self._changed:
-            head = b"".join(field.octets for field in self.fields) + b"\r\n"
-            self._blob.behead(self._body_at, head)
+            octets = [field.octets for field in self.fields]
+            ours = next(place for place, field in enumerate(self.fields) if field is self._ours)
+            self._transaction.top = b"".join(octets[:ours])
+            self._blob.behead(self._body_at, b"".join(octets[ours:]) + b"\r\n")
 
     @property
     def _blob(self) -> Blob:

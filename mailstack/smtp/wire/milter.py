@@ -217,7 +217,7 @@ class AddField:
 
 @dataclass(frozen=True, slots=True)
 class InsertField:
-    """Below so many others, of which our own Received is the first one."""
+    """Below so many others; our own Received counts."""
 
     index: int
     name: bytes
