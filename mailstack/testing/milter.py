@@ -10,12 +10,14 @@ from mailstack.smtp.wire.milter import Action, Manner, Options, Packets, Step
 
 QUIET = frozenset({b"D", b"A", b"Q", b"K"})
 """Packets that nobody answers."""
+EVERYTHING = Manner(0)
+"""Of a milter that wants to hear everything, and answers it."""
 Reaction = bytes | Exception
 """Octets to send, or what receiving them comes to."""
 
 
 def options(
-    actions: Action = wire.ALL_ACTIONS, manners: Manner = Manner(0), version: int = wire.VERSION, more: bytes = b""
+    actions: Action = wire.ALL_ACTIONS, manners: Manner = EVERYTHING, version: int = wire.VERSION, more: bytes = b""
 ) -> bytes:
     """A milter's answer to our offer."""
     numbers = (version, int(actions), int(manners))
@@ -34,7 +36,7 @@ class MemoryMilter:
         self.answers: dict[bytes, Reaction | list[Reaction]] = {
             letter.encode(): answer for letter, answer in answers.items()
         }
-        self.manners = Manner(0)
+        self.manners = EVERYTHING
         """What it wants, and does not answer."""
         self.dialled: list[tuple[str, float]] = []
         self.waits: list[float] = []

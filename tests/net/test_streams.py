@@ -192,8 +192,8 @@ def test_places(address: str, expected: object) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["", "x" * 64 + ":1", "a..b:1", "\u00e4:1", "unix:", "unix:socket", "unix:/a\0b", "localhost", ":1", "::1:1", "[::1]", "[x]:1", "h:0", "h:65536", "h:x",
-     "h:1 ", "a b:1", "inet:8891@localhost", "h:\u0661"],
+    ["", "x" * 64 + ":1", "a..b:1", "\u00e4:1", "unix:", "unix:socket", "unix:/a\0b", "localhost", ":1", "::1:1",
+     "[::1]", "[x]:1", "h:0", "h:65536", "h:x", "h:1 ", "a b:1", "inet:8891@localhost", "h:\u0661"],
 )  # fmt: skip
 def test_what_is_no_place(address: str) -> None:
     with pytest.raises(ValueError):

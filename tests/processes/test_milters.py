@@ -1,4 +1,4 @@
-"""A server with a milter that the test plays: a large message passes in little memory, and what is broken is survived."""
+"""A server with a milter that the test plays: large messages pass in little memory, and what is broken is survived."""
 
 from __future__ import annotations
 

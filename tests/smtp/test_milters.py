@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from twisted.internet.defer import Deferred
 
@@ -14,7 +12,7 @@ from mailstack.ports import Peer, TlsInfo
 from mailstack.smtp.milter.message import MAX_FIELDS
 from mailstack.smtp.milter.milters import RETRY_AFTER
 from mailstack.smtp.milter.passage import MAX_WANTED
-from mailstack.smtp.milter.stream import Broken, Closed, Dial
+from mailstack.smtp.milter.stream import Broken, Closed
 from mailstack.smtp.session import SmtpSession
 from mailstack.smtp.settings import Role, SmtpResources, SmtpSettings
 from mailstack.smtp.wire import milter as wire
@@ -24,7 +22,7 @@ from mailstack.testing.clock import ManualClock
 from mailstack.testing.connection import MemoryConnection
 from mailstack.testing.counters import MemoryCounters
 from mailstack.testing.log import RecordingLog
-from mailstack.testing.milter import MemoryMilter, Reaction, options
+from mailstack.testing.milter import EVERYTHING, MemoryMilter, Reaction, options
 from mailstack.testing.outbound import MemoryOutbound
 from mailstack.testing.spool import MemorySpool
 from mailstack.testing.store import MemoryStore
@@ -93,7 +91,7 @@ class World:
         return [line.fields["reason"] for line in self.log.lines if line.what == "milter failed"]
 
 
-def changing(*changes: bytes, manners: Manner = Manner(0)) -> MemoryMilter:
+def changing(*changes: bytes, manners: Manner = EVERYTHING) -> MemoryMilter:
     """One that wants these changes at the end of the message."""
     milter = MemoryMilter(E=b"".join(changes) + OK)
     milter.manners = manners

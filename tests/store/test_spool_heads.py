@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 
 from mailstack.mail.address import Address
 from mailstack.ports import MEMORY_LIMIT, Envelope
@@ -17,7 +18,6 @@ from mailstack.store.spool import FileSpool, StoredBlob
 from mailstack.store.workers import InlineWorkers
 from mailstack.testing.log import RecordingLog
 from mailstack.testing.spool import MemorySpool
-from twisted.internet.defer import Deferred
 
 HEAD = b"Subject: x\r\n"
 SMALL, LARGE = HEAD + b"\r\nbody\r\n", HEAD + b"\r\n" + b"0123456789abcde\r\n" * 16000

@@ -19,6 +19,7 @@ MAX_FIELDS = 2000
 MAX_SHOWN_FIELD = MAX_DATA - 2
 """Octets of a field's name and value; a milter sees no more of it."""
 HEADER_TOO_LARGE = Reply(552, "5.3.4", "Message header exceeds the limit")
+_BETWEEN_FIELDS = re.compile(rb"(?<=\r\n)(?![ \t]|\Z)")
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 
 
@@ -144,13 +145,9 @@ class NewBody:
 def split(header: bytes) -> list[Field]:
     """The fields of a header whose lines end in CRLF."""
     fields: list[Field] = []
-    for line in header.removesuffix(b"\r\n").split(b"\r\n") if header else ():
-        line += b"\r\n"
-        if line[:1] in (b" ", b"\t") and fields:
-            fields[-1].octets += line
-        else:
-            match = _FIELD.match(line)
-            fields.append(Field(match.group(1).lower() if match else b"", line))
+    for octets in _BETWEEN_FIELDS.split(header) if header else ():
+        match = _FIELD.match(octets)
+        fields.append(Field(match.group(1).lower() if match else b"", octets))
     return fields
 
 
