@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 from twisted.internet.defer import Deferred
 
@@ -179,6 +181,14 @@ def test_the_body_comes_in_pieces_until_it_is_skipped() -> None:
     assert milter.letters() == b"OCHMRTLNBE"
 
 
+def test_what_is_skipped_is_skipped_for_one_message() -> None:
+    milter = MemoryMilter(L=SKIP, N=[REJECT])
+    world = World(milter)
+    for _ in range(2):
+        world.send()
+    assert milter.letters() == b"OCHMRTLN" + b"HMRTLNBE"
+
+
 @pytest.mark.parametrize(
     ("message", "told"),
     [(b"", b"NE"), (b"\r\n", b"NE"), (b"\r\nbody\r\n", b"NBE"), (b"Subject: x\r\n", b"LNE"), (b"text\r\n", b"NE")],
@@ -245,6 +255,14 @@ def test_refusals(letter: bytes, answer: bytes, reply: bytes) -> None:
     assert world.spool.leaks == 0
 
 
+def test_a_sender_is_refused_by_the_second() -> None:
+    first, second = MemoryMilter(), MemoryMilter(M=[REJECT])
+    world = World(first, second)
+    world.begin()
+    assert first.letters() == b"OCHMA" and second.letters() == b"OCHM"
+    assert world.send().startswith(b"250")
+
+
 def test_one_recipient_is_refused_and_another_is_not() -> None:
     world = World(MemoryMilter(R=[REJECT, OK]))
     world.begin(b"joe@example.com", b"ann@example.com")
@@ -299,7 +317,7 @@ def test_discarded(letter: str) -> None:
     assert world.send() == b"250 2.0.0 Ok c1.1"
     assert not world.store.deliveries and world.spool.leaks == 0
     assert [line.fields["id"] for line in world.log.lines if line.what == "mail discarded"] == ["c1.1"]
-    assert b"E" not in second.letters()
+    assert b"E" not in second.letters() and b"A" not in milter.letters()
     assert world.send() == b"250 2.0.0 Ok c1.2" and len(world.store.deliveries) == 1
     assert second.letters().endswith(b"E")
 
@@ -328,11 +346,13 @@ def test_changes_of_the_header() -> None:
             field(b"m", b"To", b"", 2),
             field(b"m", b"Cc", b"new", 3),
             field(b"m", b"Bcc", b"", 1),
+            field(b"m", b"From", b"first", 0),
         )
     )
-    world.send(b"Subject: x\r\nTo: 1\r\nto: 2\r\n\tfolded\r\nTo: 3\r\n\r\nbody\r\n")
+    world.send(b"Subject: x\r\nTo: 1\r\nto: 2\r\n\tfolded\r\nTo: 3\r\nFrom: 1\r\nFrom: 2\r\n\r\nbody\r\n")
     assert world.got() == (
-        b"X-First: f\r\nX-Second: s\r\nSUBJECT: changed\r\nTo: 1\r\nTo: 3\r\nX-Last: 1\r\n 2\r\nCc: new\r\n\r\nbody\r\n"
+        b"X-First: f\r\nX-Second: s\r\nSUBJECT: changed\r\nTo: 1\r\nTo: 3\r\nFrom: first\r\nFrom: 2\r\n"
+        b"X-Last: 1\r\n 2\r\nCc: new\r\n\r\nbody\r\n"
     )
     [message] = world.store.box("joe@example.com").messages.values()
     assert message.octets.startswith(
@@ -374,12 +394,19 @@ def test_places_are_counted_with_our_own_field() -> None:
 
 
 def test_another_body() -> None:
-    pieces = [b"one\r", b"\ntwo\n", "\u00e4".encode() * 30000, b"\nend"]
+    pieces = [b"one\r", b"\ntwo\n", "\u00e4".encode() * 30000, b"\nend\r"]
     world = World(changing(*(wire.packet(b"b", piece) for piece in pieces)))
     world.send()
-    expected = b"one\r\ntwo\r\n" + "\u00e4".encode() * 30000 + b"\r\nend"
+    expected = b"one\r\ntwo\r\n" + "\u00e4".encode() * 30000 + b"\r\nend\r\n"
     assert world.got() == b"Subject: x\r\nFrom: a@example.org\r\n\r\n" + expected
     assert world.spool.leaks == 0
+
+
+def test_a_body_that_has_become_one_of_8_bit() -> None:
+    world = World(changing(wire.packet(b"b", "\u00e4".encode())), role=Role.SUBMISSION, allow_plaintext_auth=True)
+    world.send(MESSAGE, b"x@elsewhere.example", log_in=True)
+    [item] = world.outbound.items
+    assert item.envelope.body_8bit and item.message.endswith(b"\r\n\r\n\xc3\xa4")
 
 
 def test_no_body_at_all() -> None:
@@ -425,6 +452,25 @@ def test_changes_of_the_envelope() -> None:
     assert warned == ["milter adds a recipient that there is not"] + ["milter asks for what cannot be done"] * 2
 
 
+def test_no_more_recipients_than_a_client_may_have() -> None:
+    world = World(changing(wire.packet(b"+", b"ann@example.com\0")), max_recipients=1)
+    assert world.send().startswith(b"250") and len(world.store.deliveries) == 1
+    assert "milter adds too many recipients" in world.log.whats("warning")
+
+
+@pytest.mark.parametrize(("parameter", "found"), [(b"", 0), (b" SMTPUTF8", 1)])
+def test_addresses_in_utf_8(parameter: bytes, found: int) -> None:
+    changes = (wire.packet(b"+", "<\u00e4@elsewhere.example>\0".encode()), wire.packet(b"e", "<\u00f6@x>\0".encode()))
+    world = World(changing(*changes))
+    world.say(b"EHLO c\r\nMAIL FROM:<a@example.org>%s\r\nRCPT TO:<joe@example.com>\r\nDATA\r\n" % parameter)
+    world.say(b"x\r\n.\r\n")
+    assert [len(world.outbound.items), world.log.whats("warning").count("milter asks for what cannot be done")] == (
+        [found, 2 - 2 * found]
+    )
+    [delivery] = world.store.deliveries
+    assert delivery.prefix.startswith(b"Return-Path: <a@" if not found else "Return-Path: <\u00f6@".encode())
+
+
 def test_nobody_is_left() -> None:
     world = World(changing(wire.packet(b"-", b"joe@example.com\0")))
     assert world.send().startswith(b"250")
@@ -464,6 +510,13 @@ def test_quarantine_is_a_refusal_for_others() -> None:
     world = World(changing(wire.packet(b"q", b"spam\0")), role=Role.SUBMISSION, allow_plaintext_auth=True)
     assert world.send(MESSAGE, b"joe@example.com", b"x@elsewhere.example", log_in=True).startswith(b"550 5.7.1")
     assert not world.store.deliveries and not world.outbound.items and world.spool.leaks == 0
+
+
+def test_quarantine_of_what_waits_for_its_time() -> None:
+    world = World(changing(wire.packet(b"q", b"spam\0")), role=Role.SUBMISSION, allow_plaintext_auth=True)
+    world.say(b"EHLO c\r\n" + LOG_IN)
+    world.say(b"MAIL FROM:<joe@example.com> HOLDFOR=60\r\nRCPT TO:<joe@example.com>\r\nDATA\r\n")
+    assert world.say(MESSAGE + b".\r\n").startswith(b"550 5.7.1") and not world.outbound.items
 
 
 # --- those that fail
@@ -541,11 +594,21 @@ def test_one_that_closed_its_connection_is_asked_by_another() -> None:
 
 
 def test_one_that_goes_on_for_ever() -> None:
-    milter = MemoryMilter(E=PROGRESS * 50)
+    milter = MemoryMilter(E=PROGRESS)
     world = World(milter)
-    milter.watch = lambda letter, data: world.clock.advance(1000) if letter == b"E" else None
-    begun = world.clock.now()
-    assert world.send().startswith(b"451 4.7.1") and world.clock.now() - begun == 1000
+
+    def minute() -> bytes:
+        world.clock.advance(60)
+        return PROGRESS
+
+    milter.idle = minute
+    assert world.send().startswith(b"451 4.7.1")
+    assert world.failures() == ["no answer within 540 seconds"] and milter.waits[-9:] == [300.0] * 5 + [
+        240,
+        180,
+        120,
+        60,
+    ]
 
 
 def test_progress_is_no_answer() -> None:
@@ -629,8 +692,6 @@ def test_starttls_begins_with_another_greeting() -> None:
 
 @pytest.mark.parametrize(("version", "again"), [(6, b"KC"), (5, b"QOC")])
 def test_another_client_by_xclient(version: int, again: bytes) -> None:
-    from ipaddress import ip_network
-
     milter = MemoryMilter(O=options(version=version))
     world = World(milter, xclient_trusted=(ip_network("192.0.2.0/24"),))
     assert world.say(b"EHLO proxy.example\r\nXCLIENT ADDR=198.51.100.7\r\n").endswith(
@@ -639,6 +700,15 @@ def test_another_client_by_xclient(version: int, again: bytes) -> None:
     assert world.send().startswith(b"250")
     assert milter.letters() == b"OCH" + again + b"HMRTLLNBE" and milter.open == 1
     assert b"198.51.100.7" in milter.data_of(b"C")[1]
+
+
+def test_of_another_client_nothing_is_accepted_before() -> None:
+    milter = MemoryMilter(H=[ACCEPT])
+    world = World(milter, xclient_trusted=(ip_network("192.0.2.0/24"),), accept_any=True, allow_plaintext_auth=True)
+    world.say(b"EHLO proxy.example\r\n" + LOG_IN + b"XCLIENT ADDR=198.51.100.7 LOGIN=ann@example.com\r\n")
+    assert world.send().startswith(b"250")
+    assert milter.letters() == b"OCH" + b"KCHMRTLLNBE"
+    assert "auth_type" not in milter.macros(b"M") and milter.macros(b"M")["auth_authen"] == "ann@example.com"
 
 
 def test_bdat_asks_for_data_once() -> None:

@@ -63,6 +63,8 @@ class Conversation:
 
     async def tell(self, step: Step, data: bytes, macros: Macros = ()) -> Judgement:
         """A step, and what the milter thinks of it: CONTINUE for one that it does not want or answer."""
+        if step is Step.MAIL:
+            self._skipped.clear()
         if step in self._skipped or not self.options.wants(step):
             return Verdict.CONTINUE
         self._send(step, data, macros)
@@ -85,7 +87,6 @@ class Conversation:
     async def end_of_message(self, macros: Macros) -> AsyncIterator[Modification | Judgement]:
         """What the milter wants to be done with the message, then what it thinks of it."""
         self._send(Step.END_OF_MESSAGE, b"", macros)
-        self._skipped.clear()
         while True:
             answer = await self._answer(self._milter.message_timeout)
             if isinstance(answer, Verdict | Said | Options):
@@ -97,14 +98,12 @@ class Conversation:
 
     def abort(self) -> None:
         """The message that it was told of will not come to its end."""
-        self._skipped.clear()
         self._stream.write(wire.ABORT)
 
     def begin_anew(self) -> bool:
         """Whether the same connection can be used for another one of SMTP; then CONNECT may follow."""
         if self.options.version < wire.QUIT_NC_SINCE:
             return False
-        self._skipped.clear()
         self._stream.write(wire.QUIT_NC)
         return True
 

@@ -144,7 +144,6 @@ class Milters:
         self._resources.counters.count("milter_failures", each.milter.name)
         each.close(orderly=False)
         each.broken_at = self._resources.clock.now()
-        each.in_message = False
         each.failure = {OnError.ACCEPT: None, OnError.TEMPFAIL: LATER, OnError.REJECT: REJECTED}[each.milter.on_error]
 
     async def _at(self, each: Attached, stage: Stage) -> Judgement:
