@@ -40,11 +40,14 @@ async def helo(session: SmtpSession, args: Helo) -> Reply:
 async def _greeted(session: SmtpSession, args: Helo, *, extended: bool) -> Reply:
     session.drop_transaction()
     facts = session.facts
-    facts.helo, facts.extended, facts.now = args.domain, extended, session.resources.clock.now()
+    before = facts.helo, facts.extended, facts.helo_marks
+    facts.helo, facts.extended, facts.helo_marks = args.domain, extended, []
+    facts.now = session.resources.clock.now()
     if args.domain.startswith("["):
         facts.local = session.connection.local
     refusal = await session.opinion(Stage.HELO)
     if refusal is not None:
+        facts.helo, facts.extended, facts.helo_marks = before  # RFC 5321 §4.1.4: as if nothing had been said
         return refusal
     session.state = State.READY
     hostname = session.settings.hostname

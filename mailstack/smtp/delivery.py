@@ -246,7 +246,7 @@ def _trace(transaction: Transaction, facts: Facts, tls: TlsInfo | None, now: flo
     )
     only = transaction.recipients[0].address if len(transaction.recipients) == 1 else None
     above = trace.received(hop, only)
-    marks = (*facts.connection_marks, *facts.message_marks)
+    marks = (*facts.connection_marks, *facts.helo_marks, *facts.message_marks)
     if marks:
         above += trace.marks([(mark.word, mark.detail) for mark in marks])
     if not transaction.complete:

@@ -79,8 +79,9 @@ class Facts:
     forwarded: dict[str, str] = field(default_factory=dict)
     """What XFORWARD said of where the message comes from, by attribute."""
     connection_marks: list[Mark] = field(default_factory=list)
+    helo_marks: list[Mark] = field(default_factory=list)
     message_marks: list[Mark] = field(default_factory=list)
-    """What checks noticed of the connection, and of this message."""
+    """What checks noticed of the connection, of the EHLO that counts, and of this message."""
     milters: Milters | None = None
     """The filters beside us that are asked, if there are any."""
 
@@ -98,9 +99,9 @@ class Facts:
         self.recipients = self.size = self.received_fields = 0
 
     def forget_all(self) -> None:
-        """After STARTTLS nothing counts that was said before (RFC 3207 §4.2)."""
+        """After STARTTLS nothing counts that was said before (RFC 3207 §4.2), but how the client behaved does."""
         self.forget_message()
-        self.connection_marks.clear()
+        self.helo_marks.clear()
         self.forwarded.clear()
         self.login = None
         self.mechanism = ""

@@ -265,13 +265,18 @@ class SmtpSession:
             if isinstance(opinion, Delay):
                 delay += opinion.seconds
             elif isinstance(opinion, Mark):
-                marks = self.facts.connection_marks if stage in CONNECTION_STAGES else self.facts.message_marks
+                marks = self._marks(stage)
                 if opinion not in marks:
                     marks.append(opinion)
         if delay:
             await self.connection.drain()  # what was said before need not wait, and nobody may be there any more
             await self.resources.clock.sleep(min(delay, MAX_DELAY))
         return refusal
+
+    def _marks(self, stage: Stage) -> list[Mark]:
+        if stage in CONNECTION_STAGES:
+            return self.facts.connection_marks
+        return self.facts.helo_marks if stage is Stage.HELO else self.facts.message_marks
 
     # --- transactions
 
