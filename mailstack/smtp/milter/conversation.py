@@ -116,6 +116,8 @@ class Conversation:
     # --- inside
 
     def _send(self, step: Step, data: bytes, macros: Macros) -> None:
+        if not self._packets.is_empty:  # or it would be taken for the answer to this
+            raise Broken("it says more than it was asked")
         wanted = self.options.macros.get(step)
         chosen = [pair for pair in macros if pair[1] and (wanted is None or pair[0] in wanted)]
         self._stream.write((wire.macros(step, chosen) if chosen else b"") + wire.packet(step.value, data))

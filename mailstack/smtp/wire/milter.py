@@ -300,6 +300,11 @@ class Packets:
         """Take what came."""
         self._buffer += data
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be asked for."""
+        return not self._buffer
+
     def next(self) -> tuple[bytes, bytes] | None:
         """The letter and the data of the next packet; None if it is not whole yet.
         Raises: Garbage as soon as its length is not that of a packet."""
