@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from milter_world import LOG_IN, MESSAGE, OK, World, changing, field
 
@@ -188,6 +190,17 @@ def test_quarantine_is_a_refusal_for_others() -> None:
     world = World(changing(wire.packet(b"q", b"spam\0")), role=Role.SUBMISSION, allow_plaintext_auth=True)
     assert world.send(MESSAGE, b"joe@example.com", b"x@elsewhere.example", log_in=True).startswith(b"550 5.7.1")
     assert not world.store.deliveries and not world.outbound.items and world.spool.leaks == 0
+
+
+@pytest.mark.parametrize(("kept", "reply"), [(True, b"250 "), (False, b"550 5.7.1 ")])
+def test_quarantine_is_not_forwarded(kept: bool, reply: bytes) -> None:
+    world = World(changing(wire.packet(b"q", b"spam\0")))
+    directory: Any = world.resources.directory
+    directory.forwards["joe@example.com"] = (Address("joe", "elsewhere.example"),)
+    if not kept:
+        directory.forwarded_only.add("joe@example.com")
+    assert world.send().startswith(reply) and not world.outbound.items
+    assert len(world.store.box("joe@example.com", "Junk").messages) == kept
 
 
 def test_quarantine_of_what_waits_for_its_time() -> None:

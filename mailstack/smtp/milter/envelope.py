@@ -106,15 +106,16 @@ class Envelope:
 
 
 def put_aside(transaction: Transaction, facts: Facts) -> Reply | None:
-    """A message in quarantine goes to its recipients' Junk; it is refused if it would go elsewhere."""
+    """A message in quarantine goes to its recipients' Junk, and is not forwarded from there; it is refused if it would
+    go elsewhere only."""
     if not transaction.quarantined:
         return None
     held = (facts.parameters.hold_until or 0) > facts.now
     moved: list[Recipient] = []
     for recipient in transaction.recipients:
-        if held or not isinstance(recipient.route, Local):
+        if held or not isinstance(recipient.route, Local) or not recipient.route.accounts:
             return HELD_BACK
-        moved.append(replace(recipient, route=replace(recipient.route, mailbox=JUNK)))
+        moved.append(replace(recipient, route=Local(recipient.route.accounts, JUNK)))
     transaction.recipients[:] = moved
     return None
 
