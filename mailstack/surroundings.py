@@ -1,4 +1,4 @@
-"""What a session has around it: its connection, the log, the clock, the counters, the spool. Named in `ports.py` too."""
+"""What a session has around it: its connection, log, clock, counters and spool. Named in `ports.py` too."""
 
 from __future__ import annotations
 
