@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import endpoints, protocol
+from twisted.internet.abstract import isIPAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
@@ -127,15 +128,21 @@ class OutgoingStream(protocol.Protocol):
 async def dial(reactor: Any, address: str, timeout: float) -> OutgoingStream:
     """Implements `smtp.milter.stream.Dial`. `timeout` holds for all addresses of a name together."""
     factory: Any = protocol.Factory.forProtocol(lambda: OutgoingStream(reactor))
-    place = milter_place(address)
-    unix: Any = endpoints.UNIXClientEndpoint  # which has no annotations
-    endpoint: Any
-    if isinstance(place, str):
-        endpoint = unix(reactor, place, timeout=timeout)
-    else:
-        endpoint = endpoints.HostnameEndpoint(reactor, *place, timeout=timeout)
+    endpoint = _endpoint(reactor, milter_place(address), timeout)
     connecting: Deferred[OutgoingStream] = endpoint.connect(factory).addTimeout(timeout, reactor)
     try:
         return await connecting
     except (ConnectError, ConnectingCancelledError, DNSLookupError, TimedOut) as error:
         raise Broken(f"cannot connect to {address}: {str(error) or type(error).__name__}") from error
+
+
+def _endpoint(reactor: Any, place: str | tuple[str, int], timeout: float) -> Any:
+    kinds: Any = endpoints  # not all of which have annotations
+    if isinstance(place, str):
+        return kinds.UNIXClientEndpoint(reactor, place, timeout=timeout)
+    host, port = place
+    if ":" in host:
+        return kinds.TCP6ClientEndpoint(reactor, host, port, timeout=timeout)
+    if isIPAddress(host):
+        return kinds.TCP4ClientEndpoint(reactor, host, port, timeout=timeout)
+    return kinds.HostnameEndpoint(reactor, host, port, timeout=timeout)

@@ -111,6 +111,35 @@ async def test_one_that_is_broken(said: bytes | None, expected: str) -> None:
     await at.stop()
 
 
+def has_ipv6() -> bool:
+    """Whether this machine has a loopback of IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("listen", "host"),
+    [
+        pytest.param("::1", "[::1]", marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on this machine")),
+        ("127.0.0.1", "localhost"),
+    ],
+)
+@on_the_reactor
+async def test_addresses_of_ipv6_and_names(listen: str, host: str) -> None:
+    factory: Any = Factory.forProtocol(lambda: Peer([b"x"]))  # type: ignore[arg-type]  # a function is enough
+    port = NET.listenTCP(0, factory, interface=listen)
+    stream = await dial(NET, f"{host}:{port.getHost().port}", LONG)
+    stream.write(b"x")
+    assert await stream.receive(LONG) == b"x"
+    stream.close()
+    await gone(stream)
+    await port.stopListening()
+
+
 @on_the_reactor
 async def test_one_that_is_not_there(tmp_path: Path) -> None:
     with socket.socket() as unused:
