@@ -7,6 +7,7 @@ from ipaddress import ip_network
 import pytest
 from milter_world import ACCEPT, DISCARD, LOG_IN, MESSAGE, OK, REJECT, SKIP, TEMPFAIL, World, changing, field
 
+from mailstack.smtp.milter.stream import Closed
 from mailstack.smtp.settings import Role
 from mailstack.smtp.wire import milter as wire
 from mailstack.smtp.wire.milter import Action, Manner
@@ -200,6 +201,36 @@ def test_a_name_is_refused() -> None:
     assert world.say(b"EHLO bad.example\r\n") == b"550 5.7.1 Command rejected\r\n"
     assert world.say(b"MAIL FROM:<>\r\n").startswith(b"503")
     assert world.send().startswith(b"250")
+
+
+def test_who_was_turned_away_brings_nothing_until_it_says_another_name() -> None:
+    milter = MemoryMilter(H=[OK, REJECT, OK])
+    world = World(milter)
+    world.say(b"EHLO good.example\r\n")
+    assert world.say(b"EHLO bad.example\r\n") == b"550 5.7.1 Command rejected\r\n"
+    assert world.say(b"MAIL FROM:<>\r\n") == b"550 5.7.1 Command rejected\r\n"
+    assert milter.letters() == b"OCHH" and world.send().startswith(b"250")
+
+
+@pytest.mark.parametrize(("letter", "told"), [("C", b"OC"), ("H", b"OCH")])
+def test_turned_away_on_a_new_connection_to_the_milter(letter: str, told: bytes) -> None:
+    milter = MemoryMilter(M=[OK, Closed("it closed the connection")])
+    world = World(milter)
+    world.send()
+    milter.answers[letter.encode()] = [REJECT, REJECT] if letter == "C" else [OK, REJECT]
+    milter.answers[b"C"] = [REJECT] if letter == "C" else OK
+    world.say(b"EHLO client.example\r\n")
+    for _ in range(2):
+        assert world.say(b"MAIL FROM:<>\r\n") == b"550 5.7.1 Command rejected\r\n"
+    assert milter.letters().endswith(b"EHM" + told)
+
+
+def test_replies_to_earlier_commands_do_not_wait_for_a_milter() -> None:
+    world = World(MemoryMilter())
+    world.say(b"EHLO c\r\n")
+    before = world.connection.writes
+    world.say(b"MAIL FROM:<a@example.org>\r\nRCPT TO:<joe@example.com>\r\nRCPT TO:<ann@example.com>\r\nNOOP\r\n")
+    assert world.connection.writes - before == 3
 
 
 def test_421_ends_the_connection() -> None:

@@ -36,7 +36,9 @@ _OF_MESSAGE = (Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.END_OF_DATA)
 class Attached:
     """One milter, and how far it is with this session."""
 
-    __slots__ = ("accepted", "accepted_message", "broken_at", "conversation", "failure", "in_message", "milter")
+    __slots__ = (
+        "accepted", "accepted_message", "broken_at", "conversation", "failure", "in_message", "milter", "turned_away",
+    )  # fmt: skip
 
     def __init__(self, milter: Milter) -> None:
         self.milter = milter
@@ -46,7 +48,9 @@ class Attached:
         self.in_message = False
         self.broken_at = 0.0
         self.failure: Reply | None = None
-        """What is said instead of its opinion, because it is broken."""
+        """What is said of messages instead of its opinion, because it is broken."""
+        self.turned_away: Reply | None = None
+        """What it said of the client's name: no message of such a client is taken, until it says another."""
 
     @property
     def listens(self) -> bool:
@@ -87,7 +91,9 @@ class Milters:
         """The message is to be taken and thrown away."""
 
     async def opinion(self, stage: Stage) -> Reply | None:
-        """The first refusal of one of them, or None. Raises: Refused."""
+        """The first refusal of one of them, or None. Raises: Refused, ConnectionClosed."""
+        if stage in _OF_MESSAGE:
+            await self._connection.drain()  # what was said before need not wait for what they say
         for each in self._attached:
             refusal = None if self.discarding else await self._guarded(each, stage)
             if refusal is not None:
@@ -130,11 +136,16 @@ class Milters:
 
     async def _guarded(self, each: Attached, stage: Stage, passage: Passage | None = None) -> Reply | None:
         """Ask one of them; what breaks is its failure, and what that means for mail is configured."""
+        if stage is Stage.MAIL and each.turned_away is not None:
+            return each.turned_away
         try:
             judgement = await (self._at(each, stage) if passage is None else passage.run())
             if stage is Stage.END_OF_DATA:
                 each.in_message = False
-            return self._reply(each, judgement, stage)
+            reply = self._reply(each, judgement, stage)
+            if stage is Stage.HELO:
+                each.turned_away = reply
+            return reply
         except Broken as broken:
             self._failed(each, str(broken))
             return _said_at(each.failure, stage)
@@ -181,10 +192,10 @@ class Milters:
         assert each.conversation is not None, "a milter that was reached"
         if judgement is Verdict.CONTINUE:
             judgement = await self._greeted(each.conversation)
-        if judgement is Verdict.ACCEPT:
-            each.accepted = True
-            return Verdict.CONTINUE
-        return await self._mail(each, each.conversation) if judgement is Verdict.CONTINUE else judgement
+        if judgement is Verdict.CONTINUE:
+            return await self._mail(each, each.conversation)
+        each.turned_away = self._reply(each, judgement, Stage.HELO)  # or it is accepted
+        return Verdict.CONTINUE if each.accepted else judgement
 
     async def _mail(self, each: Attached, conversation: Conversation) -> Judgement:
         each.in_message = True
@@ -194,7 +205,7 @@ class Milters:
     async def _connected(self, each: Attached) -> Judgement:
         """Begin with the connection, or anew with that of another client (XCLIENT)."""
         facts, resources = self._facts, self._resources
-        each.failure = None
+        each.failure = each.turned_away = None
         if each.conversation is not None and not each.conversation.begin_anew():
             each.close()
         if each.conversation is None:
@@ -217,7 +228,7 @@ class Milters:
     def _reply(self, each: Attached, judgement: Judgement, stage: Stage) -> Reply | None:
         """What a milter's judgement means at a stage. Raises: Broken."""
         if each.conversation is None and each.failure is not None:
-            return _said_at(each.failure, stage)
+            return each.failure if stage is not Stage.HELO else None
         if judgement is Verdict.CONTINUE:
             return None
         if judgement is Verdict.ACCEPT:
