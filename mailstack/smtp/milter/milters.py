@@ -205,7 +205,7 @@ class Milters:
     async def _connected(self, each: Attached) -> Judgement:
         """Begin with the connection, or anew with that of another client (XCLIENT)."""
         facts, resources = self._facts, self._resources
-        each.failure = each.turned_away = None
+        each.failure = None
         if each.conversation is not None and not each.conversation.begin_anew():
             each.close()
         if each.conversation is None:
