@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from milter_world import DISCARD, MESSAGE, OK, PROGRESS, World, field
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from milter_world import ACCEPT, DISCARD, MESSAGE, OK, PROGRESS, REJECT, SKIP, TEMPFAIL, World, field
 
 from mailstack.smtp.milter.message import MAX_FIELDS
 from mailstack.smtp.milter.milters import RETRY_AFTER
@@ -155,3 +157,33 @@ def test_one_that_answers_what_nobody_asked() -> None:
     world = World(milter)
     assert world.begin().endswith(b"451 4.7.1 Service unavailable; try again later\r\n")
     assert world.failures() == ["it says more than it was asked"]
+
+
+ROLES = (Role.RECEIVE, Role.LMTP)
+ODD = st.sampled_from([
+    OK, ACCEPT, REJECT, TEMPFAIL, DISCARD, SKIP, PROGRESS, GARBAGE, FOUR_GIGABYTES, options(), wire.packet(b"4"),
+    wire.packet(b"f"), wire.packet(b"y", b"421 x\0"), wire.packet(b"y", b"550-5.1.1 a\r\n550 b\0"),
+    field(b"h", b"X", b"y\n\nz"), field(b"i", b"X", b"y", 2**32 - 1), field(b"m", b"Subject", b"", 1),
+    field(b"m", b"Subject", b"\n", 2**31), wire.packet(b"b", b"\r"), wire.packet(b"b"), wire.packet(b"+", b"<>\0"),
+    wire.packet(b"-", b"joe@example.com\0"), wire.packet(b"e", b"<\xff@x>\0"), wire.packet(b"q", b"\0"),
+    wire.packet(b"2", b"ann@example.com\0NOTIFY=\0"), Broken("no answer"), Closed("it closed the connection"),
+])  # fmt: skip
+
+
+@settings(max_examples=100)
+@given(
+    st.dictionaries(st.sampled_from("OCHMRTLNBE"), st.lists(ODD, max_size=3)),
+    st.sampled_from([Role.RECEIVE, Role.LMTP]),
+)
+def test_whatever_they_say_nothing_breaks(answers: dict[str, list[bytes | Exception]], role: Role) -> None:
+    first, second = MemoryMilter(), MemoryMilter()
+    for letter, said in answers.items():
+        octets = [each for each in said if isinstance(each, bytes)]
+        first.answers[letter.encode()] = [b"".join(octets), *(each for each in said if isinstance(each, Exception))]
+        second.answers[letter.encode()] = list(said)
+    world = World(first, second, role=role)
+    for _ in range(2):
+        world.begin(b"joe@example.com", b"ann@example.com")
+        world.say(b"BDAT %d LAST\r\n%s" % (len(MESSAGE), MESSAGE))
+    world.connection.close()
+    assert not world.log.failures and world.spool.leaks == 0 and first.open == second.open == 0
