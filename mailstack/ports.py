@@ -44,7 +44,7 @@ from mailstack.mailboxes import (
 )
 from mailstack.names import Resolver
 from mailstack.quota import Quota, QuotaLimit
-from mailstack.surroundings import Clock, Connection, Counters, Log, Peer, TlsInfo
+from mailstack.surroundings import Blob, Clock, Connection, Counters, Log, Peer, Sink, Spool, TlsInfo
 
 __all__ = (
     "ALL_FLAGS", "Access", "AccountName", "AccountStore", "Accounts", "Added", "Annotations", "Appended", "Blob",
@@ -83,36 +83,6 @@ class Octets(Protocol):
     def find(self, sub: bytes, start: int = 0, end: int = ..., /) -> int: ...
 
     def count(self, sub: bytes, start: int = 0, end: int = ..., /) -> int: ...
-
-
-class Blob(Protocol):
-    """A whole message on its way in, its lines ending in CRLF; small in memory, large on disk."""
-
-    size: int
-
-    def discard(self) -> None:
-        """Free it. Idempotent. Whoever got the Blob from `Sink.finish` must call it."""
-
-
-class Sink(Protocol):
-    """Takes a message in pieces. Line ends must be CRLF already."""
-
-    size: int
-    """Octets so far."""
-
-    async def write(self, data: bytes) -> None:
-        """Raises: Refused(DISK_FULL | STORE_UNAVAILABLE)."""
-
-    async def finish(self) -> Blob: ...
-
-    def discard(self) -> None:
-        """Forget everything. Idempotent; harmless after finish."""
-
-
-class Spool(Protocol):
-    """Where messages wait on their way in."""
-
-    def sink(self) -> Sink: ...
 
 
 # --- who is who -----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a session has around it: its connection, the log, the clock, the counters. Named in `ports.py` too."""
+"""What a session has around it: its connection, log, clock, counters and spool. Named in `ports.py` too."""
 
 from __future__ import annotations
 
@@ -112,3 +112,40 @@ class Counters(Protocol):
 
     def count(self, name: str, /, label: str = "", amount: int = 1) -> None:
         """Add to the counter `name`, under `label` where it has one."""
+
+
+class Blob(Protocol):
+    """A whole message on its way in, its lines ending in CRLF; small in memory, large on disk."""
+
+    size: int
+
+    def behead(self, octets: int, head: bytes) -> None:
+        """`head` stands for its first octets from now on; what follows them is not copied."""
+
+    def discard(self) -> None:
+        """Free it. Idempotent. Whoever got the Blob from `Sink.finish` must call it."""
+
+
+class Sink(Protocol):
+    """Takes a message in pieces. Line ends must be CRLF already."""
+
+    size: int
+    """Octets so far."""
+
+    async def write(self, data: bytes) -> None:
+        """Raises: Refused(DISK_FULL | STORE_UNAVAILABLE)."""
+
+    async def finish(self) -> Blob: ...
+
+    def discard(self) -> None:
+        """Forget everything. Idempotent; harmless after finish."""
+
+
+class Spool(Protocol):
+    """Where messages wait on their way in."""
+
+    def sink(self) -> Sink: ...
+
+    async def read(self, blob: Blob, start: int, end: int) -> bytes:
+        """Octets [start, end) of a Blob of this spool, at most MEMORY_LIMIT of them; fewer only at its end.
+        Raises: Refused(STORE_UNAVAILABLE)."""

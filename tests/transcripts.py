@@ -30,6 +30,7 @@ from mailstack.ports import (
     SendingLimits,
     Spool,
 )
+from mailstack.smtp.milter.stream import Dial
 from mailstack.smtp.settings import Rates
 from mailstack.testing.accounts import MemoryAccounts, MemoryDirectory
 from mailstack.testing.clock import ManualClock
@@ -428,6 +429,8 @@ class Fakes:
     rates: Rates = field(default_factory=Rates)
     sending: SendingLimits | None = None
     resolver: FakeResolver = field(init=False)
+    journal: None = None
+    dial: Dial | None = None
     accounts: MemoryAccounts = field(init=False)
     directory: MemoryDirectory = field(init=False)
 

@@ -24,6 +24,7 @@ from mailstack.dns.resolver import DnsResolver
 from mailstack.journeys import NoJournal
 from mailstack.net.listener import Admission, connection_ids
 from mailstack.net.listener import Listener as NetListener
+from mailstack.net.streams import dial
 from mailstack.net.tls import CertificateFiles, ServerTls
 from mailstack.observe.journal import JOURNAL_DATABASE, JournalDatabase, RunningJournal
 from mailstack.observe.metrics import Counts
@@ -223,6 +224,7 @@ def _resources(
         resolver=dns,
         journal=_journal(running, config, store),
         sending=limit(store.workers) if limit else None,
+        dial=partial(dial, running.reactor),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from mailstack.config.policy import NO_POLICY
+from mailstack.config.policy import NO_POLICY, MilterService
 from mailstack.config.sections import Config, Listener, MailboxFull, MechanismName, ServiceName, TlsMode
 from mailstack.imap.hidden import Hidden
 from mailstack.imap.session import ImapSession
@@ -29,6 +29,7 @@ from mailstack.ports import (
     SendingLimits,
     Spool,
 )
+from mailstack.smtp.milter.stream import Dial
 from mailstack.smtp.session import SmtpSession
 from mailstack.smtp.settings import Rates, Role, SmtpResources, SmtpSettings
 
@@ -41,6 +42,11 @@ _SMTP = {
     ServiceName.SUBMISSION: Role.SUBMISSION,
     ServiceName.SUBMISSIONS: Role.SUBMISSION,
     ServiceName.LMTP: Role.LMTP,
+}
+_MILTERS = {
+    Role.RECEIVE: MilterService.SMTP,
+    Role.SUBMISSION: MilterService.SUBMISSION,
+    Role.LMTP: MilterService.LMTP,
 }
 _IMAP = {ServiceName.IMAP, ServiceName.IMAPS}
 
@@ -70,6 +76,7 @@ class Resources:
     resolver: Resolver
     sending: SendingLimits | None = None
     journal: Journal | None = None
+    dial: Dial | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +137,7 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
         xclient_trusted=config.smtp.xclient_trusted,
         etrn_allowed=config.smtp.etrn_allowed,
         policy=NO_POLICY if manners.anybody else config.policy,
+        milters=tuple(milter for milter in config.smtp.milters if _MILTERS[role] in milter.services),
         max_size=config.limits.max_message_size,
         max_recipients=config.limits.max_recipients,
         holds=not manners.anybody,
@@ -149,6 +157,7 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
         sending=resources.sending,
         resolver=resources.resolver,
         journal=resources.journal,
+        dial=resources.dial,
     )
     return lambda connection: SmtpSession(connection, parts, settings)
 

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from mailstack.config.outgoing import Carriage, OutboundTls, Route
+from mailstack.config.policy import milter_place
 from mailstack.config.sections import IMPLICIT_TLS_SERVICES, USUAL_PORTS, Config, Listener, ServiceName, TlsMode
 from mailstack.config.units import Unexpected, duration
 from mailstack.mail.address import ascii_domain
@@ -57,6 +58,7 @@ def mistakes(config: Config) -> tuple[Mistake, ...]:
         *_policy(config),
         *_dns(config),
         *_outbound(config),
+        *_milters(config),
     )
 
 
@@ -363,6 +365,25 @@ def _sources(place: str, sources: tuple[str, ...]) -> Iterator[Mistake]:
             yield Mistake(place, f'expected IP addresses of this machine, not "{text}"')
     if len({":" in text for text in sources}) < len(sources):
         yield Mistake(place, "one address of IPv4 and one of IPv6 at most")
+
+
+def _milters(config: Config) -> Iterator[Mistake]:
+    seen: set[str] = set()
+    for number, milter in enumerate(config.smtp.milters, 1):
+        place = f"[[smtp.milters]] number {number}"
+        if not milter.name or milter.name in seen:
+            yield Mistake(f"{place}, name", f'expected a name of its own, not "{milter.name}"')
+        seen.add(milter.name)
+        try:
+            milter_place(milter.address)
+        except ValueError:
+            expected = 'expected "127.0.0.1:8891", "[::1]:8891" or "unix:/run/opendkim/socket"'
+            yield Mistake(f"{place}, address", f'{expected}, not "{milter.address}"')
+        if not milter.services:
+            yield Mistake(f"{place}, services", "none, so that it would see no mail")
+        for key in ("connect_timeout", "command_timeout", "message_timeout"):
+            if getattr(milter, key) <= 0:
+                yield Mistake(f"{place}, {key}", f"expected more than 0, not {getattr(milter, key)}")
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

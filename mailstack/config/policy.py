@@ -1,15 +1,17 @@
-"""`[policy]` and `[sending]`: how SMTP clients have to behave, and how much each may bring and send. These values of
-the configuration are given to sessions as they are."""
+"""`[policy]`, `[sending]` and `[[smtp.milters]]`: how SMTP clients have to behave, how much each may bring and send,
+and which filters see their mail. These values of the configuration are given to sessions as they are."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Annotated
 
 Network = IPv4Network | IPv6Network
 Seconds = Annotated[float, "duration"]
+_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
 
 
 class Judgement(Enum):
@@ -99,3 +101,58 @@ class Sending:
     writes to; 0: any."""
     unlimited: tuple[str, ...] = ()
     """Accounts as "news@example.org" that these limits do not hold for."""
+
+
+class MilterService(Enum):
+    """Whose mail a milter sees: that of port 25, of submission on either port, of LMTP."""
+
+    SMTP = "smtp"
+    SUBMISSION = "submission"
+    LMTP = "lmtp"
+
+
+class OnError(Enum):
+    """What becomes of mail while a milter does not do its work: it is taken, the client is told to come again, or
+    it is refused."""
+
+    ACCEPT = "accept"
+    TEMPFAIL = "tempfail"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Milter:
+    """`[[smtp.milters]]`: a filter that speaks Sendmail's milter protocol, as opendkim or rspamd. Several see each
+    message in the order of the file, with what those before have changed."""
+
+    name: str
+    """How the log calls it."""
+    address: str
+    """Where it listens: "127.0.0.1:8891", "[::1]:8891", or the path of a unix socket as "unix:/run/opendkim/socket"."""
+    services: tuple[MilterService, ...] = (MilterService.SMTP, MilterService.SUBMISSION)
+    """Whose mail it sees: "smtp" is port 25, "submission" is that of users, on submissions too."""
+    on_error: OnError = OnError.TEMPFAIL
+    """What becomes of mail when it cannot be reached, says nothing in time, or nonsense."""
+    connect_timeout: Seconds = 30.0
+    """Seconds to connect to it, and to agree on how to talk."""
+    command_timeout: Seconds = 30.0
+    """Seconds for its answer to a command of SMTP."""
+    message_timeout: Seconds = 300.0
+    """Seconds for its answer to a piece of the message, or to its end; begins anew when it says that it goes on."""
+
+
+def milter_place(address: str) -> str | tuple[str, int]:
+    """The path of a unix socket, or a host and its port. Raises: ValueError."""
+    if address.startswith("unix:"):
+        path = address.removeprefix("unix:")
+        if not path.startswith("/") or "\0" in path:
+            raise ValueError(address)
+        return path
+    host, _, port = address.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = str(IPv6Address(host[1:-1]))
+    elif not _HOST.fullmatch(host):
+        raise ValueError(address)
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        raise ValueError(address)
+    return host, int(port)

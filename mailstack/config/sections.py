@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 from mailstack.config.outgoing import Hold, Outbound, Route
-from mailstack.config.policy import Policy, Sending
+from mailstack.config.policy import Milter, Policy, Sending
 from mailstack.config.returns import Forwarding, Reports
 
 Network = IPv4Network | IPv6Network
@@ -357,6 +357,7 @@ class Smtp:
     """Seconds of silence before the connection is closed (RFC 5321 §4.5.3.2.7)."""
     without_mechanisms: tuple[MechanismName, ...] = ()
     """Of [auth] mechanisms, those that submission does not offer."""
+    milters: tuple[Milter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

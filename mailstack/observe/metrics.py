@@ -33,6 +33,7 @@ COUNTERS = (
     Counter("smtp_messages", "outcome", "Messages at the end of mail data", ("accepted", "refused", "failed")),
     Counter("smtp_recipients", "outcome", "RCPT commands", ("accepted", "refused")),
     Counter("smtp_refusals", "check", "What checks of SMTP refused"),
+    Counter("milter_failures", "milter", "How often a milter could not be reached or did not do its work"),
     Counter("smtp_commands", "command", "SMTP commands"),
     Counter("imap_commands", "command", "IMAP commands"),
     Counter("pop3_commands", "command", "POP3 commands"),

@@ -59,10 +59,16 @@ class Files:
         os.close(self._fd)
 
     def write(
-        self, name: str, envelope: Envelope, arrived: float, parts: Sequence[bytes | Slice], source: int = -1
+        self,
+        name: str,
+        envelope: Envelope,
+        arrived: float,
+        parts: Sequence[bytes | Slice],
+        source: int = -1,
+        start: int = 0,
     ) -> int:
-        """Write a message of `parts` and then the file `source`, if there is one, and sync it; the name is durable
-        after `sync`. Returns where the message begins."""
+        """Write a message of `parts` and then the file `source` from `start` on, if there is one, and sync it; the name
+        is durable after `sync`. Returns where the message begins."""
         first = MAGIC + json.dumps(document(envelope, arrived), separators=(",", ":")).encode() + b"\r\n"
         path = self.directory / "tmp" / name
         fd = os.open(path, _CREATE, 0o600)
@@ -70,7 +76,7 @@ class Files:
             try:
                 self._write_parts(fd, (first, *parts))
                 if source >= 0:
-                    copy(source, fd)
+                    copy(source, fd, start)
                 os.fsync(fd)
             finally:
                 os.close(fd)

@@ -101,7 +101,8 @@ class MailQueue:
         assert isinstance(blob, StoredBlob), "a blob of the store's own spool"
         size = len(prefix) + blob.size
         try:
-            written = await self._workers.run(partial(self._write, envelope, (prefix, *blob.chunks), blob.fd, size))
+            parts = (prefix, *blob.chunks)
+            written = await self._workers.run(partial(self._write, envelope, parts, size, blob.fd, blob.start))
             await self._commit_new((written,), partial(self._add, written))
         except (OSError, apsw.Error) as error:
             raise _refused(error) from error
@@ -174,7 +175,7 @@ class MailQueue:
         reports: list[_Written] = []
         for report in settled.reports:
             size = sum(map(len, report.parts))
-            reports.append(await self._workers.run(partial(self._write, report.envelope, report.parts, -1, size)))
+            reports.append(await self._workers.run(partial(self._write, report.envelope, report.parts, size)))
         gone = await self._commit_new(reports, partial(self._take_down, settled, reports, state, reached))
         if gone:
             self._remove(settled.waiting.item.id)
@@ -223,10 +224,12 @@ class MailQueue:
         except (OSError, apsw.Error) as error:
             raise _refused(error) from error
 
-    def _write(self, envelope: Envelope, parts: Sequence[bytes | Slice], source: int, size: int) -> _Written:
+    def _write(
+        self, envelope: Envelope, parts: Sequence[bytes | Slice], size: int, source: int = -1, start: int = 0
+    ) -> _Written:
         now = self._clock()
         name = f"{int(now * 1000):x}{os.urandom(4).hex()}"
-        offset = self._files.write(name, envelope, now, parts, source)
+        offset = self._files.write(name, envelope, now, parts, source, start)
         return self._placed(Item(name, envelope, now, self.schedule.expires(envelope, now), offset, size), now)
 
     def _placed(self, item: Item, now: float) -> _Written:

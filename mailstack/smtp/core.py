@@ -40,11 +40,14 @@ async def helo(session: SmtpSession, args: Helo) -> Reply:
 async def _greeted(session: SmtpSession, args: Helo, *, extended: bool) -> Reply:
     session.drop_transaction()
     facts = session.facts
-    facts.helo, facts.extended, facts.now = args.domain, extended, session.resources.clock.now()
+    before = facts.helo, facts.extended, facts.helo_marks
+    facts.helo, facts.extended, facts.helo_marks = args.domain, extended, []
+    facts.now = session.resources.clock.now()
     if args.domain.startswith("["):
         facts.local = session.connection.local
     refusal = await session.opinion(Stage.HELO)
     if refusal is not None:
+        facts.helo, facts.extended, facts.helo_marks = before  # RFC 5321 §4.1.4: as if nothing had been said
         return refusal
     session.state = State.READY
     hostname = session.settings.hostname
@@ -60,6 +63,7 @@ async def mail(session: SmtpSession, args: Mail) -> Reply:
         return replies.TLS_FIRST if tls_first else replies.AUTH_FIRST
     facts.forget_message()
     facts.sender, facts.now = args.reverse_path, session.resources.clock.now()
+    facts.transaction_id, facts.arguments = session.next_id, args.parameters
     refusal = _parameters(session.table.mail_parameters, facts, args.parameters)
     if refusal is not None:
         return refusal
@@ -88,7 +92,7 @@ def _parameters(rules: dict[str, ParameterRule], facts: Facts, said: Sequence[Pa
 async def rcpt(session: SmtpSession, args: Rcpt) -> Reply:
     """RCPT (RFC 5321 §4.1.1.3): one recipient."""
     facts, transaction = session.facts, session.current
-    facts.rcpt_parameters = NOTHING_SAID_OF_RECIPIENT
+    facts.rcpt_parameters, facts.arguments = NOTHING_SAID_OF_RECIPIENT, args.parameters
     refusal = _parameters(session.table.rcpt_parameters, facts, args.parameters)
     if refusal is not None:
         return refusal

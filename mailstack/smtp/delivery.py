@@ -36,10 +36,8 @@ Wanted = dict[Address, RcptParameters]
 async def deliver(transaction: Transaction, facts: Facts, tls: TlsInfo | None, resources: SmtpResources) -> Reply:
     """Hand the message over; its reply says who answers for it now.
     Raises: Refused, and then nobody but the sender has it (or, if the detail says so, some do)."""
-    assert transaction.sink is not None, "a message that was not kept cannot be delivered"
     above = _trace(transaction, facts, tls, resources.clock.now())
-    blob = await transaction.sink.finish()
-    transaction.sink = None
+    blob = await transaction.finished()
     try:
         held = (facts.parameters.hold_until or 0) > facts.now
         remote = {r.address: r.parameters for r in transaction.recipients if held or isinstance(r.route, Remote)}
@@ -50,7 +48,7 @@ async def deliver(transaction: Transaction, facts: Facts, tls: TlsInfo | None, r
             return accepted(transaction.id)
         return await _deliver_local(transaction, facts, above, blob, resources, bool(remote or forwarded))
     finally:
-        blob.discard()
+        transaction.discard()
 
 
 async def _deliver_local(
@@ -110,10 +108,8 @@ async def deliver_each(
     """Put the message into the mailboxes; a reply for each recipient (RFC 2033 §4.2), in their order. There is
     no queue behind it: who handed it over keeps what a mailbox cannot take now. Only of an alias of many that
     have it in part the rest is queued. Raises: Refused."""
-    assert transaction.sink is not None, "a message that was not kept cannot be delivered"
     above = _trace(transaction, facts, tls, resources.clock.now())
-    blob = await transaction.sink.finish()
-    transaction.sink = None
+    blob = await transaction.finished()
     try:
         await forward(transaction, facts, above, blob, resources)
         copies = _copies(transaction)
@@ -140,7 +136,7 @@ async def deliver_each(
         await success.report(taken, transaction, facts, resources)
         return replies
     finally:
-        blob.discard()
+        transaction.discard()
 
 
 async def _rest_of_alias(
@@ -262,7 +258,7 @@ def _helo(facts: Facts) -> str:
 
 
 def _trace(transaction: Transaction, facts: Facts, tls: TlsInfo | None, now: float) -> bytes:
-    """The Received field, and what a submission lacks (RFC 6409 §8)."""
+    """The Received field, and what else stands above the message."""
     settings = facts.settings
     word = trace.with_protocol(
         extended=facts.extended, tls=tls is not None, login=facts.login is not None, smtputf8=facts.smtputf8,
@@ -274,12 +270,22 @@ def _trace(transaction: Transaction, facts: Facts, tls: TlsInfo | None, now: flo
     )
     only = transaction.recipients[0].address if len(transaction.recipients) == 1 else None
     above = trace.received(hop, only)
-    marks = (*facts.connection_marks, *facts.message_marks)
+    marks = (*facts.connection_marks, *facts.helo_marks, *facts.message_marks)
     if marks:
         above += trace.marks([(mark.word, mark.detail) for mark in marks])
-    if settings.role is Role.SUBMISSION:
+    if not transaction.complete:
+        above += missing_fields(transaction, facts, now)
+    return transaction.top + above
+
+
+def missing_fields(transaction: Transaction, facts: Facts, now: float) -> bytes:
+    """What a submission lacks (RFC 6409 §8)."""
+    missing = b""
+    if facts.settings.role is Role.SUBMISSION:
         if not transaction.tap.count(b"date"):
-            above += trace.date(now)
+            missing += trace.date(now)
         if not transaction.tap.count(b"message-id"):
-            above += trace.message_id(transaction.id, now, settings.hostname)
-    return above
+            field = trace.message_id(transaction.id, now, facts.settings.hostname)
+            transaction.message_id = field.decode().partition(":")[2].strip()
+            missing += field
+    return missing

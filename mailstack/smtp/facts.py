@@ -10,9 +10,11 @@ from mailstack.mail.address import Address
 from mailstack.mail.parameters import NOTHING_SAID, NOTHING_SAID_OF_RECIPIENT, MailParameters, RcptParameters
 from mailstack.ports import AccountName, Local, Peer, Remote
 from mailstack.smtp.settings import SmtpSettings
+from mailstack.smtp.wire.values import Parameter
 
 if TYPE_CHECKING:
     from mailstack.smtp.checks.frame import Mark
+    from mailstack.smtp.milter.milters import Milters
 
 
 @dataclass(slots=True)
@@ -26,6 +28,8 @@ class Facts:
     """At the other end of the connection itself."""
     tls: bool = False
     login: AccountName | None = None
+    mechanism: str = ""
+    """The SASL mechanism of the login, "" if it is a proxy's word."""
     mechanisms: tuple[str, ...] = ()
     """By which one might log in, as of the last EHLO."""
     account_counted: bool = False
@@ -43,7 +47,10 @@ class Facts:
     # --- helo
     now: float = 0.0
     """When EHLO or MAIL came, in seconds since the epoch."""
+    transaction_id: str = ""
     sender: Address | None = None
+    arguments: tuple[Parameter, ...] = ()
+    """What stood behind the address in MAIL, or in the RCPT in question."""
     declared_size: int = 0
     """Octets as of SIZE= (RFC 1870), 0 if not said."""
     smtputf8: bool = False
@@ -72,12 +79,17 @@ class Facts:
     forwarded: dict[str, str] = field(default_factory=dict)
     """What XFORWARD said of where the message comes from, by attribute."""
     connection_marks: list[Mark] = field(default_factory=list)
+    helo_marks: list[Mark] = field(default_factory=list)
     message_marks: list[Mark] = field(default_factory=list)
-    """What checks noticed of the connection, and of this message."""
+    """What checks noticed of the connection, of the EHLO that counts, and of this message."""
+    milters: Milters | None = None
+    """The filters beside us that are asked, if there are any."""
 
     def forget_message(self) -> None:
         """Before MAIL, and after a transaction."""
         self.sender = None
+        self.transaction_id = ""
+        self.arguments = ()
         self.message_marks.clear()
         self.declared_size = 0
         self.smtputf8 = self.body_8bit = self.binary = self.bare_newline = False
@@ -87,11 +99,12 @@ class Facts:
         self.recipients = self.size = self.received_fields = 0
 
     def forget_all(self) -> None:
-        """After STARTTLS nothing counts that was said before (RFC 3207 §4.2)."""
+        """After STARTTLS nothing counts that was said before (RFC 3207 §4.2), but how the client behaved does."""
         self.forget_message()
-        self.connection_marks.clear()
+        self.helo_marks.clear()
         self.forwarded.clear()
         self.login = None
+        self.mechanism = ""
         self.account_counted = False
         self.helo = ""
         self.extended = False

@@ -27,7 +27,7 @@ def note(
     if resources.journal is None:
         return
     found = _MESSAGE_ID.search(transaction.tap.header)
-    message_id = found[1].decode("ascii", "replace") if found else ""
+    message_id = found[1].decode("ascii", "replace") if found else transaction.message_id
     now, sender = resources.clock.now(), str(facts.sender or "<>")
     for recipient in recipients:
         resources.journal.note(

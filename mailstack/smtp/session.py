@@ -16,10 +16,11 @@ from mailstack.smtp.delivery import deliver, deliver_each
 from mailstack.smtp.ext import EXTENSIONS
 from mailstack.smtp.facts import Facts
 from mailstack.smtp.journeys import note
+from mailstack.smtp.milter.milters import Milters
 from mailstack.smtp.registry import Command, Extension, ParameterRule, State
 from mailstack.smtp.replies import Reply
 from mailstack.smtp.settings import Role, SmtpResources, SmtpSettings
-from mailstack.smtp.transaction import Overrun, Transaction, largest
+from mailstack.smtp.transaction import Overrun, Recipient, Transaction, largest
 from mailstack.smtp.wire.framing import Framer, TooLong
 
 MAX_UNSENT = 64 * 1024
@@ -28,6 +29,8 @@ MAX_VERB = 12
 """Octets of the longest verb worth counting or looking up."""
 MISTAKES = frozenset({500, 501, 502, 503, 504, 555})
 """Reply codes that count towards SmtpSettings.max_errors: commands that make no sense."""
+CLOSING = 421
+"""The reply code that ends the connection, whoever says it (RFC 5321 §3.8)."""
 HTTP_VERBS = frozenset({b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"DELETE", b"PATCH"})
 """What a browser says that somebody sent here to speak SMTP for him."""
 MAX_LOGGED = 10
@@ -88,6 +91,8 @@ class SmtpSession:
         self.framer = Framer()
         self.state = State.CONNECTED
         self.facts = Facts(settings, connection.peer, connection.peer, connection.tls is not None)
+        if settings.milters:
+            self.facts.milters = Milters(connection, self.facts, resources, self.table.rcpt_parameters, self.log)
         self.transaction: Transaction | None = None
         self.login_failures = 0
         self._checks: dict[Stage, tuple[Check, ...]] = CHECKS_BY_ROLE[settings.role]
@@ -114,6 +119,8 @@ class SmtpSession:
             return
         finally:
             self.drop_transaction()
+            if self.facts.milters is not None:
+                self.facts.milters.close()
 
     # --- the wire
 
@@ -182,6 +189,8 @@ class SmtpSession:
                 self.facts.errors += 1
                 await self.opinion(Stage.ERROR)
             self.say(reply)
+            if reply.code == CLOSING:
+                self.state = State.ENDED
             if reply.code in MISTAKES:
                 self._mistaken()
 
@@ -258,13 +267,18 @@ class SmtpSession:
             if isinstance(opinion, Delay):
                 delay += opinion.seconds
             elif isinstance(opinion, Mark):
-                marks = self.facts.connection_marks if stage in CONNECTION_STAGES else self.facts.message_marks
+                marks = self._marks(stage)
                 if opinion not in marks:
                     marks.append(opinion)
         if delay:
             await self.connection.drain()  # what was said before need not wait, and nobody may be there any more
             await self.resources.clock.sleep(min(delay, MAX_DELAY))
         return refusal
+
+    def _marks(self, stage: Stage) -> list[Mark]:
+        if stage in CONNECTION_STAGES:
+            return self.facts.connection_marks
+        return self.facts.helo_marks if stage is Stage.HELO else self.facts.message_marks
 
     # --- transactions
 
@@ -274,10 +288,15 @@ class SmtpSession:
         assert self.transaction is not None, self.state
         return self.transaction
 
+    @property
+    def next_id(self) -> str:
+        """How the next transaction will be called."""
+        return f"{self.connection.id}.{self._transactions + 1}"
+
     def begin_transaction(self) -> None:
         """After MAIL."""
+        self.transaction = Transaction(self.next_id, self.facts, self.log)
         self._transactions += 1
-        self.transaction = Transaction(f"{self.connection.id}.{self._transactions}", self.facts, self.log)
         self.state = State.MAIL
 
     def drop_transaction(self) -> None:
@@ -287,6 +306,8 @@ class SmtpSession:
             self.transaction = None
             self.facts.forget_message()
             self.facts.forwarded.clear()
+            if self.facts.milters is not None:
+                self.facts.milters.forget_message()
             if self.state is not State.ENDED:
                 self.state = State.READY
 
@@ -300,10 +321,13 @@ class SmtpSession:
         facts.received_fields = transaction.tap.count(b"received")
         facts.delivered_already = transaction.was_delivered()
         facts.bare_newline = self.framer.bare_newline
+        asked = list(transaction.recipients)
         try:
             reply = transaction.trouble or await self.opinion(Stage.END_OF_DATA)
+            if reply is None and facts.milters is not None:
+                reply = await self._filtered(transaction, facts.milters)
             if self.settings.role is Role.LMTP and whole:
-                return await self._for_each(transaction, reply)
+                return await self._for_each(transaction, asked, reply)
             if reply is None:
                 reply = await deliver(transaction, facts, self.connection.tls, self.resources)
             self._log_message(transaction, reply)
@@ -314,18 +338,31 @@ class SmtpSession:
         finally:
             self.drop_transaction()
 
-    async def _for_each(self, transaction: Transaction, refusal: Reply | None) -> Reply:
-        """The replies for each recipient (RFC 2033 §4.2), of which the last is returned."""
-        replied = [refusal] * len(transaction.recipients) if refusal else await self._delivered(transaction)
+    async def _filtered(self, transaction: Transaction, milters: Milters) -> Reply | None:
+        """What milters say of the message: a refusal, or that it is taken although it goes nowhere, or None."""
+        refusal = await milters.filter(transaction)
+        if refusal is not None:
+            self.resources.counters.count("smtp_refusals", "milters")
+        elif milters.discarding:
+            self.log.event("mail discarded", id=transaction.id)
+            return replies.accepted(transaction.id)
+        return refusal
+
+    async def _for_each(self, transaction: Transaction, asked: list[Recipient], decided: Reply | None) -> Reply:
+        """The replies for each recipient that was accepted (RFC 2033 §4.2), of which the last is returned."""
+        replied = [decided] * len(asked) if decided else await self._delivered(transaction, asked)
         for reply in replied[:-1]:
             self.say(reply)
         self._log_message(transaction, next((reply for reply in replied if reply.is_positive), replied[-1]))
         return replied[-1]
 
-    async def _delivered(self, transaction: Transaction) -> list[Reply]:
-        """The client counts the replies, so there is one for each recipient whatever happens."""
+    async def _delivered(self, transaction: Transaction, asked: list[Recipient]) -> list[Reply]:
+        """The client counts the replies, so there is one for each recipient whatever happens, also for those that
+        a milter has removed."""
         try:
-            return await deliver_each(transaction, self.facts, self.connection.tls, self.resources)
+            made = await deliver_each(transaction, self.facts, self.connection.tls, self.resources)
+            replied = {each.address: reply for each, reply in zip(transaction.recipients, made, strict=True)}
+            return [replied.get(each.address) or replies.accepted(transaction.id) for each in asked]
         except Refused as refused:
             self.log.warning("refused", id=transaction.id, problem=refused.problem.value, detail=refused.detail)
             reply = replies.for_problem(refused.problem)
@@ -333,7 +370,7 @@ class SmtpSession:
             self.log.failure("delivery failed", id=transaction.id)
             self.resources.counters.count("internal_errors", "smtp")
             reply = replies.SERVER_BUG
-        return [reply] * len(transaction.recipients)
+        return [reply] * len(asked)
 
     def _log_message(self, transaction: Transaction, reply: Reply) -> None:
         recipients = transaction.recipients

@@ -7,7 +7,7 @@ from enum import Enum
 from ipaddress import ip_address
 
 from mailstack.auth.mechanisms import NAMES
-from mailstack.config.policy import NO_POLICY, Policy
+from mailstack.config.policy import NO_POLICY, Milter, Policy
 from mailstack.config.sections import BareNewline, Network, Sender, Vrfy
 from mailstack.journeys import Journal
 from mailstack.ports import (
@@ -23,6 +23,7 @@ from mailstack.ports import (
     Spool,
 )
 from mailstack.rates import RateCounter
+from mailstack.smtp.milter.stream import Dial
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -71,6 +72,8 @@ class SmtpSettings:
     full_for_good: bool = False
     """A recipient without room is answered 552 5.2.2 instead of 452 4.2.2."""
     policy: Policy = NO_POLICY
+    milters: tuple[Milter, ...] = ()
+    """Those that see the mail of this port, in their order."""
     max_errors: int = 20
     """Commands answered with 5xx, before the connection is closed."""
     max_login_failures: int = 3
@@ -136,3 +139,5 @@ class SmtpResources:
     sending: SendingLimits | None = None
     resolver: Resolver | None = None
     journal: Journal | None = None
+    dial: Dial | None = None
+    """How milters are reached; needed where the settings have some."""

@@ -9,7 +9,7 @@ from mailstack.errors import FramingLost, Refused
 from mailstack.mail.address import Address
 from mailstack.mail.binary import BinaryToBase64
 from mailstack.mail.parameters import NOTHING_SAID_OF_RECIPIENT, RcptParameters
-from mailstack.ports import Local, Log, Remote, Sink, Spool
+from mailstack.ports import Blob, Local, Log, Remote, Sink, Spool
 from mailstack.smtp.bcc import BccFilter
 from mailstack.smtp.facts import Facts
 from mailstack.smtp.header_tap import HeaderTap
@@ -53,7 +53,10 @@ class Transaction:
     """From MAIL to the end of the mail data. `trouble` is the reply that the end of data will have
     because the message could not be kept; the rest of it is swallowed."""
 
-    __slots__ = ("_facts", "_filters", "_log", "id", "recipients", "refused", "sink", "tap", "trouble")
+    __slots__ = (
+        "_facts", "_filters", "_log", "blob", "complete", "id", "message_id", "quarantined", "recipients", "refused",
+        "sink", "tap", "top", "trouble",
+    )  # fmt: skip
 
     def __init__(self, transaction_id: str, facts: Facts, log: Log) -> None:
         self.id = transaction_id
@@ -61,6 +64,15 @@ class Transaction:
         self.refused = 0
         """Recipients that were not accepted."""
         self.sink: Sink | None = None
+        self.blob: Blob | None = None
+        """The message, once it is `finished`."""
+        self.top = b""
+        """Fields that milters want above our own trace field."""
+        self.complete = False
+        """What a submission lacks is in the message already, because milters were to see it."""
+        self.message_id = ""
+        """The one that we have given it, because it came without."""
+        self.quarantined = False
         self.tap = HeaderTap()
         self.trouble: Reply | None = None
         self._filters: list[Filter] = [BinaryToBase64(), NewlineRepair()] if facts.binary else []
@@ -119,8 +131,19 @@ class Transaction:
             await self._keep(self.sink, data)
         self.tap.finish()
 
+    async def finished(self) -> Blob:
+        """The message as the spool has it, after its end. Raises: Refused."""
+        if self.blob is None:
+            assert self.sink is not None, "a message that was not kept"
+            self.blob = await self.sink.finish()
+            self.sink = None
+        return self.blob
+
     def discard(self) -> None:
         """Keep nothing of the message."""
         if self.sink is not None:
             self.sink.discard()
             self.sink = None
+        if self.blob is not None:
+            self.blob.discard()
+            self.blob = None

@@ -222,12 +222,12 @@ class Store:
         parts = (delivery.prefix, *blob.chunks)
         size = len(delivery.prefix) + blob.size
         try:
-            deliver(self.directories, path, self.names, parts, blob.fd, size)
+            deliver(self.directories, path, self.names, parts, blob.fd, size, blob.start)
         except FileNotFoundError:
             layout.make(Folder(INBOX, account))
             self.directories.forget(path)
             name = INBOX
-            deliver(self.directories, account, self.names, parts, blob.fd, size)
+            deliver(self.directories, account, self.names, parts, blob.fd, size, blob.start)
         return name
 
 

@@ -6,10 +6,11 @@ import errno
 import os
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from mailstack.errors import Problem, Refused
-from mailstack.ports import MEMORY_LIMIT
+from mailstack.ports import MEMORY_LIMIT, Blob
 from mailstack.store.workers import Workers
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -22,14 +23,22 @@ def refusal(error: OSError) -> Refused:
 
 
 class StoredBlob:
-    """Implements `ports.Blob`: `chunks` in memory, or `fd` of an unnamed file."""
+    """Implements `ports.Blob`: `chunks` in memory, then what `fd` of an unnamed file has from `start` on, if there is
+    one."""
 
-    __slots__ = ("chunks", "fd", "size")
+    __slots__ = ("chunks", "fd", "size", "start")
 
     def __init__(self, size: int, chunks: Sequence[bytes], fd: int = -1) -> None:
         self.size = size
         self.chunks = chunks
         self.fd = fd
+        self.start = 0
+
+    def behead(self, octets: int, head: bytes) -> None:
+        rest = b"".join(self.chunks)
+        self.start += max(0, octets - len(rest))
+        self.chunks = (head, rest[octets:])
+        self.size += len(head) - octets
 
     def discard(self) -> None:
         self.chunks = ()
@@ -90,6 +99,15 @@ class FileSpool:
     def sink(self) -> StoredSink:
         return StoredSink(self._directory, self._workers)
 
+    async def read(self, blob: Blob, start: int, end: int) -> bytes:
+        assert isinstance(blob, StoredBlob), "a blob of this spool"
+        assert end - start <= MEMORY_LIMIT, "more than may be in memory"
+        head = b"".join(blob.chunks)
+        if end <= len(head) or blob.fd < 0:
+            return head[start:end]
+        rest = partial(_read_at, blob.fd, blob.start + max(0, start - len(head)), end - max(start, len(head)))
+        return head[start:] + await self._workers.run(rest)
+
 
 def write_all(fd: int, data: bytes) -> None:
     """write(2) until all of it is written. Raises: OSError."""
@@ -98,6 +116,18 @@ def write_all(fd: int, data: bytes) -> None:
         view = memoryview(data)
         while written < len(data):
             written += os.write(fd, view[written:])
+
+
+def _read_at(fd: int, offset: int, octets: int) -> bytes:
+    pieces: list[bytes] = []
+    try:
+        while octets > 0 and (piece := os.pread(fd, octets, offset)):
+            pieces.append(piece)
+            offset += len(piece)
+            octets -= len(piece)
+    except OSError as error:
+        raise Refused(Problem.STORE_UNAVAILABLE, str(error.strerror)) from error
+    return b"".join(pieces)
 
 
 def _unnamed_file(directory: Path) -> int:

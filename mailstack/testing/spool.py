@@ -14,6 +14,10 @@ class MemoryBlob:
         self.size = len(octets)
         self.discarded = False
 
+    def behead(self, octets: int, head: bytes) -> None:
+        self.octets = head + self.octets[octets:]
+        self.size = len(self.octets)
+
     def discard(self) -> None:
         self.discarded = True
         self.octets = b""
@@ -68,6 +72,9 @@ class MemorySpool:
         sink = MemorySink(self)
         self.open_sinks.add(sink)
         return sink
+
+    async def read(self, blob: Blob, start: int, end: int) -> bytes:
+        return octets_of(blob)[start:end]
 
     @property
     def leaks(self) -> int:

@@ -9,13 +9,14 @@ import pytest
 
 from mailstack.config import sections
 from mailstack.config.load import load
+from mailstack.config.policy import Milter
 from mailstack.net.certificates import write_self_signed
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = (
     "Config", "Domain", "Listener", "Certificate", "Limits", "Quota", "Retention", "Auth", "Smtp", "Imap", "Pop3",
     "Log", "Metrics", "Tls", "ClientCertificate", "OAuth", "HideCapabilities",
-    "Policy", "Sending", "Dns", "Reports", "Forwarding", "Outbound", "Route", "Hold", "Journal",
+    "Policy", "Sending", "Dns", "Reports", "Forwarding", "Outbound", "Route", "Hold", "Journal", "Milter",
 )  # fmt: skip
 KEYS = [(name, field.name) for name in SECTIONS for field in dataclasses.fields(getattr(sections, name))]
 TABLES = {
@@ -40,7 +41,7 @@ TABLES = {
     "metrics",
     "journal",
 }
-INNER = {("Tls", "certificates"), ("Auth", "certificates"), ("Imap", "hide")}
+INNER = {("Tls", "certificates"), ("Auth", "certificates"), ("Imap", "hide"), ("Smtp", "milters")}
 """Keys that are tables of their own within a section."""
 
 
@@ -77,10 +78,12 @@ def test_the_example_loads_and_has_the_defaults(tmp_path: Path) -> None:
     (route,), (hold,) = spelled.routes, spelled.holds
     assert (route.hosts, hold.reason) == (("smtp.example.net:587",), "held by a rule")
     assert spelled.imap.hide == (sections.HideCapabilities(("MOVE",)),)
+    assert spelled.smtp.milters == (Milter("opendkim", "unix:/run/opendkim/opendkim.sock"),)
     (certificate,) = spelled.auth.certificates
     assert certificate.account == "alice@example.org"
     usual = dataclasses.replace(
         spelled, metrics=shown.metrics, retention=(), routes=(), holds=(), tls=shown.tls,
         auth=dataclasses.replace(spelled.auth, certificates=()), imap=dataclasses.replace(spelled.imap, hide=()),
+        smtp=dataclasses.replace(spelled.smtp, milters=()),
     )  # fmt: skip
     assert usual == shown

@@ -91,3 +91,38 @@ def test_a_message_without_marks_has_no_field_of_them() -> None:
     world = World()
     world.send(b"joe@example.com")
     assert b"Mailstack-Marks" not in world.store.got[0][0].prefix
+
+
+def marks_of(octets: bytes) -> bytes:
+    """What the field of marks says, "" without one."""
+    _, _, rest = octets.partition(b"Mailstack-Marks: ")
+    return rest.partition(b"\r\n")[0]
+
+
+def test_how_the_client_behaved_is_known_after_starttls_and_what_it_said_is_not() -> None:
+    world = World(tls_available=True)
+    with_check(world, Stage.HELO, Mark("plain"), Mark("secured"))
+    world.session.facts.connection_marks.append(Mark("early-talker"))
+    world.say(b"EHLO client.example\r\n")
+    world.say(b"STARTTLS\r\n")
+    assert world.send(b"joe@example.com").startswith(b"250")
+    assert marks_of(world.store.got[0][0].prefix + b"\r\n") == b"early-talker;"
+    assert b"\r\n\tsecured\r\n" in world.store.got[0][0].prefix
+
+
+def test_of_the_greetings_of_a_client_the_last_one_counts() -> None:
+    world = World()
+    with_check(world, Stage.HELO, Mark("odd"), None)
+    world.say(b"EHLO odd\r\n")
+    assert world.send(b"joe@example.com").startswith(b"250")
+    assert b"Mailstack-Marks" not in world.store.got[0][0].prefix
+
+
+def test_a_greeting_that_is_refused_is_as_if_it_had_not_been_said() -> None:
+    world = World()
+    with_check(world, Stage.HELO, Mark("odd"), NO)
+    world.say(b"EHLO first.example\r\nHELO second.example\r\n")
+    world.say(MESSAGE)
+    (delivery, _) = world.store.got[0]
+    assert b"Received: from first.example (" in delivery.prefix and b" with ESMTP id " in delivery.prefix
+    assert b"Mailstack-Marks: odd\r\n" in delivery.prefix

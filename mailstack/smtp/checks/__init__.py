@@ -11,6 +11,7 @@ from mailstack.smtp.checks import (
     mailbox_full,
     max_recipients,
     message_rate,
+    milters,
     null_sender,
     recipient_exists,
     recipient_rate,
@@ -49,6 +50,7 @@ CHECKS: tuple[Check, ...] = (
     routing_loop.CHECK,
     delivered_already.CHECK,
     tarpit.CHECK,
+    *milters.CHECKS,
 )
 
 

@@ -27,8 +27,8 @@ class Stage(Enum):
     """Before a reply of 5xx: only a Delay has an effect."""
 
 
-CONNECTION_STAGES = frozenset({Stage.CONNECT, Stage.GREETING, Stage.HELO})
-"""What is noticed there holds for all messages of the connection."""
+CONNECTION_STAGES = frozenset({Stage.CONNECT, Stage.GREETING})
+"""What is noticed there holds for all messages of the connection; of EHLO, until the next one."""
 MAX_DELAY = 30.0
 """Seconds that a client waits at most for one reply, whatever the checks say; RFC 5321 §4.5.3.2 lets it wait
 five minutes."""

@@ -41,6 +41,7 @@ async def xclient(session: SmtpSession, args: Attributes) -> Reply:
     peer = Peer(_address(said, facts.peer.host), _port(said, facts.peer.port))
     login = said.get("LOGIN")
     facts.forget_all()
+    facts.connection_marks.clear()
     facts.peer = peer
     facts.login = AccountName(login.lower()) if login and login not in UNKNOWN else None
     session.state = State.CONNECTED

@@ -88,7 +88,7 @@ async def _log_in(session: SmtpSession, work: Awaitable[AccountName], attempt: A
             return replies.AUTH_FAILED
         session.state = State.ENDED
         return replies.TOO_MANY_FAILURES
-    session.facts.login = login
+    session.facts.login, session.facts.mechanism = login, attempt.mechanism
     attempt.succeeded(login, session.log, counters, tls=session.facts.tls)
     return replies.LOGGED_IN
 

@@ -315,7 +315,7 @@ def _write_together(paths: Sequence[Path], messages: Sequence[Incoming]) -> None
 def _write(fd: int, message: Incoming) -> None:
     write_all(fd, b"".join(message.blob.chunks))
     if message.blob.fd >= 0:
-        copy_octets(message.blob.fd, fd)
+        copy_octets(message.blob.fd, fd, message.blob.start)
     if message.internal_date is not None:
         os.utime(fd, (message.internal_date, message.internal_date))
 

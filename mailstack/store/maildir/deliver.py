@@ -80,11 +80,17 @@ class OpenFolder:
 
 
 def deliver(
-    directories: Directories, folder: Path, names: UniqueNames, parts: Sequence[bytes], source: int, size: int
+    directories: Directories,
+    folder: Path,
+    names: UniqueNames,
+    parts: Sequence[bytes],
+    source: int,
+    size: int,
+    start: int = 0,
 ) -> str:
     """Put one message into `new/`, durable on return; returns its name.
 
-    `parts` are written in order, then `source` (a file descriptor, or -1) is copied by the kernel.
+    `parts` are written in order, then `source` (a file descriptor, or -1) is copied by the kernel from `start` on.
     `size` is the sum of all of it, lines ending in CRLF. Raises: OSError; then nothing is left."""
     open_folder = directories.get(folder)
     name = f"{names.new()},S={size},W={size}"
@@ -99,7 +105,7 @@ def deliver(
         try:
             write_all(fd, b"".join(parts))
             if source >= 0:
-                copy(source, fd)
+                copy(source, fd, start)
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -113,11 +119,10 @@ def deliver(
     return name
 
 
-def copy(source: int, target: int) -> None:
-    """All of one file to the end of another, without its octets coming to Python. Raises: OSError, also when
-    the source ends early."""
-    left = os.fstat(source).st_size
-    offset = 0
+def copy(source: int, target: int, offset: int = 0) -> None:
+    """All of one file from `offset` on to the end of another, without its octets coming to Python. Raises: OSError,
+    also when the source ends early."""
+    left = os.fstat(source).st_size - offset
     while left > 0:
         moved = os.sendfile(target, source, offset, min(left, _PIECE))
         if moved == 0:
