@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hosted import Hosted, hosting
 from server_process import Server
 
 CLIENT_LIMIT = 30
@@ -25,6 +26,12 @@ _CONTROL = re.compile(r"(?:\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[()].|[=>78])|[\x00-\x09
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with Server(tmp_path_factory.mktemp("interop"), ("dev", "--ephemeral", "--ports", "0")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def hosted() -> Iterator[Hosted]:
+    with hosting() as running:
         yield running
 
 
