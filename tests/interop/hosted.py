@@ -14,6 +14,7 @@ from server_process import Server
 
 from mailstack.auth.database import AccountDatabase
 from mailstack.auth.passwords import hash_password
+from mailstack.net.certificates import write_self_signed
 
 __all__ = ("HOSTNAME", "NOBODY", "PASSWORD", "SECURE", "UNIX", "DOMAIN", "LMTP", "Hosted", "hosting")
 
@@ -51,6 +52,7 @@ def hosting() -> Iterator[Hosted]:
         rest += f'[[listeners]]\nservice = "lmtp"\nunix = "{directory}/lmtp"\n[auth]\nrequire_tls = false\n'
         domains = " ".join((DOMAIN, SECURE, LMTP, UNIX))
         prepare(directory, configuration(directory, rest=rest, domains=domains), accounts=())
+        write_self_signed(directory / "tls", (HOSTNAME, "localhost", "127.0.0.1"))
         with production(directory) as server:
             directory.chmod(0o711)
             yield Hosted(directory, server)

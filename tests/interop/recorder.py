@@ -65,7 +65,7 @@ class Recorder:
         with self._changed:
             ahead, self._ahead = self._ahead, False
         spoken = "\n".join(self.lines())
-        words = {word for word, pattern in SMTP_EXTENSIONS.items() if re.search(pattern, spoken, re.M)}
+        words = {word for word, pattern in SMTP_EXTENSIONS.items() if re.search(pattern, spoken, re.M | re.I)}
         return words | {"PIPELINING"} if ahead else words
 
     def wait(self, pattern: bytes, seconds: float = 30) -> None:
@@ -102,7 +102,7 @@ class Recorder:
                 if said is not None:
                     with self._changed:
                         said += inflate.decompress(octets) if inflate is not None else octets
-                        self._ahead |= bool(re.search(rb"^MAIL FROM:.*\r\nRCPT TO:", octets, re.M))
+                        self._ahead |= bool(re.search(rb"^MAIL FROM:.*\r\nRCPT TO:", octets, re.M | re.I))
                         self._changed.notify_all()
                     if inflate is None and said.upper().endswith(b" COMPRESS DEFLATE\r\n"):
                         inflate = zlib.decompressobj(wbits=-15)  # it says nothing more before the answer

@@ -9,14 +9,11 @@ from typing import Any
 import mail_servers
 import pytest
 from hosted import DOMAIN, LMTP, SECURE, UNIX, Hosted, received
-from letters import LETTERS, letter
+from letters import LARGE, LETTERS
 from mail_servers import MailServer, Postfix, Routes
 from recorder import Recorder
 
 pytestmark = pytest.mark.interop
-
-LARGE = letter(7, b"\r\n" + b"".join(b"%06d %s\r\n" % (number, b"x" * 60) for number in range(45_000)))
-"""3 MB."""
 
 
 @pytest.fixture(scope="module")
