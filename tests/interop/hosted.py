@@ -14,11 +14,11 @@ from server_process import Server
 
 from mailstack.auth.database import AccountDatabase
 from mailstack.auth.passwords import hash_password
+from mailstack.auth.scram_store import scram_text
 from mailstack.net.certificates import write_self_signed
 
-__all__ = ("HOSTNAME", "NOBODY", "PASSWORD", "SECURE", "UNIX", "DOMAIN", "LMTP", "Hosted", "hosting")
-
 DOMAIN, SECURE, LMTP, UNIX = "example.org", "tls.example.org", "lmtp.example.org", "unix.example.org"
+SUBMISSION = "submission.example.org"
 """Domains, so that a mail server can have a route for each of them."""
 PASSWORD = "secret"
 NOBODY = f"nobody@{DOMAIN}"
@@ -33,12 +33,13 @@ class Hosted:
         self.server = server
         self.unix = directory / "lmtp"
         """The socket of LMTP."""
-        self._hash = hash_password(PASSWORD)
+        self._password = hash_password(PASSWORD), scram_text(PASSWORD)
+        """With keys from the beginning: as long as one account has none, SCRAM is offered to nobody."""
 
     def account(self, name: str, domain: str = DOMAIN) -> Account:
         """A new account."""
         database = AccountDatabase(self.directory / "data" / "accounts.sqlite3")
-        database.add_accounts([f"{name}@{domain}"], self._hash)
+        database.add_account(f"{name}@{domain}", *self._password)
         database.close()
         return Account(self.server, f"{name}@{domain}")
 
@@ -50,7 +51,7 @@ def hosting() -> Iterator[Hosted]:
         directory = Path(name)
         rest = listeners(services=(*SERVICES, "lmtp"))
         rest += f'[[listeners]]\nservice = "lmtp"\nunix = "{directory}/lmtp"\n[auth]\nrequire_tls = false\n'
-        domains = " ".join((DOMAIN, SECURE, LMTP, UNIX))
+        domains = " ".join((DOMAIN, SECURE, LMTP, UNIX, SUBMISSION))
         prepare(directory, configuration(directory, rest=rest, domains=domains), accounts=())
         write_self_signed(directory / "tls", (HOSTNAME, "localhost", "127.0.0.1"))
         with production(directory) as server:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from hosted import DOMAIN, LMTP, SECURE, UNIX
+from hosted import DOMAIN, LMTP, PASSWORD, SECURE, SUBMISSION, UNIX
 from production import HOSTNAME, NOT_ROOT
 
 LIMIT = 20.0
@@ -29,12 +29,15 @@ SENDER = "bob@example.net"
 
 @dataclass(frozen=True)
 class Routes:
-    """Where to hand over what is for DOMAIN, LMTP, UNIX and SECURE; other mail is thrown away."""
+    """Where to hand over what is for DOMAIN, LMTP, UNIX, SECURE and SUBMISSION, to that as `user`; other mail is
+    thrown away."""
 
     smtp: int
     lmtp: int
     unix: Path
     secure: int
+    submission: int
+    user: str
     ca: Path
 
 
@@ -114,6 +117,7 @@ retry     unix - - n -  - error
 discard   unix - - n -  - discard
 scache    unix - - n -  1 scache
 secure    unix - - n -  - smtp -o smtp_tls_security_level=secure
+submit    unix - - n -  - smtp -o smtp_tls_security_level=secure -o smtp_sasl_auth_enable=yes
 postlog   unix-dgram n - n - 1 postlogd
 """
 """Nothing runs in a chroot, which would want files of the system's in it."""
@@ -160,6 +164,7 @@ inet_protocols = ipv4
 transport_maps = inline:{{
     {{ {DOMAIN} = smtp:[127.0.0.1]:{routes.smtp} }}
     {{ {SECURE} = secure:[127.0.0.1]:{routes.secure} }}
+    {{ {SUBMISSION} = submit:[127.0.0.1]:{routes.submission} }}
     {{ {LMTP} = lmtp:inet:127.0.0.1:{routes.lmtp} }}
     {{ {UNIX} = lmtp:unix:{routes.unix} }}
     {{ wrong.example.org = secure:[localhost]:{routes.secure} }} }}
@@ -170,7 +175,10 @@ smtp_tls_CAfile = {routes.ca}
 smtp_tls_loglevel = 1
 smtp_tls_policy_maps = inline:{{
     {{ [127.0.0.1]:{routes.secure} = secure match={HOSTNAME} }}
+    {{ [127.0.0.1]:{routes.submission} = secure match={HOSTNAME} }}
     {{ [localhost]:{routes.secure} = secure match=other.example.org }} }}
+smtp_sasl_password_maps = inline:{{ {{ [127.0.0.1]:{routes.submission} = {routes.user}:{PASSWORD} }} }}
+smtp_sasl_security_options = noanonymous
 in_flow_delay = 0
 """
         )
@@ -243,6 +251,11 @@ secure:
   route_list = {SECURE} 127.0.0.1::{routes.secure} byname
   transport = secure
   self = send
+submission:
+  driver = manualroute
+  route_list = {SUBMISSION} 127.0.0.1::{routes.submission} byname
+  transport = submission
+  self = send
 lmtp:
   driver = manualroute
   route_list = {LMTP} 127.0.0.1 byname
@@ -267,6 +280,14 @@ secure:
   tls_verify_hosts = *
   tls_verify_cert_hostnames = *
   allow_localhost
+submission:
+  driver = smtp
+  hosts_require_tls = *
+  hosts_require_auth = *
+  tls_verify_certificates = {routes.ca}
+  tls_verify_hosts = *
+  tls_verify_cert_hostnames = *
+  allow_localhost
 lmtp:
   driver = smtp
   protocol = lmtp
@@ -278,6 +299,11 @@ unix:
   socket = {routes.unix}
   user = {user}
   batch_max = 100
+begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  client_send = ^{routes.user}^{PASSWORD}
 """
         )
         yield Exim(program, here)
@@ -324,13 +350,16 @@ def opensmtpd(routes: Routes) -> Iterator[OpenSmtpd]:
         (here / "conf").write_text(
             f"""listen on 127.0.0.1 port {port}
 table all {{ "@" = "nobody" }}
+table secrets {{ us = "{routes.user}:{PASSWORD}" }}
 action "to smtp" relay host smtp+notls://127.0.0.1:{routes.smtp}
 action "to secure" relay host smtp+tls://127.0.0.1:{routes.secure}
+action "to submission" relay host smtp+tls://us@127.0.0.1:{routes.submission} auth <secrets>
 action "to lmtp" lmtp "127.0.0.1:{routes.lmtp}" rcpt-to virtual <all>
 action "to unix" lmtp "{routes.unix}" rcpt-to virtual <all>
 action "away" mda "/bin/cat >/dev/null" virtual <all>
 match from any for domain {DOMAIN} action "to smtp"
 match from any for domain {SECURE} action "to secure"
+match from any for domain {SUBMISSION} action "to submission"
 match from any for domain {LMTP} action "to lmtp"
 match from any for domain {UNIX} action "to unix"
 match from any for any action "away"

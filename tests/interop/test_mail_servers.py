@@ -8,7 +8,7 @@ from typing import Any
 
 import mail_servers
 import pytest
-from hosted import DOMAIN, LMTP, SECURE, UNIX, Hosted, received
+from hosted import DOMAIN, LMTP, SECURE, SUBMISSION, UNIX, Hosted, received
 from letters import LARGE, LETTERS
 from mail_servers import MailServer, Postfix, Routes
 from recorder import Recorder
@@ -25,7 +25,9 @@ def wires(hosted: Hosted) -> Iterator[dict[str, Recorder]]:
 @pytest.fixture(scope="module")
 def routes(hosted: Hosted, wires: dict[str, Recorder]) -> Routes:
     server = hosted.server
-    return Routes(wires[DOMAIN].port, wires[LMTP].port, hosted.unix, server.port("smtp"), server.ca)
+    user = hosted.account("relay").user
+    submission = server.port("submission")
+    return Routes(wires[DOMAIN].port, wires[LMTP].port, hosted.unix, server.port("smtp"), submission, user, server.ca)
 
 
 SERVERS: dict[str, Callable[[Routes], AbstractContextManager[MailServer]]] = {
@@ -64,6 +66,16 @@ def test_one_recipient_of_three_is_refused(
         [octets] = account.octets()
         assert octets.endswith(LETTERS[1])
         assert received(octets)[0] == protocol
+
+
+@each
+def test_logs_in(hosted: Hosted, mail_server: tuple[str, MailServer], routes: Routes) -> None:
+    name, running = mail_server
+    account = hosted.account(f"{name}-submission", SUBMISSION)
+    running.send([account.user], LETTERS[2], routes.user)
+    [octets] = account.octets()
+    assert octets.endswith(LETTERS[2])
+    assert received(octets)[0] == "ESMTPSA"
 
 
 USED = {

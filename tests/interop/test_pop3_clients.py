@@ -204,9 +204,6 @@ uidls_file {client.home}/uidls
 def test_getmail_deletes(hosted: Hosted, client: Any) -> None:
     account = hosted.account("getmail-tls")
     account.put(letters=[*LETTERS[:5], LARGE])
-    (client.home / "out").mkdir()
-    store = client.write("store", f"#!/bin/sh\nexec cat >{client.home}/out/$$\n")
-    store.chmod(0o700)
     client.write(
         "getmailrc",
         f"""[retriever]
@@ -218,7 +215,7 @@ password = {PASSWORD}
 ca_certs = {hosted.server.ca}
 [destination]
 type = MDA_external
-path = {store}
+path = {client.store()}
 unixfrom = false
 allow_root_commands = true
 [options]
