@@ -190,8 +190,9 @@ in_flow_delay = 0
         finally:
             # What we have started is a shell, which waits for Postfix's master, the first of a process group.
             pid_file = here / "queue" / "pid" / "master.pid"
-            master = int(pid_file.read_text()) if pid_file.exists() else 0
-            os.kill(master or process.pid, signal.SIGTERM)
+            master = int(pid_file.read_text() or 0) if pid_file.exists() else 0
+            with suppress(ProcessLookupError):  # it may have ended by itself
+                os.kill(master or process.pid, signal.SIGTERM)
             process.wait(LIMIT)
             if master:
                 end_of_group(master)
