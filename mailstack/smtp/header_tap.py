@@ -47,10 +47,11 @@ class HeaderTap:
         if not self._seen_end:
             self._end(bytes(self._kept or b""))
 
-    def first_words(self, name: bytes) -> list[bytes]:
-        """The first line of each field of this name, in lower case, without the spaces around it."""
-        begin = b"\n" + name + b":"
-        return [value.partition(b"\n")[0].strip() for value in self._lower.split(begin)[1:]]
+    def first_words(self, name: bytes, *, below: bytes = b"") -> list[bytes]:
+        """The first line of each field of this name, in lower case, without the spaces around it; with `below`, only
+        of those below the first field of that name."""
+        fields = self._lower.partition(b"\n" + below + b":")[2] if below else self._lower
+        return [value.partition(b"\n")[0].strip() for value in fields.split(b"\n" + name + b":")[1:]]
 
     def count(self, name: bytes) -> int:
         """How many fields of this name (in lower case) there are."""

@@ -82,8 +82,11 @@ class Transaction:
         self._log = log
 
     def was_delivered(self) -> bool:
-        """Whether Delivered-To fields, as we write them, name every recipient."""
-        fields = frozenset(self.tap.first_words(b"delivered-to"))
+        """Whether Delivered-To fields, as we write them, name every recipient. Those that a server has put on top
+        of a message which it hands over to LMTP tell of this delivery: OpenSMTPD writes them, and Postfix if told
+        so. A message that comes back had something above what was on top before, or has it the next time."""
+        below = b"received" if self._facts.settings.role is Role.LMTP else b""
+        fields = frozenset(self.tap.first_words(b"delivered-to", below=below))
         return bool(fields) and all(str(r.address).lower().encode() in fields for r in self.recipients)
 
     def begin_message(self, spool: Spool) -> None:

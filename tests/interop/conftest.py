@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hosted import Hosted, hosting
 from server_process import Server
 
 CLIENT_LIMIT = 30
@@ -25,6 +26,12 @@ _CONTROL = re.compile(r"(?:\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[()].|[=>78])|[\x00-\x09
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with Server(tmp_path_factory.mktemp("interop"), ("dev", "--ephemeral", "--ports", "0")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def hosted() -> Iterator[Hosted]:
+    with hosting() as running:
         yield running
 
 
@@ -47,6 +54,16 @@ class Client:
         path = self.home / name
         path.write_text(text)
         path.chmod(0o600)
+        return path
+
+    def store(self) -> Path:
+        """A program that puts what comes in into a file in `out`. getmail, which runs it, is not told of the end of a
+        child that ends before getmail waits for it."""
+        (self.home / "out").mkdir()
+        waits = "grep -q '^State:.S' $parent && grep -q '^SigCgt:.*[13579bdf]....$' $parent"  # SIGCHLD is bit 16
+        text = f"#!/bin/sh\nparent=/proc/$PPID/status\nuntil {waits}; do :; done\nexec cat >{self.home}/out/$$\n"
+        path = self.write("store", text)
+        path.chmod(0o700)
         return path
 
     def run(self, *command: str, stdin: bytes = b"", statuses: Sequence[int] = (0,)) -> str:

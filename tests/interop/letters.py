@@ -44,6 +44,8 @@ LETTERS: tuple[bytes, ...] = (
     letter(5, b"\r\n"),
 )
 """Six letters that any client can carry: lines below 998 octets, CRLF, no NUL."""
+LARGE = letter(7, b"\r\n" + b"".join(b"%06d %s\r\n" % (number, b"x" * 60) for number in range(45_000)))
+"""Letter 7, of 3 MB."""
 
 
 @dataclass(frozen=True)

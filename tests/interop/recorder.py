@@ -9,6 +9,17 @@ import zlib
 from contextlib import suppress
 from typing import Any
 
+SMTP_EXTENSIONS = {
+    "SIZE": r"^MAIL FROM:.* SIZE=",
+    "8BITMIME": r"^MAIL FROM:.* BODY=8BITMIME",
+    "SMTPUTF8": r"^MAIL FROM:.* SMTPUTF8",
+    "DSN": r"^(MAIL FROM:.* (RET|ENVID)=|RCPT TO:.* (NOTIFY|ORCPT)=)",
+    "CHUNKING": r"^BDAT ",
+    "STARTTLS": r"^STARTTLS$",
+    "AUTH": r"^AUTH ",
+}
+"""How one sees that a client uses an extension."""
+
 
 class Recorder:
     """Listens on a free port and passes on to `port`. A context manager."""
@@ -21,6 +32,8 @@ class Recorder:
         self._threads: list[threading.Thread] = []
         self._said: list[bytearray] = []
         self._changed = threading.Condition()
+        self._ahead = False
+        """A client of SMTP did not wait for a reply."""
 
     def __enter__(self) -> Recorder:
         self._start(self._accept)
@@ -37,11 +50,23 @@ class Recorder:
 
     def commands(self) -> list[str]:
         """The lines of all connections since the last call, without tags."""
+        return [line.partition(" ")[2] or line for line in self.lines()]
+
+    def lines(self) -> list[str]:
+        """The lines of all connections since the last call."""
         with self._changed:
             lines = [line for said in self._said for line in bytes(said).decode("utf-8", "replace").splitlines()]
             for said in self._said:
                 said.clear()
-        return [line.partition(" ")[2] or line for line in lines]
+        return lines
+
+    def smtp_extensions(self) -> set[str]:
+        """Which extensions of SMTP the client has used since the last call."""
+        with self._changed:
+            ahead, self._ahead = self._ahead, False
+        spoken = "\n".join(self.lines())
+        words = {word for word, pattern in SMTP_EXTENSIONS.items() if re.search(pattern, spoken, re.M | re.I)}
+        return words | {"PIPELINING"} if ahead else words
 
     def wait(self, pattern: bytes, seconds: float = 30) -> None:
         """Until what a client said on a connection has this in it. Raises: AssertionError."""
@@ -77,6 +102,7 @@ class Recorder:
                 if said is not None:
                     with self._changed:
                         said += inflate.decompress(octets) if inflate is not None else octets
+                        self._ahead |= bool(re.search(rb"^MAIL FROM:.*\r\nRCPT TO:", octets, re.M | re.I))
                         self._changed.notify_all()
                     if inflate is None and said.upper().endswith(b" COMPRESS DEFLATE\r\n"):
                         inflate = zlib.decompressobj(wbits=-15)  # it says nothing more before the answer

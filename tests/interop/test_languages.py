@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import threading
 from datetime import UTC, datetime
@@ -11,14 +10,13 @@ from typing import Any
 
 import pytest
 from letters import FLAGS, LETTERS, Account, as_flags
+from node_libraries import node_libraries
 from server_process import Server
 
 pytestmark = pytest.mark.interop
 
 PROGRAMS = Path(__file__).parent / "programs"
 JARS = ("jakarta-mail", "jakarta-activation")
-IMAPFLOW = "imapflow@2"
-"""As npm names it."""
 MADE = "Entw&APw-rfe/Neue &- alte"
 APPENDED = b"Subject: app\xc3\xa9nd\xc3\xa9\r\n\r\n.\r\n\tbody\r\n"
 CAME = b"Subject: came while idle\r\n\r\nHello.\r\n"
@@ -46,32 +44,8 @@ def java(client: Any) -> list[str]:
 
 
 def node(client: Any) -> list[str]:
-    client.environment["IMAPFLOW"] = str(imapflow())
+    client.environment["MODULES"] = str(node_libraries())
     return ["node", str(PROGRAMS / "errand.mjs")]
-
-
-def imapflow() -> Path:
-    """The directory that has imapflow in its node_modules: $MAILSTACK_IMAPFLOW, or else one in the user's
-    cache, which is filled if it has none yet."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    directory = Path(os.environ.get("MAILSTACK_IMAPFLOW") or cache / "mailstack-tests" / IMAPFLOW)
-    if not (directory / "node_modules" / "imapflow" / "package.json").exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        command = [
-            "npm",
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts",
-            "--prefix",
-            str(directory),
-            IMAPFLOW,
-        ]
-        try:
-            subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)
-        except (OSError, subprocess.SubprocessError) as error:
-            pytest.skip(f"imapflow cannot be installed: {error}")
-    return directory
 
 
 @pytest.mark.parametrize(

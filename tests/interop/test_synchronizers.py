@@ -106,9 +106,6 @@ starttls = no
 def test_getmail(server: Server, client: Any, protocol: str) -> None:
     account = Account(server, f"getmail-{protocol.lower()}@example.org")
     account.put()
-    (client.home / "out").mkdir()
-    store = client.write("store", f"#!/bin/sh\nexec cat >{client.home}/out/$$\n")
-    store.chmod(0o700)
     client.write(
         "getmailrc",
         f"""[retriever]
@@ -119,7 +116,7 @@ username = {account.user}
 password = secret
 [destination]
 type = MDA_external
-path = {store}
+path = {client.store()}
 unixfrom = false
 allow_root_commands = true
 [options]

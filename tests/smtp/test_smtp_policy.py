@@ -151,7 +151,21 @@ def test_what_was_delivered_here_does_not_come_again(role: Role, login: bool, re
     world.say(b"MAIL FROM:<joe@example.com>\r\nRCPT TO:<ann@example.com>\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\n")
     [(delivery, octets)] = world.store.got
     world.say(b"MAIL FROM:<joe@example.com>\r\nRCPT TO:<ann@example.com>\r\nDATA\r\n")
-    assert world.say(delivery.prefix + octets + b".\r\n").startswith(reply)
+    back = b"Received: by user.example\r\n" + delivery.prefix + octets
+    assert world.say(back + b".\r\n").startswith(reply)
+
+
+def test_who_hands_over_by_lmtp_may_say_for_whom() -> None:
+    """What it puts on top is no loop, and a loop in which nobody else writes anything ends a round later."""
+    world = entered(Role.LMTP, login=False)
+    octets = b"Delivered-To: ann@example.com\r\nReceived: by relay.example\r\nSubject: x\r\n\r\nx\r\n"
+    replies = []
+    for _ in range(3):
+        world.say(b"MAIL FROM:<joe@example.com>\r\nRCPT TO:<ann@example.com>\r\nDATA\r\n")
+        replies.append(world.say(octets + b".\r\n")[:9])
+        delivery, message = world.store.got[-1]
+        octets = delivery.prefix + message
+    assert replies == [b"250 2.0.0", b"554 5.4.6", b"554 5.4.6"]
 
 
 def test_plus_addresses_are_not_each_other() -> None:

@@ -1,8 +1,8 @@
-// The errand of README.md with imapflow; its directory comes in the environment's IMAPFLOW.
+// The errand of README.md with imapflow; where it is comes in the environment's MODULES.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 
-const { ImapFlow } = createRequire(process.env.IMAPFLOW + '/')('imapflow');
+const { ImapFlow } = createRequire(process.env.MODULES + '/')('imapflow');
 const [port, user, file] = process.argv.slice(2);
 const say = (...words) => console.log(words.join('\t'));
 const client = new ImapFlow({
