@@ -14,8 +14,9 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "values",
         frozenset({"mailstack", "mailstack.errors", "mailstack.mail", "mailstack.mailboxes", "mailstack.quota",
                    "mailstack.surroundings", "mailstack.handover", "mailstack.names", "mailstack.acl",
-                   "mailstack.journeys", "mailstack.access", "mailstack.rates", "mailstack.config.sections",
-                   "mailstack.config.policy", "mailstack.config.returns", "mailstack.config.outgoing"}),
+                   "mailstack.journeys", "mailstack.access", "mailstack.rates", "mailstack.retention",
+                   "mailstack.config.sections", "mailstack.config.policy",
+                   "mailstack.config.returns", "mailstack.config.outgoing"}),
     ),
     (
         "wire",

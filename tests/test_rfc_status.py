@@ -29,6 +29,8 @@ OF_IMAP: tuple[tuple[dict[str, str], TlsInfo | None], ...] = (
     ({"save_limit": "9"}, None),
 )
 """More of them."""
+OF_POP3: tuple[tuple[dict[str, str], TlsInfo | None], ...] = (({"login_delay": "60"}, None),)
+"""The same."""
 
 
 TRUSTED = {"vrfy": "everybody", "xclient_trusted": "127.0.0.0/8", "etrn_allowed": "127.0.0.0/8"}
@@ -82,7 +84,7 @@ def smtp_words(protocol: str) -> set[str]:
 
 def pop3_words() -> set[str]:
     words: set[str] = set()
-    for settings, tls in SITUATIONS:
+    for settings, tls in SITUATIONS + OF_POP3:
         said = b"CAPA\r\nUSER alice@example.org\r\nPASS secret\r\nCAPA\r\n"
         capabilities = re.findall(r"list follows\r\n(.*?)\r\n\.\r\n", answer("pop3", settings, tls, said), re.DOTALL)
         for line in "\r\n".join(capabilities).split("\r\n"):

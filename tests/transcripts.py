@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from mailstack.imap.memory import Memory
 from mailstack.mail.address import Address
+from mailstack.pop3.logins import LoginTimes
 from mailstack.ports import (
     AccountName,
     AccountStore,
@@ -427,6 +428,7 @@ class Fakes:
     counters: MemoryCounters = field(default_factory=MemoryCounters)
     memory: Memory = field(default_factory=Memory)
     rates: Rates = field(default_factory=Rates)
+    logins: LoginTimes = field(default_factory=LoginTimes)
     sending: SendingLimits | None = None
     resolver: FakeResolver = field(init=False)
     journal: None = None

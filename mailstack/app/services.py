@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mailstack.config.policy import NO_POLICY, MilterService
@@ -15,6 +15,7 @@ from mailstack.journeys import Journal
 from mailstack.mail.address import ascii_domain
 from mailstack.net.listener import Service
 from mailstack.net.wire_protocol import Session, WireProtocol
+from mailstack.pop3.logins import LoginTimes
 from mailstack.pop3.session import Pop3Session
 from mailstack.pop3.settings import Pop3Resources, Pop3Settings
 from mailstack.ports import (
@@ -77,6 +78,8 @@ class Resources:
     sending: SendingLimits | None = None
     journal: Journal | None = None
     dial: Dial | None = None
+    logins: LoginTimes = field(default_factory=LoginTimes)
+    """To POP3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,16 +200,21 @@ def _administrator(config: Config) -> str:
 
 def _pop3(config: Config, listener: Listener, resources: Resources, manners: Manners) -> MakeSession:
     settings = Pop3Settings(
-        hostname=config.hostname,
+        hostname=ascii_domain(config.hostname),
         tls_available=listener.tls is TlsMode.STARTTLS,
         allow_plaintext_auth=manners.anybody or not config.auth.require_tls,
         mechanisms=_mechanisms(config, config.pop3.without_mechanisms),
         timeout=config.pop3.timeout,
+        login_delay=config.pop3.login_delay,
+        utf8_headers=config.pop3.utf8_headers,
+        retention=config.retention,
     )
     parts = Pop3Resources(
         store=resources.store,
         accounts=resources.accounts.within("pop3"),
         log=resources.log,
         counters=resources.counters,
+        clock=resources.clock,
+        logins=resources.logins,
     )
     return lambda connection: Pop3Session(connection, parts, settings)

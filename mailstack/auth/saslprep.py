@@ -17,6 +17,11 @@ class NotPrepared(ValueError):
     """The text has characters that SASLprep does not allow."""
 
 
+def is_prohibited(text: str) -> bool:
+    """Whether it has a character of RFC 4013 §2.3, but for spaces, which §2.1 maps to one."""
+    return any(table(char) for char in text for table in _PROHIBITED[1:])
+
+
 def saslprep(text: str) -> str:
     """The prepared form, as of a query: code points that Unicode 3.2 does not know are left as they are
     (RFC 4013 §2.5). Raises: NotPrepared."""

@@ -112,6 +112,13 @@ class TrustAd(Enum):
     NEVER = "never"
 
 
+class Utf8Headers(Enum):
+    """What a POP3 client gets of a message that needs UTF8, which it has not said (RFC 6856 §2.1)."""
+
+    SEND = "send"
+    REFUSE = "refuse"
+
+
 class Vrfy(Enum):
     """Who learns from VRFY and EXPN whether there is such a mailbox, and who is behind an alias."""
 
@@ -421,6 +428,12 @@ class Pop3:
 
     timeout: Seconds = 600.0
     """Seconds of silence before the connection is closed; RFC 1939 §3 asks for 10 minutes at least."""
+    login_delay: Seconds = 0.0
+    """Seconds for which an account that has logged in may not log in again (RFC 2449), announced as LOGIN-DELAY;
+    0: none. Counted in memory, in each process for itself."""
+    utf8_headers: Utf8Headers = Utf8Headers.SEND
+    """What a client gets that has not said UTF8 (RFC 6856) for a message whose header has UTF-8 or other 8-bit
+    octets: "send" is the message, which old clients can show or at least keep; "refuse" is -ERR [UTF8]."""
     without_mechanisms: tuple[MechanismName, ...] = ()
     """Of [auth] mechanisms, those that POP3 does not offer."""
 

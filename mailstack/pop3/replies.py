@@ -1,4 +1,4 @@
-"""Status lines: what a Problem is in POP3's words (RFC 1939 §3, RFC 2449 §8, RFC 3206)."""
+"""Status lines: what a Problem is in POP3's words (RFC 1939 §3, RFC 2449 §8, RFC 3206, RFC 6856 §5)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,18 @@ def err(text: str, code: str = "") -> bytes:
     return b"-ERR %s\r\n" % (f"[{code}] {text}" if code else text).encode()
 
 
+def multi_line(text: str, lines: str) -> bytes:
+    """A multi-line response (RFC 1939 §3) of lines that have their CRLF and begin with no dot."""
+    return b"+OK %s\r\n%s.\r\n" % (text.encode(), lines.encode())
+
+
+def octets(size: int) -> bytes:
+    """The status indicator before a message."""
+    return b"+OK %d octets\r\n" % size
+
+
+NEEDS_UTF8 = err("the header of this message has UTF-8: say UTF8 before the login", "UTF8")
+TOO_SOON = err("the last login was just now, try later", "LOGIN-DELAY")
 BUG = err("internal error, it has been logged", "SYS/TEMP")
 
 
@@ -26,7 +38,7 @@ def refused(problem: Problem) -> bytes:
         case Problem.BAD_CREDENTIALS:
             return err("user name or password is wrong", "AUTH")
         case Problem.TOO_MANY_FAILURES:
-            return err("too many failed logins, try later", "LOGIN-DELAY")
+            return err("too many failed logins, try later", "SYS/TEMP")
         case Problem.LOGIN_UNAVAILABLE | Problem.STORE_UNAVAILABLE | Problem.QUEUE_UNAVAILABLE:
             return err("not possible now, try later", "SYS/TEMP")
         case Problem.DISK_FULL | Problem.OVER_QUOTA:

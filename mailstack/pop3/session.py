@@ -2,77 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from enum import Enum
+from collections.abc import Awaitable
 
 from mailstack.auth.login import Attempt
+from mailstack.config.sections import Utf8Headers
 from mailstack.errors import (
     BadSyntax,
     ConnectionClosed,
     FramingLost,
     IdleTimeout,
-    Problem,
     Refused,
     SessionEnded,
     ShuttingDown,
 )  # fmt: skip
 from mailstack.pop3 import replies
+from mailstack.pop3.core import COMMANDS
+from mailstack.pop3.ext import EXTENSIONS
+from mailstack.pop3.maildrop import Maildrop
+from mailstack.pop3.registry import Command, State
 from mailstack.pop3.settings import Pop3Resources, Pop3Settings
-from mailstack.pop3.wire.framing import Framer, command
-from mailstack.ports import AccountName, Change, Connection, Mailbox
+from mailstack.pop3.wire.framing import Framer, asked_of
+from mailstack.ports import AccountName, Connection
 
-
-class State(Enum):
-    """RFC 1939 §3; UPDATE is what QUIT does."""
-
-    AUTHORIZATION = "before login"
-    TRANSACTION = "after login"
-    ENDED = "closing"
-
-
-class Maildrop:
-    """INBOX as it was at login: message numbers do not change while the session lasts."""
-
-    def __init__(self) -> None:
-        self.mailbox: Mailbox | None = None
-        self.uids: Sequence[int] = ()
-        self.deleted: set[int] = set()
-
-    def changed(self, change: Change) -> None:
-        """What others do meanwhile is seen at the next login; a message that is gone is refused
-        when it is asked for."""
-
-    def open(self, mailbox: Mailbox) -> None:
-        self.mailbox = mailbox
-        self.uids = tuple(mailbox.uids)
-
-    @property
-    def opened(self) -> Mailbox:
-        """The mailbox; there is one in TRANSACTION."""
-        assert self.mailbox is not None
-        return self.mailbox
-
-    def uid(self, number: int) -> int:
-        """Raises: Refused(NO_SUCH_MESSAGE) for a number out of range or a message marked deleted."""
-        if not 1 <= number <= len(self.uids):
-            raise Refused(Problem.NO_SUCH_MESSAGE, f"{number} of {len(self.uids)}")
-        uid = self.uids[number - 1]
-        if uid in self.deleted:
-            raise Refused(Problem.NO_SUCH_MESSAGE, f"{number} is marked deleted")
-        return uid
-
-    def present(self) -> list[tuple[int, int]]:
-        """(message number, UID) of all that are not marked deleted."""
-        return [(number, uid) for number, uid in enumerate(self.uids, 1) if uid not in self.deleted]
-
-    def size(self, uid: int) -> int:
-        """Octets; 0 for a message that is gone."""
-        return self.opened.size(uid) or 0
-
-    def close(self) -> None:
-        mailbox, self.mailbox = self.mailbox, None
-        if mailbox is not None:
-            mailbox.close(self)
+TABLE: dict[str, Command] = {
+    row.keyword: row for row in (*COMMANDS, *(row for extension in EXTENSIONS for row in extension.commands))
+}
+"""All commands, by keyword in upper case."""
 
 
 class Pop3Session:
@@ -85,6 +40,10 @@ class Pop3Session:
         self.log = resources.log.bind(conn=connection.id)
         self.state = State.AUTHORIZATION
         self.user = ""
+        self.account: AccountName | None = None
+        """Whose maildrop it is, after login."""
+        self.utf8 = False
+        """Whether the client has said UTF8 (RFC 6856)."""
         self.maildrop = Maildrop()
         self._framer = Framer()
         self._failures = 0
@@ -118,6 +77,32 @@ class Pop3Session:
             self._framer.feed(await self.connection.receive())
         return line
 
+    # --- what commands ask
+
+    @property
+    def capabilities(self) -> list[str]:
+        """The lines of CAPA, as they are now."""
+        return [line for extension in EXTENSIONS if (line := extension.capability(self))]
+
+    @property
+    def ascii_only(self) -> bool:
+        """Whether messages with UTF-8 in their header are refused."""
+        return not self.utf8 and self.settings.utf8_headers is Utf8Headers.REFUSE
+
+    @property
+    def may_log_in(self) -> bool:
+        """Whether the connection is private enough for a password."""
+        return self.settings.allow_plaintext_auth or self.connection.tls is not None
+
+    def demand_tls(self) -> bool:
+        """Say so, when a password would come in plain text."""
+        if self.may_log_in:
+            return False
+        self.say(replies.err("use STLS first: no password without TLS", "SYS/PERM"))
+        return True
+
+    # --- changes of state
+
     async def start_tls(self) -> None:
         """STLS was answered: nothing that came before is believed (RFC 2595 §4)."""
         await self.connection.start_tls()
@@ -126,45 +111,59 @@ class Pop3Session:
 
     async def log_in(self, work: Awaitable[AccountName], attempt: Attempt) -> None:
         """Await whose account it is, open INBOX, and answer."""
-        counters = self.resources.counters
+        counters, settings = self.resources.counters, self.settings
         try:
             account = await work
         except Refused as refused:
             attempt.failed(refused, self.log, counters)
-            self.say(replies.refused(refused.problem))
-            self._failures += 1
-            if self._failures >= self.settings.max_login_failures:
-                self.state = State.ENDED
+            self._not_logged_in(replies.refused(refused.problem))
             return
-        store = await self.resources.store.account(account)
-        self.maildrop.open(await store.open("INBOX", self.maildrop))
-        await self.maildrop.opened.measure(self.maildrop.uids, dates=False)
-        self.state = State.TRANSACTION
-        self.connection.timeout = self.settings.timeout
+        if not self.resources.logins.take(account, self.resources.clock.now(), settings.login_delay):
+            self.log.event("login too soon", account=account, peer=attempt.peer.host, delay=settings.login_delay)
+            self._not_logged_in(replies.TOO_SOON)
+            return
+        try:
+            await self._open(account)
+        except BaseException:
+            self.resources.logins.give_back(account)
+            raise
         attempt.succeeded(account, self.log, counters, tls=self.connection.tls is not None)
         self.say(replies.ok(f"{len(self.maildrop.uids)} messages"))
 
-    async def _answer(self, line: bytes) -> None:
-        from mailstack.pop3.commands import TABLE
+    async def _open(self, account: AccountName) -> None:
+        store = await self.resources.store.account(account)
+        self.maildrop.open(await store.open("INBOX", self.maildrop))
+        await self.maildrop.opened.measure(self.maildrop.uids, dates=False)
+        self.state, self.account = State.TRANSACTION, account
+        self.connection.timeout = self.settings.timeout
 
-        asked = command(line)
-        row = TABLE.get(asked.keyword)
-        self.resources.counters.count("pop3_commands", asked.keyword if row else "unknown")
+    def _not_logged_in(self, reply: bytes) -> None:
+        self.say(reply)
+        self._failures += 1
+        if self._failures >= self.settings.max_login_failures:
+            self.state = State.ENDED
+
+    # --- commands
+
+    async def _answer(self, line: bytes) -> None:
+        keyword, argument = asked_of(line)
+        row = TABLE.get(keyword)
+        self.resources.counters.count("pop3_commands", keyword if row else "unknown")
         if row is None or self.state not in row.states:
-            self._mistake(f"unknown command {asked.keyword[:20]!a}" if row is None else f"not {self.state.value}")
+            self._mistake(f"unknown command {keyword[:20]!a}" if row is None else f"not {self.state.value}")
             return
         try:
-            await row.act(self, row.argument(asked.argument))
+            await row.run(self, row.parse(argument))
             self._errors = 0
         except BadSyntax as bad:
             self._mistake(f"expected {bad.expected}")
         except Refused as refused:
-            self.log.event("refused", command=asked.keyword, reason=str(refused))
+            self.log.event("refused", command=keyword, reason=str(refused))
             self.say(replies.refused(refused.problem))
         except (SessionEnded, FramingLost):
             raise
         except Exception:
-            self.log.failure("command failed", command=asked.keyword)
+            self.log.failure("command failed", command=keyword)
             self.resources.counters.count("internal_errors", "pop3")
             self.say(replies.BUG)
 

@@ -10,11 +10,9 @@ was moved into Trash today and came last year is a year old there."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from fnmatch import translate
-from functools import lru_cache, partial
-from re import Pattern, compile
+from functools import partial
 from typing import TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -22,6 +20,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from mailstack.config.sections import Retention
 from mailstack.errors import Problem, Refused
 from mailstack.ports import AccountName, Change, Clock, Columns, Flag
+from mailstack.retention import Rules, matches, rules_for
 from mailstack.store.account_directory import accounts
 from mailstack.store.api import Store, StoredAccount
 from mailstack.store.columns import NO_DATE
@@ -38,8 +37,6 @@ PAUSE = 0.02
 """Seconds for everybody else between two pieces or two accounts."""
 DAY = 86400.0
 
-Rules = Sequence[Retention]
-
 
 @dataclass(frozen=True, slots=True)
 class Expired:
@@ -48,26 +45,6 @@ class Expired:
     account: AccountName
     mailbox: str
     messages: int
-
-
-def matches(pattern: str, name: str) -> bool:
-    """Whether a name is meant: * stands for any characters; nothing else is special."""
-    return _pattern(pattern).match(name) is not None
-
-
-@lru_cache(256)
-def _pattern(pattern: str) -> Pattern[str]:
-    return compile(translate(pattern.replace("[", "[[]").replace("?", "[?]")))
-
-
-def rules_for(rules: Rules, account: AccountName, mailbox: str) -> Rules:
-    """Those that apply to a mailbox."""
-    return [
-        rule
-        for rule in rules
-        if matches(rule.account.lower(), account)
-        and matches("INBOX" if rule.mailbox.upper() == "INBOX" else rule.mailbox, mailbox)
-    ]
 
 
 def due(rules: Rules, columns: Columns, now: float) -> list[int]:

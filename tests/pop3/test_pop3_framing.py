@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailstack.errors import FramingLost
-from mailstack.pop3.wire.framing import MAX_LINE, Command, DotStuffing, Framer, command, stuffed
+from mailstack.pop3.wire.framing import MAX_LINE, DotStuffing, Framer, asked_of, stuffed
 
 
 def lines(pieces: list[bytes]) -> list[bytes]:
@@ -70,15 +70,15 @@ def test_nothing_is_left_after_clear() -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (b"stat", Command("STAT", "")),
-        (b"PASS  two  spaces ", Command("PASS", " two  spaces ")),
-        (b"USER gr\xc3\xbc\xc3\x9fe", Command("USER", "grüße")),
-        (b"PASS \xff", Command("PASS", "\udcff")),
-        (b"", Command("", "")),
+        (b"stat", ("STAT", "")),
+        (b"PASS  two  spaces ", ("PASS", " two  spaces ")),
+        (b"USER gr\xc3\xbc\xc3\x9fe", ("USER", "grüße")),
+        (b"PASS \xff", ("PASS", "\udcff")),
+        (b"", ("", "")),
     ],
 )
-def test_commands(line: bytes, expected: Command) -> None:
-    assert command(line) == expected
+def test_commands(line: bytes, expected: tuple[str, str]) -> None:
+    assert asked_of(line) == expected
 
 
 @pytest.mark.parametrize(

@@ -10,18 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
+from mailstack.config.sections import Retention, Utf8Headers
 from mailstack.errors import Problem, Refused
-from mailstack.pop3.commands import TABLE, top_end
-from mailstack.pop3.session import Pop3Session, State
+from mailstack.pop3.ext.rfc1939_top import top_end
+from mailstack.pop3.logins import LoginTimes
+from mailstack.pop3.registry import State
+from mailstack.pop3.session import TABLE, Pop3Session
 from mailstack.pop3.settings import Pop3Resources, Pop3Settings
-from mailstack.ports import MEMORY_LIMIT, MailboxListener
+from mailstack.ports import MEMORY_LIMIT, AccountName, AccountStore, MailboxListener
 from mailstack.testing.accounts import MemoryAccounts
+from mailstack.testing.clock import ManualClock
 from mailstack.testing.connection import MemoryConnection
 from mailstack.testing.counters import MemoryCounters
 from mailstack.testing.log import RecordingLog
 from mailstack.testing.store import MemoryMailbox, MemoryStore
 
-ALICE = "alice@example.org"
+ALICE, BOB = "alice@example.org", "bob@example.org"
 PLAIN = base64.b64encode(f"\0{ALICE}\0secret".encode())
 
 
@@ -30,7 +34,8 @@ class World:
 
     def __init__(self, *messages: bytes, **changes: object) -> None:
         self.store, self.log, self.counters = MemoryStore(), RecordingLog(), MemoryCounters()
-        self.accounts = MemoryAccounts({ALICE: "secret"})
+        self.accounts = MemoryAccounts({ALICE: "secret", BOB: "secret"})
+        self.clock, self.logins = ManualClock(), LoginTimes()
         self.settings = Pop3Settings("mx.example.org", **{"allow_plaintext_auth": True, **changes})  # type: ignore[arg-type]
         for message in messages:
             self.inbox.insert(message)
@@ -53,7 +58,7 @@ class Client:
 
     def __init__(self, world: World) -> None:
         self.connection = MemoryConnection()
-        resources = Pop3Resources(world.store, world.accounts, world.log, world.counters)
+        resources = Pop3Resources(world.store, world.accounts, world.log, world.counters, world.clock, world.logins)
         self.session = Pop3Session(self.connection, resources, world.settings)
         self.over: list[object] = []
         Deferred.fromCoroutine(self.session.run()).addBoth(self.over.append)
@@ -265,7 +270,7 @@ def test_no_password_without_tls() -> None:
     client = World(allow_plaintext_auth=False, tls_available=True).connect()
     capabilities = client.say(b"CAPA\r\n")
     assert b"\r\nSTLS\r\n" in capabilities
-    assert b"USER" not in capabilities
+    assert b"\r\nUSER\r\n" not in capabilities
     assert b"SASL" not in capabilities
     for command in (b"USER alice@example.org", b"PASS secret", b"AUTH PLAIN " + PLAIN, b"AUTH PLAIN"):
         assert client.say(command + b"\r\n") == b"-ERR [SYS/PERM] use STLS first: no password without TLS\r\n"
@@ -355,3 +360,63 @@ def test_any_octets_are_answered_or_end_the_connection(noise: list[bytes], logge
     assert client.over == [None], "the session raised"
     assert not world.log.failures
     assert world.inbox.listeners == []
+
+
+# --- capabilities
+
+
+@pytest.mark.parametrize(
+    ("rules", "before", "after"),
+    [
+        ((), "NEVER", "NEVER"),
+        ((Retention("Trash", days=3),), "NEVER", "NEVER"),
+        ((Retention("inbox", days=30), Retention("*", days=14)), "14", "14"),
+        ((Retention("*", account="*@example.org", days=30), Retention("*", days=60)), "30 USER", "30"),
+        ((Retention("INBOX", account="bob@example.org", days=7),), "7 USER", "NEVER"),
+        ((Retention("*", days=30, messages=5000),), None, None),
+        ((Retention("*", account="Alice@Example.org", messages=10), Retention("*", days=30)), None, None),
+        ((Retention("*", account="bob@example.org", messages=10), Retention("*", days=30)), None, "30"),
+    ],
+)
+def test_expire_says_what_the_retention_is(rules: tuple[Retention, ...], before: str | None, after: str | None) -> None:
+    world = World(retention=rules)
+    found = []
+    for client in (world.connect(), world.log_in()):
+        lines = client.say(b"CAPA\r\n").decode().split("\r\n")
+        found.append(next((line.removeprefix("EXPIRE ") for line in lines if line.startswith("EXPIRE")), None))
+    assert found == [before, after]
+
+
+def test_a_login_that_comes_to_nothing_delays_nobody() -> None:
+    world = World(login_delay=60.0)
+
+    async def down(account: str) -> AccountStore:
+        raise Refused(Problem.STORE_UNAVAILABLE)
+
+    good, world.store.account = world.store.account, down  # type: ignore[method-assign, assignment]
+    client = world.connect()
+    told = client.say(b"USER %s\r\nPASS secret\r\n" % ALICE.encode())
+    assert told.endswith(b"-ERR [SYS/TEMP] not possible now, try later\r\n")
+    world.store.account = good  # type: ignore[method-assign]
+    assert client.say(b"USER %s\r\nPASS secret\r\n" % ALICE.encode()).endswith(b"+OK 0 messages\r\n")
+
+
+def test_login_times_are_bounded_and_a_clock_may_go_back() -> None:
+    times = LoginTimes(max_tracked=2)
+    assert all(times.take(AccountName(name), float(at), 60.0) for at, name in enumerate("abc"))
+    assert len(times) == 2
+    assert times.take(AccountName("a"), 10.0, 60.0), "the oldest is forgotten"
+    assert not times.take(AccountName("c"), 20.0, 60.0)
+    assert times.take(AccountName("c"), 0.0, 60.0)
+    assert not times.take(AccountName("c"), 59.9, 60.0)
+    assert times.take(AccountName("c"), 60.0, 60.0)
+
+
+@pytest.mark.parametrize("header", ["ascii", "grün"])
+def test_a_large_message_with_utf8_in_its_header(header: str) -> None:
+    message = f"Subject: {header}\r\n\r\n".encode() + "ü\r\n".encode() * 60_000
+    world = World(message, utf8_headers=Utf8Headers.REFUSE)
+    told = world.log_in().say(b"RETR 1\r\n")
+    assert told.startswith(b"+OK" if header == "ascii" else b"-ERR [UTF8]")
+    world = World(message)
+    assert world.log_in().say(b"RETR 1\r\n").startswith(b"+OK")

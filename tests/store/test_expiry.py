@@ -14,11 +14,12 @@ from twisted.internet.defer import Deferred
 from mailstack.config.sections import Retention
 from mailstack.ports import AccountName, Added, Change, Columns, Expunged, Flag, Flags, NewMessage
 from mailstack.quota import QuotaLimit
+from mailstack.retention import matches, rules_for
 from mailstack.store import expiry
 from mailstack.store.account_directory import accounts
 from mailstack.store.api import Store
 from mailstack.store.columns import NO_DATE
-from mailstack.store.expiry import DAY, Expired, Expiry, due, matches, rules_for
+from mailstack.store.expiry import DAY, Expired, Expiry, due
 from mailstack.store.workers import InlineWorkers
 from mailstack.testing.clock import ManualClock
 from mailstack.testing.log import RecordingLog

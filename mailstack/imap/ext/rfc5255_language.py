@@ -5,24 +5,23 @@ The comparators of §4 are not here."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from mailstack.imap import replies
 from mailstack.imap.registry import ANY, Capability, Feature, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.wire.cursor import Cursor, astring
+from mailstack.mail import language
 
 if TYPE_CHECKING:
     from mailstack.imap.session import ImapSession
 
-LANGUAGES = {"en": "EN", "i-default": "i-default"}
-"""The languages that there are, in lower case, and as they are written."""
+SHOWN = {"en": "EN", "i-default": "i-default"}
+"""The languages that there are, as they are written here."""
 DEFAULT = "default"
 """The range that asks for the administrator's language."""
 MAX_RANGES = 50
 """Language ranges of one command."""
-_RANGE = re.compile(rb"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*|\*")
 
 
 def language_arguments(cur: Cursor) -> tuple[str, ...]:
@@ -36,33 +35,27 @@ def language_arguments(cur: Cursor) -> tuple[str, ...]:
             ranges.append("*")
             continue
         found = astring(cur)
-        if not _RANGE.fullmatch(found):
+        asked = found.decode("latin-1")
+        if not language.is_range(asked):
             raise cur.expected("a language range", start)
-        ranges.append(found.decode("ascii").lower())
+        ranges.append(asked.lower())
         if len(ranges) > MAX_RANGES:
             raise cur.expected(f"at most {MAX_RANGES} language ranges", start)
     return tuple(ranges)
 
 
 def lookup(ranges: tuple[str, ...]) -> str | None:
-    """The first language that a range asks for; subtags are left out from the end until one is found
-    (RFC 4647 §3.4). None if there is none."""
+    """The first language that a range asks for. None if there is none."""
     for asked in ranges:
-        if asked == DEFAULT:
-            return LANGUAGES["i-default"]
-        if asked == "*":
-            return LANGUAGES["en"]
-        while asked and asked not in LANGUAGES:
-            asked = asked.rpartition("-")[0]
-            asked = asked[:-2] if asked[-2:-1] == "-" else asked  # a subtag of one letter goes with the next one
-        if asked:
-            return LANGUAGES[asked]
+        found = "i-default" if asked == DEFAULT else language.lookup(asked)
+        if found is not None:
+            return SHOWN[found]
     return None
 
 
-async def language(session: ImapSession, ranges: tuple[str, ...]) -> Reply:
+async def choose(session: ImapSession, ranges: tuple[str, ...]) -> Reply:
     if not ranges:
-        session.say(b"* LANGUAGE (%s)\r\n" % " ".join(LANGUAGES.values()).encode())
+        session.say(b"* LANGUAGE (%s)\r\n" % " ".join(SHOWN.values()).encode())
         return replies.ok("all languages that there are")
     chosen = lookup(ranges)
     if chosen is None:
@@ -72,6 +65,6 @@ async def language(session: ImapSession, ranges: tuple[str, ...]) -> Reply:
 
 
 FEATURE = Feature(
-    commands=(command(b"LANGUAGE", ANY, language_arguments, language),),
+    commands=(command(b"LANGUAGE", ANY, language_arguments, choose),),
     capabilities=(Capability("LANGUAGE"),),
 )

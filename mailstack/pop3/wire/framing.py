@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mailstack.errors import FramingLost
 
 MAX_LINE = 12288
 """Octets of a line with its CRLF. RFC 2449 §4 asks for 255; AUTH's base64 needs more (RFC 5034 §4)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A keyword in upper case, and what follows it, as it was sent."""
-
-    keyword: str
-    argument: str
 
 
 class Framer:
@@ -46,11 +36,11 @@ class Framer:
         self._buffer = b""
 
 
-def command(line: bytes) -> Command:
-    """keyword [SP arguments]. Text that is not UTF-8 keeps its octets as surrogates."""
-    text = line.decode("utf-8", "surrogateescape")
-    keyword, _, argument = text.partition(" ")
-    return Command(keyword.upper(), argument)
+def asked_of(line: bytes) -> tuple[str, str]:
+    """keyword [SP arguments]: the keyword in upper case, and what follows it, as it was sent. Text that is not UTF-8
+    keeps its octets as surrogates."""
+    keyword, _, argument = line.decode("utf-8", "surrogateescape").partition(" ")
+    return keyword.upper(), argument
 
 
 class DotStuffing:
