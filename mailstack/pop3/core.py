@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mailstack.errors import Refused
 from mailstack.pop3 import replies
 from mailstack.pop3.registry import AFTER, ALWAYS, Command, State, command
-from mailstack.pop3.sending import send
+from mailstack.pop3.sending import send_whole
 from mailstack.pop3.wire.arguments import nothing, number, optional_number
 
 if TYPE_CHECKING:
@@ -52,7 +52,11 @@ async def listing(session: Pop3Session, wanted: int | None, text: Callable[[int]
 
 async def retr(session: Pop3Session, wanted: int) -> None:
     """RETR."""
-    await send(session, session.maildrop.uid(wanted), len)
+    reply = session.maildrop.read_ahead(wanted)
+    if reply is not None:
+        session.say(reply)
+    else:
+        await send_whole(session, wanted)
 
 
 async def dele(session: Pop3Session, wanted: int) -> None:

@@ -7,6 +7,11 @@ from collections.abc import Sequence
 from mailstack.errors import Problem, Refused
 from mailstack.ports import Change, Mailbox
 
+AHEAD_OCTETS = 64 * 1024
+"""Octets of messages that are read before the client asks for them, and kept until it does."""
+AHEAD_MESSAGES = 32
+"""The same, messages."""
+
 
 class Maildrop:
     """INBOX as it was at login: message numbers do not change while the session lasts."""
@@ -15,6 +20,9 @@ class Maildrop:
         self.mailbox: Mailbox | None = None
         self.uids: Sequence[int] = ()
         self.deleted: set[int] = set()
+        self.ahead: dict[int, bytes] = {}
+        """Replies to RETR by UID, of messages that the client is about to ask for."""
+        self._next = 1
 
     def changed(self, change: Change) -> None:
         """What others do meanwhile is seen at the next login; a message that is gone is refused
@@ -38,6 +46,32 @@ class Maildrop:
         if uid in self.deleted:
             raise Refused(Problem.NO_SUCH_MESSAGE, f"{number} is marked deleted")
         return uid
+
+    def asked_for(self, number: int) -> list[int]:
+        """UIDs, ascending, of what to read for a RETR: this message, and the small ones behind it when the client
+        takes them in their order. What was read ahead before is forgotten. Raises: Refused(NO_SUCH_MESSAGE)."""
+        uids = [self.uid(number)]
+        in_order, self._next = number == self._next, number + 1
+        self.ahead.clear()
+        room = AHEAD_OCTETS - self.size(uids[0])
+        if in_order:
+            for uid in self.uids[number : number + AHEAD_MESSAGES - 1]:
+                room -= self.size(uid)
+                if room < 0:
+                    break
+                if uid not in self.deleted:
+                    uids.append(uid)
+        return uids
+
+    def read_ahead(self, number: int) -> bytes | None:
+        """The reply to RETR if it is here, and its message still in the mailbox.
+        Raises: Refused(NO_SUCH_MESSAGE)."""
+        uid = self.uid(number)
+        reply = self.ahead.pop(uid, None)
+        if reply is None or self.opened.size(uid) is None:
+            return None
+        self._next = number + 1
+        return reply
 
     def present(self) -> list[tuple[int, int]]:
         """(message number, UID) of all that are not marked deleted."""

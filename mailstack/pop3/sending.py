@@ -40,13 +40,26 @@ class NeedsUtf8:
     """Its header has UTF-8, which the client did not ask for (RFC 6856 §2.1)."""
 
 
-async def send(session: Pop3Session, uid: int, end: End) -> None:
-    """The message up to where `end` says. Raises: Refused(NO_SUCH_MESSAGE)."""
+async def send_whole(session: Pop3Session, number: int) -> None:
+    """A whole message; in the same visit to a worker those are read that the client will ask for next.
+    Raises: Refused(NO_SUCH_MESSAGE)."""
+    drop = session.maildrop
+    uids = drop.asked_for(number)
+    found = await drop.opened.examine(uids, partial(look, end=len, ascii_only=session.ascii_only))
+    for uid, ahead in zip(uids[1:], found[1:], strict=True):
+        if isinstance(ahead, Whole):
+            drop.ahead[uid] = ahead.reply
+    await _say(session, uids[0], found[0])
+
+
+async def send_part(session: Pop3Session, number: int, end: End) -> None:
+    """A message up to where `end` says. Raises: Refused(NO_SUCH_MESSAGE)."""
+    uid = session.maildrop.uid(number)
     (found,) = await session.maildrop.opened.examine([uid], partial(look, end=end, ascii_only=session.ascii_only))
-    await say(session, uid, found)
+    await _say(session, uid, found)
 
 
-async def say(session: Pop3Session, uid: int, found: Whole | Large | NeedsUtf8 | None) -> None:
+async def _say(session: Pop3Session, uid: int, found: Whole | Large | NeedsUtf8 | None) -> None:
     """What `look` came to."""
     if found is None:
         raise Refused(Problem.NO_SUCH_MESSAGE, f"UID {uid} was removed meanwhile")

@@ -24,6 +24,8 @@ from mailstack.pop3.settings import Pop3Resources, Pop3Settings
 from mailstack.pop3.wire.framing import Framer, asked_of
 from mailstack.ports import AccountName, Connection
 
+MAX_UNSENT = 256 * 1024
+"""Octets of replies that are written before we make sure that the client reads them."""
 TABLE: dict[str, Command] = {
     row.keyword: row for row in (*COMMANDS, *(row for extension in EXTENSIONS for row in extension.commands))
 }
@@ -46,6 +48,7 @@ class Pop3Session:
         """Whether the client has said UTF8 (RFC 6856)."""
         self.maildrop = Maildrop()
         self._framer = Framer()
+        self._unsent = 0
         self._failures = 0
         self._errors = 0
 
@@ -70,10 +73,15 @@ class Pop3Session:
     def say(self, reply: bytes) -> None:
         """Queue a reply."""
         self.connection.write(reply)
+        self._unsent += len(reply)
 
     async def line(self) -> bytes:
         """The next line. Raises: SessionEnded, FramingLost."""
+        if self._unsent > MAX_UNSENT:  # of pipelined commands
+            await self.connection.drain()
+            self._unsent = 0
         while (line := self._framer.next_line()) is None:
+            self._unsent = 0
             self._framer.feed(await self.connection.receive())
         return line
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Collection
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,8 +15,9 @@ from mailstack.config.sections import Retention, Utf8Headers
 from mailstack.errors import Problem, Refused
 from mailstack.pop3.ext.rfc1939_top import top_end
 from mailstack.pop3.logins import LoginTimes
+from mailstack.pop3.maildrop import AHEAD_MESSAGES, AHEAD_OCTETS
 from mailstack.pop3.registry import State
-from mailstack.pop3.session import TABLE, Pop3Session
+from mailstack.pop3.session import MAX_UNSENT, TABLE, Pop3Session
 from mailstack.pop3.settings import Pop3Resources, Pop3Settings
 from mailstack.ports import MEMORY_LIMIT, AccountName, AccountStore, MailboxListener
 from mailstack.testing.accounts import MemoryAccounts
@@ -420,3 +422,87 @@ def test_a_large_message_with_utf8_in_its_header(header: str) -> None:
     assert told.startswith(b"+OK" if header == "ascii" else b"-ERR [UTF8]")
     world = World(message)
     assert world.log_in().say(b"RETR 1\r\n").startswith(b"+OK")
+
+
+# --- reading ahead
+
+
+class Counting(MemoryMailbox):
+    """Notes the UIDs of each visit to a worker."""
+
+    visits: list[list[int]]
+
+    async def examine(self, uids, fn):  # type: ignore[no-untyped-def]
+        self.visits.append(list(uids))
+        return await super().examine(uids, fn)
+
+
+def counting(*messages: bytes) -> tuple[World, list[list[int]]]:
+    world = World(*messages)
+    box: Any = world.inbox
+    box.__class__ = Counting
+    box.visits = []
+    return world, box.visits
+
+
+def test_messages_that_are_taken_in_order_are_read_together() -> None:
+    world, visits = counting(*(b"%d" % number for number in range(70)))
+    client = world.log_in()
+    for number in range(70):
+        assert client.say(b"RETR %d\r\n" % (number + 1)).endswith(b" octets\r\n%d\r\n.\r\n" % number)
+    assert [len(uids) for uids in visits] == [AHEAD_MESSAGES, AHEAD_MESSAGES, 70 - 2 * AHEAD_MESSAGES]
+    assert not client.session.maildrop.ahead
+
+
+def test_nothing_is_read_ahead_for_who_picks_messages() -> None:
+    world, visits = counting(*[b"x"] * 9)
+    client = world.log_in()
+    for number in (9, 5, 1, 7):
+        assert client.status(b"RETR %d" % number) == b"+OK"
+    assert visits == [[9], [5], [1], [7]]
+    assert client.status(b"RETR 8") == b"+OK"
+    assert visits[4:] == [[8, 9]]
+
+
+def test_what_is_read_ahead_is_bounded() -> None:
+    size = AHEAD_OCTETS // 4
+    world, visits = counting(*[b"x" * size] * 9, b"y" * AHEAD_OCTETS, b"z")
+    client = world.log_in()
+    for number in range(1, 12):
+        client.say(b"RETR %d\r\n" % number)
+        held = sum(len(reply) for reply in client.session.maildrop.ahead.values())
+        assert held <= 3 * (size + 40)
+    assert visits == [[1, 2, 3, 4], [5, 6, 7, 8], [9], [10], [11]]
+
+
+def test_a_message_that_was_read_ahead_and_is_gone() -> None:
+    world, _ = counting(b"x", b"y", b"z", b"w")
+    client = world.log_in()
+    assert client.status(b"RETR 1") == b"+OK"
+    Deferred.fromCoroutine(gone(world, 2))
+    assert client.say(b"RETR 2\r\n") == b"-ERR no such message\r\n"
+    client.say(b"DELE 3\r\n")
+    assert client.say(b"RETR 3\r\n") == b"-ERR no such message\r\n"
+    assert client.say(b"RETR 4\r\n").endswith(b"\r\nw\r\n.\r\n")
+
+
+def test_replies_to_pipelined_commands_do_not_pile_up() -> None:
+    world = World(b"x" * (MEMORY_LIMIT - 100))
+    client = world.log_in()
+    waiting = largest = 0
+    write, drain = client.connection.write, client.connection.drain
+
+    def written(octets: bytes) -> None:
+        nonlocal waiting, largest
+        waiting += len(octets)
+        largest = max(largest, waiting)
+        write(octets)
+
+    async def drained() -> None:
+        nonlocal waiting
+        waiting = 0
+        await drain()
+
+    client.connection.write, client.connection.drain = written, drained  # type: ignore[method-assign]
+    assert client.say(b"RETR 1\r\n" * 100).count(b"+OK") == 100
+    assert largest <= MAX_UNSENT + MEMORY_LIMIT + 100

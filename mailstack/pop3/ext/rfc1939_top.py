@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mailstack.pop3.registry import AFTER, Extension, always, command
-from mailstack.pop3.sending import send
+from mailstack.pop3.sending import send_part
 from mailstack.pop3.wire.arguments import two_numbers
 from mailstack.ports import Octets
 
@@ -20,7 +20,7 @@ WINDOW = 64 * 1024
 async def top(session: Pop3Session, asked: tuple[int, int]) -> None:
     """TOP."""
     wanted, lines = asked
-    await send(session, session.maildrop.uid(wanted), partial(top_end, lines=lines))
+    await send_part(session, wanted, partial(top_end, lines=lines))
 
 
 def top_end(octets: Octets, lines: int) -> int:
