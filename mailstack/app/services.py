@@ -146,6 +146,7 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
         holds=not manners.anybody,
         full_for_good=config.quota.refusal is MailboxFull.PERMANENT,
         command_timeout=config.smtp.timeout,
+        message_time=config.smtp.message_time,
     )
     parts = SmtpResources(
         directory=resources.directory,

@@ -242,6 +242,7 @@ def _ranges(config: Config) -> Iterator[Mistake]:
         ("[auth] failure_window", auth.failure_window),
         ("[smtp] timeout", config.smtp.timeout),
         ("[dns] timeout", config.dns.timeout),
+        ("[smtp] message_time", config.smtp.message_time),
         ("[imap] timeout", config.imap.timeout),
         ("[pop3] timeout", config.pop3.timeout),
     )

@@ -362,6 +362,9 @@ class Smtp:
     """Who may ask by ETRN (RFC 1985) that mail for a domain be tried now, besides users who have logged in."""
     timeout: Seconds = 300.0
     """Seconds of silence before the connection is closed (RFC 5321 §4.5.3.2.7)."""
+    message_time: Seconds = 3600.0
+    """Seconds that a message may take from MAIL to its end, however steadily it comes; then the connection is closed
+    (421 4.4.2)."""
     without_mechanisms: tuple[MechanismName, ...] = ()
     """Of [auth] mechanisms, those that submission does not offer."""
     milters: tuple[Milter, ...] = ()

@@ -150,7 +150,19 @@ class SmtpSession:
         if self._unsent > MAX_UNSENT:
             await self.connection.drain()
         self._unsent = 0
+        if self.transaction is not None:
+            self._hurry(self.transaction)
         self.framer.feed(await self.connection.receive(in_flight=self.transaction is not None))
+
+    def _hurry(self, transaction: Transaction) -> None:
+        """Wait no longer than for the end of the transaction's time: a command now and then, or an octet of mail data,
+        could hold it for ever. Raises: IdleTimeout."""
+        left = transaction.deadline - self.resources.clock.now()
+        if left <= 0:
+            self.log.event("mail too slow", id=transaction.id, peer=self.facts.peer.host, size=self.facts.size)
+            raise IdleTimeout
+        if left < self.connection.timeout:
+            self.connection.timeout = left
 
     async def read_message(self) -> None:
         """Read mail data as of DATA or one BDAT to its end, into the transaction if there is one.
@@ -295,7 +307,8 @@ class SmtpSession:
 
     def begin_transaction(self) -> None:
         """After MAIL."""
-        self.transaction = Transaction(self.next_id, self.facts, self.log)
+        deadline = self.resources.clock.now() + self.settings.message_time
+        self.transaction = Transaction(self.next_id, deadline, self.facts, self.log)
         self._transactions += 1
         self.state = State.MAIL
 
@@ -304,6 +317,7 @@ class SmtpSession:
         if self.transaction is not None:
             self.transaction.discard()
             self.transaction = None
+            self.connection.timeout = self.settings.command_timeout
             self.facts.forget_message()
             self.facts.forwarded.clear()
             if self.facts.milters is not None:

@@ -82,7 +82,9 @@ class SmtpSettings:
     command_timeout: float = 300.0
     """RFC 5321 §4.5.3.2.7."""
     data_timeout: float = 180.0
-    """RFC 5321 §4.5.3.2.5."""
+    """Between two pieces of mail data (RFC 5321 §4.5.3.2.5)."""
+    message_time: float = 3600.0
+    """From MAIL to the end of the mail data."""
 
     @property
     def auth_offered(self) -> bool:

@@ -54,12 +54,14 @@ class Transaction:
     because the message could not be kept; the rest of it is swallowed."""
 
     __slots__ = (
-        "_facts", "_filters", "_log", "blob", "complete", "id", "message_id", "quarantined", "recipients", "refused",
-        "sink", "tap", "top", "trouble",
+        "_facts", "_filters", "_log", "blob", "complete", "deadline", "id", "message_id", "quarantined", "recipients",
+        "refused", "sink", "tap", "top", "trouble",
     )  # fmt: skip
 
-    def __init__(self, transaction_id: str, facts: Facts, log: Log) -> None:
+    def __init__(self, transaction_id: str, deadline: float, facts: Facts, log: Log) -> None:
         self.id = transaction_id
+        self.deadline = deadline
+        """Seconds since the epoch until which everything has to have come."""
         self.recipients: list[Recipient] = []
         self.refused = 0
         """Recipients that were not accepted."""
