@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -469,3 +470,25 @@ def test_a_session_that_waits_with_patience_hears_of_silence_and_goes_on() -> No
     assert not transport.disconnecting
     rig.clock.advance(1.0)
     assert heard == [Silence, b"x", Silence, IdleTimeout] and transport.disconnecting
+
+
+def test_waiting_for_less_moves_no_timer_among_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`DelayedCall.reset` to an earlier time looks for the timer among those of all connections."""
+
+    async def ever_less(connection: WireProtocol) -> None:
+        for connection.timeout in (300.0, 200.0, 100.0, 400.0):
+            await connection.receive()
+
+    def reset(call: DelayedCall, seconds: float) -> None:
+        raise AssertionError("a timer was moved")
+
+    monkeypatch.setattr(DelayedCall, "reset", reset)
+    rig = Rig(ever_less)
+    protocol, transport = rig.connect()
+    for octet in (b"a", b"b"):
+        protocol.dataReceived(octet)
+    assert [call.getTime() for call in rig.clock.getDelayedCalls()] == [100.0]
+    rig.clock.advance(99.0)
+    assert not transport.disconnecting
+    rig.clock.advance(1.0)
+    assert transport.disconnecting
