@@ -5,12 +5,14 @@ Several processes may have the file open: the server reads while the command lin
 from __future__ import annotations
 
 import secrets
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mailstack.auth.app_passwords import AppPassword
 from mailstack.ports import AccountName
@@ -48,6 +50,10 @@ _MIGRATIONS = (
 )
 """What brings a file of version i (PRAGMA user_version) to version i + 1. Columns are only added, with names in
 every statement, so that an older version of this program can go on with the file."""
+
+
+OF_LOGIN = {"accounts": "name", "app_passwords": "account", "forwards": "account"}
+"""Tables whose rows belong to a login, and the column that says to which."""
 
 
 class AccountsError(Exception):
@@ -251,6 +257,39 @@ class AccountDatabase:
             self._connection.execute("COMMIT")
         if not done.rowcount:
             raise AccountsError(f"there is no account {name}")
+
+    def take_login(self, saved: Path, name: str) -> int | None:
+        """The login of an account that has none, with all that belongs to it, out of another such file, which is not
+        changed. Returns how many app passwords it has; None if there is no such login.
+        Raises: AccountsError if the account has one here."""
+        name = name.lower()
+        if self.account(name) is not None:
+            raise AccountsError(f"{name} exists already")
+        with self._errors(), TemporaryDirectory() as place:
+            copy = Path(shutil.copy(saved, Path(place) / "saved"))
+            other = AccountDatabase(copy)  # of an older version, it is brought to this one
+            try:
+                if other.account(name) is None:
+                    return None
+                self._take_rows(other._connection, name)
+            finally:
+                other.close()
+        return len(self.app_passwords(name))
+
+    def _take_rows(self, saved: sqlite3.Connection, name: str) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            for table, key in OF_LOGIN.items():
+                found = saved.execute(f"SELECT * FROM {table} WHERE {key} = ?", (name,))
+                columns = [column[0] for column in found.description]
+                self._connection.executemany(
+                    f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+                    found,
+                )
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
 
     def app_passwords(self, account: str) -> Sequence[AppPassword]:
         """By label."""

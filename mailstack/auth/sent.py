@@ -7,7 +7,7 @@ journal: after a crash of the machine the last seconds may be missing. Several p
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -123,6 +123,13 @@ class SentDatabase:
             found.append(Count(what, number, limit, since + WINDOWS[what] if number else now))
         return found
 
+    def take_known(self, rows: Sequence[tuple[str, int]]) -> int:
+        """What `known_in` has found elsewhere. Returns how many are new."""
+        before = self._connection.total_changes
+        with self._transaction():
+            self._connection.executemany("INSERT OR IGNORE INTO known (account, recipient) VALUES (?, ?)", rows)
+        return self._connection.total_changes - before
+
     def reset(self, account: str) -> None:
         """All counters begin anew; recipients stay known."""
         self._connection.execute("DELETE FROM counts WHERE account = ?", (account,))
@@ -136,6 +143,15 @@ class SentDatabase:
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
+
+
+def known_in(saved: Path) -> Sequence[tuple[str, int]]:
+    """The accounts and the recipients that they know in a file that nobody writes to. Raises: sqlite3.Error."""
+    other = sqlite3.connect(f"{saved.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+    try:
+        return other.execute("SELECT account, recipient FROM known").fetchall()
+    finally:
+        other.close()
 
 
 class SentMail:

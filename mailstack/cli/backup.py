@@ -185,6 +185,7 @@ def _sources(where: Where, chosen: dict[str, Path], *, whole: bool) -> Sources:
         queue=queue if whole and queue.is_dir() else None,
         database=where.database,
         configuration=where.configuration,
+        data=where.data,
     )
 
 

@@ -35,7 +35,7 @@ from mailstack.store.index import TEXTS_FILE, AccountIndex, Indexes
 from mailstack.store.mailbox import OpenMailbox
 from mailstack.store.maildir import access_keys, change, counted, layout
 from mailstack.store.maildir import account as account_files
-from mailstack.store.maildir.attributes import AttributeFile
+from mailstack.store.maildir.attributes import SERVER_FILE, AttributeFile
 from mailstack.store.maildir.deliver import Directories, deliver
 from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.layout import DELIMITER, INBOX, OTHER_USERS, Folder
@@ -64,7 +64,7 @@ class Store:
         self.log = log
         self.mail_path = data / "mail"
         self.spool_path = data / "spool"
-        self.attributes = AttributeFile(data / "server-attributes")
+        self.attributes = AttributeFile(data / SERVER_FILE)
         """What is annotated to the server for all users."""
         self.hub = Hub(self._dropped)
         self.indexes = Indexes(log)

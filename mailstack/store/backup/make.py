@@ -1,7 +1,7 @@
 """A whole backup, made while the store is served. What it does in order:
 
 1. hard links of all messages, or copies where links cannot be; each directory synced
-2. the accounts database by SQLite's own backup
+2. databases by SQLite's own backup, and the server's other files (`data_files.py`)
 3. on request, every message read
 4. the manifest, synced: only now it is a backup"""
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mailstack.store.backup import places
+from mailstack.store.backup.data_files import Kept, found_in
 from mailstack.store.backup.folder import FolderCopy, Totals, copy_beside, copy_file
 from mailstack.store.backup.places import AccountCounts, BackupError, Manifest
 from mailstack.store.backup.verify import write_sums
@@ -35,7 +36,10 @@ class Sources:
     whole: bool
     queue: Path | None = None
     database: Path | None = None
+    """The accounts', which need not be in the data directory; that of what they have sent is beside it."""
     configuration: Path | None = None
+    data: Path | None = None
+    """The data directory, for what is of no account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,11 @@ class _Run:
         queued = self._queue(sources.queue) if sources.queue is not None else 0
         if sources.database is not None:
             _database(sources.database, self._place / places.ACCOUNTS)
+            sent = sources.database.with_name(places.SENT)
+            if sent.exists():
+                _database(sent, self._place / places.SENT)
+        if sources.data is not None:
+            self._server(sources.data)
         if sources.configuration is not None:
             copy_file(sources.configuration, self._place / places.CONFIGURATION)
         for directory in (self._place / "mail", self._place, self._place.parent):
@@ -99,6 +108,18 @@ class _Run:
         manifest = Manifest(begun, time.time(), sources.whole, verify, accounts, queued, missing)
         manifest.write(self._place)
         return Made(self._place, manifest, totals, problems, cleaned)
+
+    def _server(self, data: Path) -> None:
+        """What is of no account."""
+        for name, known in found_in(data).items():
+            if (self._place / name).exists():
+                continue
+            if known is None:
+                self._totals.notes.append(f"{data / name}: not mailstack's, not in the backup")
+            elif known.kept is Kept.DATABASE:
+                _database(data / name, self._place / name)
+            elif known.kept is Kept.COPY:
+                copy_file(data / name, self._place / name)
 
     def _account(self, name: str, source: Path) -> AccountCounts:
         totals = self._totals
@@ -206,7 +227,8 @@ def _database(source: Path, target: Path) -> None:
         with sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True, timeout=10) as reading:
             copy = sqlite3.connect(target)
             reading.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # so that it is one file, also for who may only read it
             copy.close()
         reading.close()
     except sqlite3.Error as error:
-        raise BackupError(f"accounts database {source}: {error}") from error
+        raise BackupError(f"database {source}: {error}") from error

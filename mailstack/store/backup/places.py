@@ -4,7 +4,7 @@ directory without one is nothing but what an interrupted run left.
     DIR/20261124T213000Z/manifest.json
                          mail/<account>/   a Maildir++ each, as in the data directory
                          queue/            mail for others that was waiting
-                         accounts.sqlite3, mailstack.toml
+                         accounts.sqlite3, sent.sqlite3, server-attributes, shared-mailboxes, mailstack.toml
                          SHA256SUMS        of every message, when it was verified"""
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ FORMAT = 1
 """Of what a backup consists; another number is another form."""
 MANIFEST = "manifest.json"
 ACCOUNTS = "accounts.sqlite3"
+SENT = "sent.sqlite3"
 CONFIGURATION = "mailstack.toml"
 SUMS = "SHA256SUMS"
 _LOCK = ".lock"

@@ -51,7 +51,7 @@ def verify(backup: Path, manifest: Manifest, progress: Progress) -> list[str]:
         if (messages, octets) != (counts.messages, counts.octets):
             said = f"the manifest says {counts.messages} messages, {counts.octets} octets"
             problems.append(f"{name}: {messages} messages, {octets} octets, but {said}")
-    return problems + _uidlists(backup) + _database(backup / places.ACCOUNTS)
+    return problems + _uidlists(backup) + _database(backup / places.ACCOUNTS) + _database(backup / places.SENT)
 
 
 def _folders(backup: Path) -> Iterator[Path]:

@@ -23,6 +23,8 @@ from mailstack.store.maildir.layout import replace_file
 from mailstack.store.maildir.locks import dotlock
 
 FILE = "dovecot-attributes"
+SERVER_FILE = "server-attributes"
+"""In the data directory: what all users share."""
 MAX_FILE = 8 * 1024 * 1024
 """Octets of all annotations of an account. One read into memory when it has changed."""
 MAX_ENTRIES = 100
