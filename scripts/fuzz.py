@@ -29,6 +29,9 @@ def seeds(folder: Path, target: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if target == "message":
         found = [path.read_bytes()[:MAX_INPUT] for path in sorted((ROOT.parent / "shared" / "corpus").rglob("*.eml"))]
+    elif target == "proxy_header":
+        version_2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(range(12))
+        found = [b"PROXY TCP4 192.0.2.1 192.0.2.2 1024 25\r\nEHLO", b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n", version_2]
     else:
         scripts = (TESTS / "scripts" / target.split("_")[0]).glob("*.txt")
         found = [

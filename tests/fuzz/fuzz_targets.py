@@ -9,13 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from datetime import date
-from pathlib import Path
-from typing import Any
 
 from dns.rdatatype import RdataType
-from transcript_sessions import factory
-from transcripts import Fakes, Transcript
-from twisted.internet.defer import Deferred
+from fuzz_sessions import ALICE, Found, run_session
+from fuzz_targets_delivery import DELIVERY_TARGETS
 
 from mailstack.dns.outcomes import outcome
 from mailstack.dns.wire import Garbled, Question, Recased, query, read
@@ -30,27 +27,11 @@ from mailstack.mail import mime
 from mailstack.mail.downconvert import CannotConvert, downconvert
 from mailstack.mail.header import block, body_start
 from mailstack.mail.object_ids import content_id, thread_id
-from mailstack.ports import Flags
 from mailstack.smtp.wire.client_replies import BadReply, Reply, ReplyParser
 from mailstack.smtp.wire.offers import offers
 from mailstack.store.maildir import names
-from mailstack.testing.connection import MemoryConnection
-from mailstack.testing.store import MemoryStore
 
-ALICE = "alice@example.org"
 DNS_TYPES = (RdataType.MX, RdataType.A, RdataType.AAAA, RdataType.TXT, RdataType.TLSA, RdataType.CNAME, RdataType.PTR)
-CUT = b"\xff\xff"
-"""Where the octets of a session are cut into segments."""
-SMALL = b"From: A <a@example.org>\r\nTo: b@example.org\r\nSubject: =?utf-8?q?gr=C3=BCn?=\r\n"
-MESSAGES = (
-    SMALL + b"Date: Tue, 24 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@example.org>\r\n\r\nHello\r\n",
-    SMALL + b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\none\r\n--x\r\n"
-    b"Content-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\nPGI+aGk8L2I+\r\n--x--\r\n",
-)
-
-
-class Found(AssertionError):
-    """The program did what it must not."""
 
 
 # --- DNS ------------------------------------------------------------------------------------
@@ -147,32 +128,6 @@ def _answer(framer: framing.Framer, event: framing.LiteralAnnounced) -> None:
 
 # --- sessions -------------------------------------------------------------------------------
 
-
-def _session(protocol: str, before: bytes, data: bytes, response: re.Pattern[bytes]) -> None:
-    """A whole connection; `response` is what each thing that the server says has to be."""
-    fakes = Fakes(Transcript(Path(), protocol, users={ALICE: "secret"}))
-    assert isinstance(fakes.store, MemoryStore)
-    for octets in MESSAGES:
-        fakes.store.put(ALICE, octets, flags=Flags())
-    connection, over = MemoryConnection(), list[object]()
-    session: Any = factory(protocol, {})(connection, fakes)
-    Deferred.fromCoroutine(session.run()).addBoth(over.append)
-    for segment in (before, *data.split(CUT)):
-        if not over:
-            connection.feed(segment)
-        said = connection.take()
-        if said and not response.match(said):
-            raise Found(f"the server said {said[:200]!r} to {segment[:200]!r}")
-        fakes.store.put(ALICE, MESSAGES[0])  # so that there is something to tell
-    connection.close()
-    for line in fakes.log.failures:
-        raise Found(line.what) from line.error
-    if not over or over[0] is not None:
-        raise Found(f"the session ended with {over}")
-    if fakes.spool.leaks:  # type: ignore[attr-defined]
-        raise Found("a message was not discarded")
-
-
 _IMAP = re.compile(rb"\* |\+ |[^ \r\n]+ (OK|NO|BAD) ")
 _SMTP = re.compile(rb"[2-5]\d\d[ -]")
 _POP3 = re.compile(rb"\+|-ERR|[^\r\n]*\r\n")
@@ -180,25 +135,25 @@ _POP3 = re.compile(rb"\+|-ERR|[^\r\n]*\r\n")
 
 def imap_session(data: bytes) -> None:
     """From the selected state on."""
-    _session("imap", b"a LOGIN %b secret\r\nb SELECT INBOX\r\n" % ALICE.encode(), data, _IMAP)
+    run_session("imap", b"a LOGIN %b secret\r\nb SELECT INBOX\r\n" % ALICE.encode(), data, _IMAP)
 
 
 def imap_login(data: bytes) -> None:
     """Before a login."""
-    _session("imap", b"", data, _IMAP)
+    run_session("imap", b"", data, _IMAP)
 
 
 def smtp_session(data: bytes) -> None:
-    _session("smtp", b"EHLO client.example.org\r\n", data, _SMTP)
+    run_session("smtp", b"EHLO client.example.org\r\n", data, _SMTP)
 
 
 def submission_session(data: bytes) -> None:
     # AUTH PLAIN with the password of ALICE
-    _session("submission", b"EHLO c\r\nAUTH PLAIN AGFsaWNlQGV4YW1wbGUub3JnAHNlY3JldA==\r\n", data, _SMTP)
+    run_session("submission", b"EHLO c\r\nAUTH PLAIN AGFsaWNlQGV4YW1wbGUub3JnAHNlY3JldA==\r\n", data, _SMTP)
 
 
 def pop3_session(data: bytes) -> None:
-    _session("pop3", b"USER %b\r\nPASS secret\r\n" % ALICE.encode(), data, _POP3)
+    run_session("pop3", b"USER %b\r\nPASS secret\r\n" % ALICE.encode(), data, _POP3)
 
 
 # --- messages -------------------------------------------------------------------------------
@@ -287,6 +242,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
         dns_reply, downconverted, imap_grammar, imap_framing, imap_login, imap_session, maildir_name, message,
-        pop3_session, smtp_replies, smtp_session, submission_session,
+        pop3_session, smtp_replies, smtp_session, submission_session, *DELIVERY_TARGETS,
     )
 }  # fmt: skip

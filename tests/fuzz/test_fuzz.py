@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from fuzz_targets import CUT, TARGETS
+from fuzz_sessions import CUT
+from fuzz_targets import TARGETS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
