@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-PARTS = ("start", "smtp", "imap", "pop3", "idle", "silent")
+PARTS = ("start", "smtp", "steps", "imap", "pop3", "idle", "silent")
 
 
 def measure(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -16,7 +17,7 @@ class Address:
 
     def __str__(self) -> str:
         local = self.local_part
-        if not local or not _is_dot_string(local):
+        if not _DOT_STRING.fullmatch(local):
             escaped = local.replace("\\", "\\\\").replace('"', '\\"')
             local = f'"{escaped}"'
         return f"{local}@{self.domain}" if self.domain else local
@@ -37,9 +38,6 @@ def ascii_domain(name: str) -> str:
         return name.lower()
 
 
-_ATEXT = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~")
-
-
-def _is_dot_string(local: str) -> bool:
-    # Dot-string = Atom *("." Atom)   ; RFC 5321 §4.1.2, with UTF8-non-ascii of RFC 6531 §3.3
-    return all(atom and all(c in _ATEXT or c > "\x7f" for c in atom) for atom in local.split("."))
+_ATOM = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\x80-\U0010ffff]+"
+_DOT_STRING = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
+# Dot-string = Atom *("." Atom)   ; RFC 5321 §4.1.2, with UTF8-non-ascii of RFC 6531 §3.3

@@ -272,6 +272,8 @@ class SmtpSession:
         refusal: Reply | None = None
         for check in self._checks[stage]:
             opinion = await check.ask(self.facts, self.resources)
+            if opinion is None:
+                continue
             if isinstance(opinion, Reply):
                 self.resources.counters.count("smtp_refusals", check.name)
                 refusal = opinion
