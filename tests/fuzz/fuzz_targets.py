@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import date
 
 from dns.rdatatype import RdataType
-from fuzz_sessions import ALICE, Found, run_session
+from fuzz_sessions import ALICE, CUT, MESSAGES, Found, run_session
 from fuzz_targets_delivery import DELIVERY_TARGETS
 
 from mailstack.dns.outcomes import outcome

@@ -67,11 +67,12 @@ def test_what_a_server_keeps_is_in_its_backup(reachable: Path) -> None:
         assert [name for name, known in found.items() if known is None] == [], "files that DATA_FILES does not have"
         saved = {row.pattern for row in DATA_FILES if row.kept is not Kept.NOT}
         assert saved <= found.keys(), "this test does not make them all"
-        assert {path.suffix for path in (server.data / "queue").iterdir() if path.is_file()} == {".eml", ".json"}
+        (waiting,) = (path.name for path in (server.data / "queue").glob("*.msg"))
         done = invoke("backup", backups, "--config", config)
         assert (done.exit_code, done.stderr) == (0, "")
         (backup,) = (path for path in backups.iterdir() if not path.name.startswith("."))
         assert saved <= set(os.listdir(backup))
+        assert sorted(os.listdir(backup / "queue")) == sorted([waiting, "queue.sqlite3"])
         assert not [name for name in os.listdir(backup) if name.endswith(("-wal", "-shm"))]
         assert invoke("backup", "verify", backup).exit_code == 0
 

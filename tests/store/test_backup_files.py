@@ -13,7 +13,11 @@ import pytest
 from transcripts import result
 
 from mailstack.auth.database import AccountDatabase
-from mailstack.ports import AccountName, Change, Delivery, Flag, FlagAction, Flags
+from mailstack.mail.address import Address
+from mailstack.ports import AccountName, Change, Delivery, Envelope, Flag, FlagAction, Flags
+from mailstack.queue.content import Files
+from mailstack.queue.database import DATABASE, QueueDatabase
+from mailstack.queue.items import Item, Placed
 from mailstack.store.api import Store
 from mailstack.store.backup import folder as folder_module
 from mailstack.store.backup import places
@@ -315,14 +319,40 @@ def test_the_accounts_are_copied_while_they_are_written(data: Path, target: Path
     copy.close()
 
 
-def test_the_queue_is_copied_by_pairs(data: Path, target: Path) -> None:
+def test_the_queue_is_copied_with_its_database(data: Path, target: Path) -> None:
+    """ "gone" left while the files were copied, "new" came after the database was; "half" is being written."""
     queue = data / "queue"
-    queue.mkdir()
-    for name in ("1.eml", "1.json", "2.json", "3.eml"):
-        (queue / name).write_text(name)
+    files, database = Files(queue), QueueDatabase(queue / DATABASE)
+    envelope = Envelope(None, (Address("carol", "example.net"),))
+
+    def add(name: str) -> None:
+        offset = files.write(name, envelope, 1.0, [b"Subject: x\r\n\r\n"])
+        if name != "new":
+            item = Item(name, envelope, 1.0, 2.0, offset, 14)
+            place = Placed("example.net", (0,), 1.0)
+            database.transaction(lambda: database.add(item, [place], None))
+
+    for name in ("gone", "new", "waits"):
+        add(name)
+    files.remove("gone")
+    (queue / "tmp" / "half").touch()
     made = make(target, Sources({}, whole=True, queue=queue), verify=False, progress=ignore)
+    database.close()
+    files.close()
     assert made.manifest.queued == 1
-    assert sorted(path.name for path in (made.path / "queue").iterdir()) == ["1.eml", "1.json"]
+    assert sorted(path.name for path in (made.path / "queue").iterdir()) == ["queue.sqlite3", "waits.msg"]
+    copy = QueueDatabase(made.path / "queue" / DATABASE)
+    assert set(copy.ids()) == {"waits"}
+    copy.close()
+    assert verify(made.path, made.manifest, ignore) == []
+
+
+def test_a_queue_whose_database_is_lost_is_copied_as_well(data: Path, target: Path) -> None:
+    (data / "queue").mkdir()
+    (data / "queue" / "1.msg").write_text("mailstack-queue {}")
+    made = make(target, Sources({}, whole=True, queue=data / "queue"), verify=False, progress=ignore)
+    assert made.manifest.queued == 1
+    assert [path.name for path in (made.path / "queue").iterdir()] == ["1.msg"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ class Kept(Enum):
     """What a backup does with it."""
 
     ACCOUNTS = "each account's mail, as it is asked for"
-    QUEUE = "messages and their envelopes"
+    QUEUE = "messages that wait, and the database that says for whom"
     DATABASE = "a copy by SQLite"
     COPY = "a copy"
     NOT = "nothing: it can be made again, or means nothing later"
@@ -33,6 +33,7 @@ DATA_FILES: tuple[DataFile, ...] = (
     DataFile("queue", Kept.QUEUE, "mail for others that waits"),
     DataFile("accounts.sqlite3", Kept.DATABASE, "logins, app passwords, aliases, quotas"),
     DataFile("sent.sqlite3", Kept.DATABASE, "what accounts have sent, and to whom they wrote before"),
+    DataFile("suppressed.sqlite3", Kept.DATABASE, "addresses that mail is not sent to any more"),
     DataFile("server-attributes", Kept.COPY, "annotations of the server"),
     DataFile("shared-mailboxes", Kept.COPY, "who shares mailboxes with whom"),
     DataFile("spool", Kept.NOT, "messages on their way in"),
@@ -44,6 +45,10 @@ DATA_FILES: tuple[DataFile, ...] = (
     DataFile("dev.json", Kept.NOT, "where the development mode listens"),
     DataFile("lost+found", Kept.NOT, "the file system's"),
 )
+
+
+BESIDE_ACCOUNTS = ("sent.sqlite3", "suppressed.sqlite3")
+"""Databases that lie where the accounts' is, which the configuration may say."""
 
 
 def found_in(data: Path) -> dict[str, DataFile | None]:

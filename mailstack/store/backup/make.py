@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mailstack.store.backup import places
-from mailstack.store.backup.data_files import Kept, found_in
+from mailstack.store.backup.data_files import BESIDE_ACCOUNTS, Kept, found_in
+from mailstack.store.backup.databases import copy_database
 from mailstack.store.backup.folder import FolderCopy, Totals, copy_beside, copy_file
-from mailstack.store.backup.places import AccountCounts, BackupError, Manifest
+from mailstack.store.backup.places import AccountCounts, Manifest
+from mailstack.store.backup.queue_copy import copy_queue
 from mailstack.store.backup.verify import write_sums
 from mailstack.store.maildir.layout import SUBDIRECTORIES, sync_directory
 from mailstack.store.maildir.uidlist import FILE as UIDLIST
@@ -36,7 +37,7 @@ class Sources:
     whole: bool
     queue: Path | None = None
     database: Path | None = None
-    """The accounts', which need not be in the data directory; that of what they have sent is beside it."""
+    """The accounts', which need not be in the data directory; BESIDE_ACCOUNTS are beside it."""
     configuration: Path | None = None
     data: Path | None = None
     """The data directory, for what is of no account."""
@@ -91,12 +92,12 @@ class _Run:
                 totals.notes.append(f"{name}: removed meanwhile")
                 shutil.rmtree(self._place / "mail" / path.name)
         self._progress("", totals.messages)
-        queued = self._queue(sources.queue) if sources.queue is not None else 0
+        queued = copy_queue(sources.queue, self._place / "queue") if sources.queue is not None else 0
         if sources.database is not None:
-            _database(sources.database, self._place / places.ACCOUNTS)
-            sent = sources.database.with_name(places.SENT)
-            if sent.exists():
-                _database(sent, self._place / places.SENT)
+            copy_database(sources.database, self._place / places.ACCOUNTS)
+            for name in BESIDE_ACCOUNTS:
+                if (path := sources.database.with_name(name)).exists():
+                    copy_database(path, self._place / name)
         if sources.data is not None:
             self._server(sources.data)
         if sources.configuration is not None:
@@ -117,7 +118,7 @@ class _Run:
             if known is None:
                 self._totals.notes.append(f"{data / name}: not mailstack's, not in the backup")
             elif known.kept is Kept.DATABASE:
-                _database(data / name, self._place / name)
+                copy_database(data / name, self._place / name)
             elif known.kept is Kept.COPY:
                 copy_file(data / name, self._place / name)
 
@@ -171,21 +172,6 @@ class _Run:
             if entry.is_dir() and not known and not _has_mail(Path(entry.path)):
                 _tree(source / entry.name, target / entry.name)
 
-    def _queue(self, source: Path) -> int:
-        """Mail for others that waits now. The note is copied, for it may be written again."""
-        target, count = self._place / "queue", 0
-        target.mkdir(mode=0o700)
-        for note in sorted(source.glob("*.json")):
-            message = note.with_suffix(".eml")
-            try:
-                copy_file(message, target / message.name)
-                copy_file(note, target / note.name)
-                count += 1
-            except FileNotFoundError:  # it was sent meanwhile
-                (target / message.name).unlink(missing_ok=True)
-        sync_directory(target)
-        return count
-
 
 def _folders(account: Path) -> list[str]:
     """Directories of an account that have mail, "" for its INBOX; whatever their names."""
@@ -218,17 +204,3 @@ def _by_id(account: Path) -> dict[str, Path]:
         peeked = UidList(account / directory / UIDLIST).peek()
         found[peeked[0] if peeked else ""] = account / directory
     return found
-
-
-def _database(source: Path, target: Path) -> None:
-    """Raises: BackupError."""
-    try:
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        with sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True, timeout=10) as reading:
-            copy = sqlite3.connect(target)
-            reading.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")  # so that it is one file, also for who may only read it
-            copy.close()
-        reading.close()
-    except sqlite3.Error as error:
-        raise BackupError(f"database {source}: {error}") from error

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
+from mailstack.queue.database import DATABASE
 from mailstack.store.backup import places
 from mailstack.store.backup.places import Manifest
 from mailstack.store.maildir import names
@@ -51,7 +52,7 @@ def verify(backup: Path, manifest: Manifest, progress: Progress) -> list[str]:
         if (messages, octets) != (counts.messages, counts.octets):
             said = f"the manifest says {counts.messages} messages, {counts.octets} octets"
             problems.append(f"{name}: {messages} messages, {octets} octets, but {said}")
-    return problems + _uidlists(backup) + _database(backup / places.ACCOUNTS) + _database(backup / places.SENT)
+    return problems + _uidlists(backup) + _databases(backup)
 
 
 def _folders(backup: Path) -> Iterator[Path]:
@@ -97,6 +98,12 @@ def _uidlists(backup: Path) -> list[str]:
         if lost:
             problems.append(f"{below}: no message for UID {', '.join(map(str, lost[:10]))}")
     return problems
+
+
+def _databases(backup: Path) -> list[str]:
+    return [
+        line for path in (*sorted(backup.glob("*.sqlite3")), backup / "queue" / DATABASE) for line in _database(path)
+    ]
 
 
 def _database(path: Path) -> list[str]:
