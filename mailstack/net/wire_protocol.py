@@ -91,6 +91,7 @@ class WireProtocol(protocol.Protocol):
         self._paused_reading = False
         self._paused_writing = False
         self._producing = False
+        self._sends_at_once = False
         self._secure = False
         self._tls: TlsInfo | None = None
         self._running = False
@@ -106,6 +107,7 @@ class WireProtocol(protocol.Protocol):
     def connectionMade(self) -> None:
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
+        self._sends_at_once = hasattr(self.transport, "doWrite")
         self._host.opened(self)
         if self._host.implicit_tls:
             # The greeting says how one may log in, which the handshake decides.
@@ -327,6 +329,10 @@ class WireProtocol(protocol.Protocol):
             octets = output[0] if len(output) == 1 else b"".join(output)
             self.transport.write(octets if self._deflate is None else self._deflate.compress(octets))
             output.clear()
+            if self._sends_at_once and self._end is None:
+                # Now, not when the reactor has asked whether it may: that costs as much as making a short reply.
+                # What does not fit into the socket, and what is wrong with it, the reactor sees to as ever.
+                self.transport.doWrite()
 
     def _acknowledge(self) -> None:
         # Nothing is said that would carry the acknowledgement of what came. A client that sends a command in

@@ -492,3 +492,31 @@ def test_waiting_for_less_moves_no_timer_among_all_others(monkeypatch: pytest.Mo
     assert not transport.disconnecting
     rig.clock.advance(1.0)
     assert transport.disconnecting
+
+
+class Eager(StringTransport):
+    """Notes when it is asked to send what it holds."""
+
+    sent = 0
+
+    def doWrite(self) -> None:
+        self.sent += 1
+
+
+def test_replies_leave_at_once_and_in_one_piece() -> None:
+    async def talk(connection: WireProtocol) -> None:
+        connection.write(b"220 ")
+        connection.write(b"hello\r\n")
+        await connection.receive()
+        connection.write(b"250 ok\r\n")
+        await connection.receive()
+
+    rig = Rig(talk)
+    protocol: Any = rig.listener.buildProtocol(IPv4Address("TCP", "192.0.2.9", 4000))
+    transport = Eager()
+    protocol.makeConnection(transport)
+    assert (transport.sent, transport.value()) == (1, b"220 hello\r\n")
+    protocol.dataReceived(b"x")
+    assert (transport.sent, transport.value()) == (2, b"220 hello\r\n250 ok\r\n")
+    protocol.connectionLost(None)
+    assert transport.sent == 2, "nothing is sent to a socket that is closed"
