@@ -33,6 +33,7 @@ DATA_FILES: tuple[DataFile, ...] = (
     DataFile("queue", Kept.QUEUE, "mail for others that waits"),
     DataFile("accounts.sqlite3", Kept.DATABASE, "logins, app passwords, aliases, quotas"),
     DataFile("sent.sqlite3", Kept.DATABASE, "what accounts have sent, and to whom they wrote before"),
+    DataFile("journal.sqlite3", Kept.DATABASE, "what happened to each message"),
     DataFile("suppressed.sqlite3", Kept.DATABASE, "addresses that mail is not sent to any more"),
     DataFile("server-attributes", Kept.COPY, "annotations of the server"),
     DataFile("shared-mailboxes", Kept.COPY, "who shares mailboxes with whom"),

@@ -4,7 +4,7 @@ directory without one is nothing but what an interrupted run left.
     DIR/20261124T213000Z/manifest.json
                          mail/<account>/   a Maildir++ each, as in the data directory
                          queue/            mail for others that was waiting
-                         accounts.sqlite3, sent.sqlite3, suppressed.sqlite3,
+                         accounts.sqlite3, sent.sqlite3, suppressed.sqlite3, journal.sqlite3,
                          server-attributes, shared-mailboxes, mailstack.toml
                          SHA256SUMS        of every message, when it was verified"""
 
