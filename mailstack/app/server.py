@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import apsw
 from twisted.internet.task import deferLater
 
 from mailstack.app.listening import PassedSockets, Where, address_of, open_socket, serve
-from mailstack.app.outgoing import Around, OutgoingMail, open_queue
+from mailstack.app.outgoing import Around, ClosedQueue, LazyQueue, OutgoingMail, open_queue
 from mailstack.app.run import Running
 from mailstack.app.services import Manners, Resources, ServiceAccounts, service
 from mailstack.config.sections import Config, Listener, ServiceName
@@ -28,7 +29,8 @@ from mailstack.net.streams import dial
 from mailstack.net.tls import CertificateFiles, ServerTls
 from mailstack.observe.journal import JOURNAL_DATABASE, JournalDatabase, RunningJournal
 from mailstack.observe.metrics import Counts
-from mailstack.ports import Directory, Log, SendingLimits
+from mailstack.ports import Directory, Log, Outbound, SendingLimits
+from mailstack.queue.database import QueueDatabaseError
 from mailstack.queue.queue import MailQueue
 from mailstack.smtp.settings import Rates
 from mailstack.store.acls import StoredAcls
@@ -138,12 +140,11 @@ def compose(
     store = _store(running, config)
     dns = DnsResolver(config.dns, reactor, ReactorExchange(reactor), log, counts)
     running.closers.append(dns.close)
-    queue = open_queue(config, store.workers, running.log)
-    running.closers.insert(0, queue.close)  # when the workers have ended
-    resources = _resources(running, counts, config, store, dns, queue, identify, limit)
+    queue = _queue(running, config, store, manners)
+    resources = _resources(running, counts, config, store, dns, queue, identify, limit, manners)
     expiry = Expiry(store, config.retention, resources.clock)
     outgoing = None
-    if not manners.anybody:
+    if not manners.anybody and isinstance(queue, MailQueue):
         outgoing = _outgoing(running, counts, config, resources, queue, store, dns)
     server = Server(running, counts, admission, manners, resources, store, dns, expiry, outgoing)
     ids = connection_ids(int(time.time() * 8) % 2**20 * 2**15 + os.getpid() % 2**15)
@@ -205,9 +206,10 @@ def _resources(
     config: Config,
     store: Store,
     dns: DnsResolver,
-    queue: MailQueue,
+    queue: Outbound,
     identify: Identify,
     limit: Limit | None,
+    manners: Manners,
 ) -> Resources:
     accounts, directory = identify()
     return Resources(
@@ -222,19 +224,35 @@ def _resources(
         clock=ReactorClock(running.reactor),
         rates=Rates(),
         resolver=dns,
-        journal=_journal(running, config, store),
+        journal=None if manners.anybody else _journal(running, config, store),
         sending=limit(store.workers) if limit else None,
         dial=partial(dial, running.reactor),
     )
 
 
-def _journal(running: Running, config: Config, store: Store) -> RunningJournal:
-    """Raises: CannotUseData."""
+def _queue(running: Running, config: Config, store: Store, manners: Manners) -> Outbound:
+    """The queue; on a disk that cannot be written one that takes nothing, while mail can still be read."""
+    if manners.anybody:
+        lazy = LazyQueue(config, store.workers, running.log)
+        running.closers.insert(0, lazy.close)
+        return lazy
+    try:
+        queue = open_queue(config, store.workers, running.log)
+    except (QueueDatabaseError, apsw.Error, OSError) as error:
+        running.log.warning("queue cannot be used: mail for others is not taken", reason=str(error))
+        return ClosedQueue(str(error))
+    running.closers.insert(0, queue.close)  # when the workers have ended
+    return queue
+
+
+def _journal(running: Running, config: Config, store: Store) -> RunningJournal | None:
+    """The journal; None if it cannot be written, for nothing depends on it."""
     path = config.data / JOURNAL_DATABASE
     try:
         database = JournalDatabase(path)
     except (sqlite3.Error, OSError) as error:
-        raise CannotUseData(f"{path}: {error}") from error
+        running.log.warning("journal cannot be used", file=str(path), reason=str(error))
+        return None
     run = partial(store.workers.run_in_lane, JOURNAL_DATABASE)
     journal = RunningJournal(
         database, run, running.reactor, running.log, time.time, config.journal.events, config.journal.days

@@ -25,10 +25,13 @@ from mailstack.observe.journal import JOURNAL_DATABASE, MAX_JOURNEYS, JournalDat
 Examples:
   mailstack log trace '<20261124.1234@example.org>'
   mailstack log trace bob@example.net
+
+\b
+Exit status: 0 something was found, 1 nothing was, 2 wrong usage.
 """,
 )
 def log() -> None:
-    """Trace what happened to messages."""
+    """Look into what happened to messages."""
 
 
 @log.command(
@@ -50,7 +53,7 @@ Exit status: 0 something was found, 1 nothing was, 2 wrong usage.
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="As JSON, an object a line.")
 def trace(config_path: Path, what: str, last: int, as_json: bool) -> None:
-    """Show the way of a message: when it came, what became of it for each recipient, and why."""
+    """Show what became of a message. It may be named by its Message-ID, a recipient, or its id here."""
     config = read_config(config_path)
     path = config.data / JOURNAL_DATABASE
     if not path.exists():
