@@ -39,6 +39,7 @@ from mailstack.store.maildir.attributes import AttributeFile
 from mailstack.store.maildir.deliver import Directories, deliver
 from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.layout import DELIMITER, INBOX, OTHER_USERS, Folder
+from mailstack.store.maildir.locks import Mark
 from mailstack.store.maildir.names import UniqueNames
 from mailstack.store.quota import Ledger, Quotas
 from mailstack.store.sole_owner import SoleOwner
@@ -74,6 +75,8 @@ class Store:
         self.quotas = Quotas(log)
         self.names = UniqueNames()
         self.directories = Directories()
+        self.mark = Mark(data)
+        """What locks are made of."""
         self.spool = FileSpool(self.spool_path, workers)
         self._accounts: dict[AccountName, StoredAccount] = {}
         self._counting: set[AccountName] = set()
@@ -176,6 +179,7 @@ class Store:
         self.indexes.close()
         self.keep_texts(False)
         self.directories.clear()
+        self.mark.close()
         self.quotas.close()
         if self.watch is not None:
             self.watch.close()
@@ -410,7 +414,7 @@ class StoredAccount:
             place = await self.run(partial(layout.existing, self.path, name))
             mailbox = self.store.hub.find(self.name, name)
             if mailbox is None or mailbox.gone:
-                mailbox = OpenMailbox(self, FolderFiles(self.path, place, self.store.log, self.ledger))
+                mailbox = OpenMailbox(self, FolderFiles(self.path, place, self.store.log, self.ledger, self.store.mark))
                 self.store.hub.remember(self.name, mailbox)
         await mailbox.refresh()
         if mailbox.gone:
