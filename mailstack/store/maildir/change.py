@@ -17,6 +17,7 @@ from pathlib import Path
 from mailstack.errors import Problem, Refused
 from mailstack.ports import ALL_FLAGS, FIRST_KEYWORD, FlagAction, Flags
 from mailstack.store.maildir import keywords, names
+from mailstack.store.maildir.arrivals import admit
 from mailstack.store.maildir.deliver import copy as copy_octets
 from mailstack.store.maildir.differences import Differences, Hints
 from mailstack.store.maildir.folder import FolderFiles
@@ -276,15 +277,19 @@ def append(target: FolderFiles, messages: Sequence[Incoming], unique: names.Uniq
 
 def _admit(target: FolderFiles, places: Sequence[str], sources: list[int]) -> Placed:
     """Sync the files in cur/ and give them UIDs; take them back if they cannot have any."""
-    sync_directory(target.path / "cur")
     placed = [path.rpartition("/")[2] for path in places]
-    found = sync(target, Hints(cur=dict.fromkeys(placed, True)))
-    target.touched()
-    bases = [names.split(name)[0] for name in placed]
-    uids = list(map(target.rows.find, bases))
-    if found.error is None and not all(uids):
-        found.extend(sync(target, force=True))  # others renamed some of them already
+    found = admit(target, placed)
+    if found is not None:
+        uids = found.added.tolist()
+    else:
+        sync_directory(target.cur)
+        found = sync(target, Hints(cur=dict.fromkeys(placed, True)))
+        bases = [names.split(name)[0] for name in placed]
         uids = list(map(target.rows.find, bases))
+        if found.error is None and not all(uids):
+            found.extend(sync(target, force=True))  # others renamed some of them already
+            uids = list(map(target.rows.find, bases))
+    target.touched()
     if found.error is not None:
         _withdraw(places)
         return Placed([], [], found)
