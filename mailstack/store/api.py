@@ -361,12 +361,23 @@ class StoredAccount:
         return mailbox
 
     async def append(self, name: str, messages: Sequence[NewMessage]) -> Appended:
-        target = await self._mailbox(layout.normalise(name))
-        incoming = [_incoming(message) for message in messages]
+        normal = layout.normalise(name)
         self.store.quotas.limits.refresh()
-        placed = await self.in_lane(partial(counted.append, target.files, incoming, self.store.names))
-        target.take(placed.found)
-        return Appended(target.uid_validity, tuple(map(Uid, placed.uids)))
+        incoming = [_incoming(message) for message in messages]
+        target = self.store.hub.find(self.name, normal)
+        if target is None or not target.is_looked_at:
+            target = await self._mailbox(normal)
+        try:
+            uids = await target.append(incoming)
+        except Refused as refused:
+            if refused.problem is not Problem.STORE_UNAVAILABLE:
+                raise
+            now = await self._mailbox(normal)  # another program may have removed it, which this says
+            if now is target:
+                raise
+            target = now
+            uids = await target.append(incoming)
+        return Appended(target.uid_validity, tuple(map(Uid, uids)))
 
     async def replace(
         self, source: OpenMailbox, uid: int, destination: str, message: NewMessage, by: MailboxListener | None

@@ -346,10 +346,20 @@ def test_unhurried_events_wait_and_none_is_lost(reactor: FakeReactor, watch: Wat
         reactor.turn()
         assert hints(watched) == ({}, {"a:2,": True}), "now and then they are read all the same"
         box.put("cur", "b:2,")
-    assert reactor.readers == [watch]
-    assert not any(call.active() for call in reactor.calls)
+    assert reactor.readers == [], "who does one thing soon does another"
     reactor.turn()
     assert hints(watched) == ({}, {"b:2,": True})
+    with watch.unhurried():
+        box.put("cur", "c:2,")
+    reactor.turn()
+    assert reactor.readers == [] and hints(watched) == ({}, {"c:2,": True})
+    box.put("cur", "d:2,")
+    reactor.turn()
+    assert reactor.readers == [watch] and hints(watched) == ({}, {"d:2,": True})
+    assert not any(call.active() for call in reactor.calls)
+    box.put("cur", "e:2,")
+    reactor.turn()
+    assert hints(watched) == ({}, {"e:2,": True}), "at once again"
 
 
 def test_unhurried_when_the_watch_is_closed_meanwhile(reactor: FakeReactor, watch: Watch) -> None:
