@@ -42,7 +42,7 @@ OFTEN = (
     "uidlist.append:fsync file+", "locks.dotlock:unlink", "locks.dotlock:unlink+", "folder.take_in:rename",
     "folder.take_in:rename+",
     # APPEND, COPY, MOVE: after the UIDs are synced comes the directory, and then the answer
-    "change._write:open", "change._write:write", "change._write:fsync file", "change.append:rename",
+    "change._write_together:open", "change._write:write", "change._write_together:fsync file", "change.append:rename",
     "change._link:link", "arrivals.admit:fsync directory", "arrivals.admit:fsync directory+",
     # EXPUNGE, MOVE
     "folder.remove:unlink", "folder.remove:unlink+", "change.expunge:fsync directory",

@@ -9,7 +9,7 @@ import errno
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -255,23 +255,20 @@ def append(target: FolderFiles, messages: Sequence[Incoming], unique: names.Uniq
     """Store messages with flags and internal date, durable on return. All or none: Raises OSError,
     Refused(TOO_MANY_KEYWORDS)."""
     values = [flag_bits(target, message.flags, add_keywords=True) for message in messages]
-    written: list[Path] = []
+    written = [f"{target.tmp}{unique.new()},S={each.blob.size},W={each.blob.size}" for each in messages]
     places: list[str] = []
-    tmp = target.path / "tmp"
     try:
-        for message in messages:
-            written.append(tmp / f"{unique.new()},S={message.blob.size},W={message.blob.size}")
         for start in range(0, len(messages), TOGETHER):
             _write_together(written[start : start + TOGETHER], messages[start : start + TOGETHER])
         for path, value in zip(written, values, strict=True):
-            name = names.join(path.name, names.letters(value))
+            name = path.rpartition("/")[2] + names.suffix(value)
             target.expect("cur", name, True)
             place = f"{target.cur}{name}"
             os.rename(path, place)
             places.append(place)
         return _admit(target, places, [])
     except BaseException:
-        _withdraw([*map(str, written), *places])
+        _withdraw([*written, *places])
         raise
 
 
@@ -306,19 +303,22 @@ def _withdraw(paths: Sequence[str]) -> None:
             os.unlink(path)
 
 
-def _write_together(paths: Sequence[Path], messages: Sequence[Incoming]) -> None:
+def _write_together(paths: Sequence[str], messages: Sequence[Incoming]) -> None:
     """Write files, durable on return."""
-    with ExitStack() as opened:
-        fds: list[int] = []
+    fds: list[int] = []
+    try:
         for path, message in zip(paths, messages, strict=True):
             fds.append(os.open(path, _CREATE, 0o600))
-            opened.callback(os.close, fds[-1])
             _write(fds[-1], message)
         sync_files(fds)
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 def _write(fd: int, message: Incoming) -> None:
-    write_all(fd, b"".join(message.blob.chunks))
+    chunks = message.blob.chunks
+    write_all(fd, chunks[0] if len(chunks) == 1 else b"".join(chunks))
     if message.blob.fd >= 0:
         copy_octets(message.blob.fd, fd, message.blob.start)
     if message.internal_date is not None:

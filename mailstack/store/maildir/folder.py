@@ -90,6 +90,7 @@ class FolderFiles:
         self.cur = f"{self.path}/cur/"
         """The directory as text that a name is put behind: a Path costs as much as a system call."""
         self.new = f"{self.path}/new/"
+        self.tmp = f"{self.path}/tmp/"
 
     def lock(self) -> AbstractContextManager[None]:
         """The lock under which UIDs and keywords are given."""
