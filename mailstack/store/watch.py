@@ -65,6 +65,11 @@ class Watched:
         """inotify's descriptor → "new", "cur" or "" for the mailbox itself."""
         self._expected: set[tuple[str, str, bool]] = set()
 
+    @property
+    def listens(self) -> bool:
+        """Whether it hears of anything now. From any thread."""
+        return bool(self.descriptors)
+
     def expect(self, directory: str, name: str, present: bool) -> None:
         """This process is about to do that. From any thread."""
         if self.descriptors:

@@ -22,6 +22,7 @@ from mailstack.store.maildir.deliver import copy as copy_octets
 from mailstack.store.maildir.differences import Differences, Hints
 from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.layout import sync_directory
+from mailstack.store.maildir.reflag import reflag_plain
 from mailstack.store.maildir.sync import sync
 from mailstack.store.spool import StoredBlob, write_all
 from mailstack.store.syncs import sync_files
@@ -29,6 +30,8 @@ from mailstack.store.syncs import sync_files
 TOGETHER = 100
 """Files of one APPEND that are open at once."""
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+MANY = 100
+"""Messages whose flags are changed in the quicker way, if nobody listens."""
 TRIES = 5
 """Looks for a message that others rename again and again, before it is taken for gone."""
 _SYSTEM_FLAGS = (1 << FIRST_KEYWORD) - 1
@@ -102,6 +105,8 @@ def store_flags(
     operand = flag_bits(files, flags, add_keywords=action is not FlagAction.REMOVE)
     done = Differences()
     try:
+        if test is None and len(uids) >= MANY and (files.watch is None or not files.watch.listens):
+            uids = reflag_plain(files, uids, lambda old: _with(old, action, operand), done.changed)
         for uid in uids:
             if test is not None and test.fails(files, uid, action, operand):
                 done.failed.append(uid)
@@ -117,6 +122,13 @@ def store_flags(
         files.touched()
         _number(files, done)
     return done
+
+
+def _with(flags: int, action: FlagAction, operand: int) -> int:
+    """The flags after the action."""
+    if action is FlagAction.ADD:
+        return flags | operand
+    return flags & ~operand if action is FlagAction.REMOVE else operand
 
 
 def _number(files: FolderFiles, done: Differences) -> None:
@@ -143,12 +155,7 @@ def _change_one(
             return None, False
         old = rows.flags[row]
         told = old if told is None else told
-        if action is FlagAction.ADD:
-            value = old | operand
-        elif action is FlagAction.REMOVE:
-            value = old & ~operand
-        else:
-            value = operand
+        value = _with(old, action, operand)
         if value == old:
             if files.is_as_known(row):
                 break  # else others have given it other flags, which are not those that are wanted

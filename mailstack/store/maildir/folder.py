@@ -36,6 +36,10 @@ Stamps = tuple[int, int, int]
 class Expecting(Protocol):
     """A watch that is told what we do ourselves, so that it need not tell us. Thread-safe."""
 
+    @property
+    def listens(self) -> bool:
+        """Whether it hears of anything now."""
+
     def expect(self, directory: str, name: str, present: bool) -> None: ...
 
     def unexpect(self, directory: str, name: str, present: bool) -> None: ...

@@ -103,7 +103,7 @@ def dotlock(path: Path | str, mark: Mark | None = None) -> Iterator[None]:
     """Hold the lock of `path`. Waits in the worker. Raises: OSError; Refused(STORE_UNAVAILABLE) if the
     lock cannot be had in PATIENCE."""
     lock = f"{path}.lock"
-    ours = _take(lock, Path(path), mark)
+    ours = _take(lock, path, mark)
     try:
         yield
     finally:
@@ -113,7 +113,7 @@ def dotlock(path: Path | str, mark: Mark | None = None) -> Iterator[None]:
                 os.unlink(lock)
 
 
-def _take(lock: str, path: Path, mark: Mark | None) -> Identity | None:
+def _take(lock: str, path: Path | str, mark: Mark | None) -> Identity | None:
     """Wait for the lock. What it is, if it was made of the mark. Raises: OSError, Refused."""
     deadline = 0.0
     while True:
@@ -124,7 +124,7 @@ def _take(lock: str, path: Path, mark: Mark | None) -> Identity | None:
         except FileExistsError:
             pass
         deadline = deadline or time.monotonic() + PATIENCE
-        if _remove_if_stale(Path(lock), path):
+        if _remove_if_stale(Path(lock), Path(path)):
             continue
         if time.monotonic() > deadline:
             raise Refused(Problem.STORE_UNAVAILABLE, f"{lock} is held by another program")
