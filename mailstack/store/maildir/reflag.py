@@ -15,7 +15,8 @@ def reflag_plain(
 ) -> list[int]:
     """Give files the names for the flags that `made_of` makes of theirs, as far as they have the names that we know
     and have them of us; `changed` gets UID and flags of each that was renamed, also when it raises. Returns the UIDs
-    that nothing was done for: those that seem to have the flags, or have another name, take a look each. Raises: OSError."""
+    that nothing was done for: those that seem to have the flags, or have another name, take a look each.
+    Raises: OSError."""
     rows = files.rows
     rename, base_of, row_of, flags = os.rename, rows.base_octets, rows.row, rows.flags
     known: dict[int, tuple[int, bytes, bytes]] = {}
