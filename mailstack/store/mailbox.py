@@ -454,6 +454,10 @@ class OpenMailbox:
         if added:
             self._recent |= found.recent
             self._tell(Added(_uids(added)))
+        if found.changed:
+            self._apply_flags(found, by)
+
+    def _apply_flags(self, found: Differences, by: MailboxListener | None) -> None:
         changed = self._columns.change(found.changed, found.modseq)
         others = set(found.others)
         for which, who in (([uid for uid in changed if uid not in others], by), (sorted(others & set(changed)), None)):

@@ -48,7 +48,7 @@ OFTEN = (
     "folder.remove:unlink", "folder.remove:unlink+", "change.expunge:fsync directory",
     "change.expunge:fsync directory+",
     # STORE
-    "folder.rename:rename", "folder.rename:rename+",
+    "folder.reflag:rename", "folder.reflag:rename+",
 )  # fmt: skip
 SELDOM = (
     # a keyword that is new in a mailbox
