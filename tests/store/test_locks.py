@@ -292,3 +292,16 @@ def test_the_lock_of_another_hosts_mark_is_as_old_as_the_link(path: Path, tmp_pa
     with pytest.raises(Refused), dotlock(path):
         pass
     assert lock_of(path).read_text() == "1:another.example"
+
+
+def test_a_mark_that_cannot_be_written_leaves_nothing(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    marks.clear()
+    monkeypatch.setattr(locks, "write_all", full)
+    with pytest.raises(OSError), locks.dotlock(path, Mark(tmp_path)):
+        pass
+    assert not list(tmp_path.glob("*.lock"))

@@ -86,6 +86,9 @@ class Mark:
                 try:
                     write_all(fd, _own().encode())
                     self._file = path, _of(os.fstat(fd))
+                except BaseException:
+                    Path(path).unlink(missing_ok=True)
+                    raise
                 finally:
                     os.close(fd)
             return self._file
