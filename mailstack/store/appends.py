@@ -71,6 +71,7 @@ class Appends:
         try:
             outcomes = await self._account.in_lane(work)
         except BaseException as error:
+            batch.take()  # nobody is to wait for what is over
             for waiting in batch.others:
                 waiting.errback(error)
             raise

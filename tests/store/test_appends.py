@@ -189,6 +189,23 @@ def test_a_bug_is_told_to_all_of_them(world: World, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("mailstack.store.maildir.counted.append", broken)
     world.workers.go()
     assert [type(failure.value) for (failure,) in outcomes] == [ZeroDivisionError] * 3
+    monkeypatch.undo()
+    later = world.append(world.message("y"))
+    world.workers.go()
+    assert later == [2]
+
+
+def test_nobody_waits_for_a_turn_that_never_came(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object) -> None:
+        raise RuntimeError("closed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.workers, "run_in_lane", closed)
+        (failure,) = world.append(world.message("x"))
+    assert isinstance(failure, Failure) and failure.check(RuntimeError)
+    later = world.append(world.message("y"))
+    world.workers.go()
+    assert later == [2]
 
 
 def test_records_of_another_process_are_looked_at_first(world: World, tmp_path: Path) -> None:
