@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
+from twisted.internet import tcp
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
+
+from mailstack.net.prompt_transport import PromptServer
 
 BACKLOG = 512
 """Connections that may wait to be accepted; the kernel's own limit may be lower."""
@@ -132,6 +135,9 @@ def serve(reactor: Any, opened: socket.socket, factory: Factory) -> IListeningPo
     with opened:
         opened.setblocking(False)
         port: IListeningPort = reactor.adoptStreamPort(opened.fileno(), opened.family, factory)
+        internet = opened.family in (socket.AF_INET, socket.AF_INET6)
+    if internet and isinstance(port, tcp.Port):
+        port.transport = PromptServer
     return port
 
 

@@ -19,12 +19,13 @@ from mailstack.errors import (
 )  # fmt: skip
 from mailstack.imap import replies
 from mailstack.imap.ext.rfc9738_messagelimit import stopped
+from mailstack.imap.looks import Looks
 from mailstack.imap.registry import Row, State, StreamedRow
 from mailstack.imap.replies import Reply, bye
 from mailstack.imap.settings import ImapResources, ImapSettings
 from mailstack.imap.view import View, permanent_flags
 from mailstack.imap.wire.append_grammar import Segment
-from mailstack.imap.wire.cursor import Cursor, sp, tag
+from mailstack.imap.wire.cursor import Cursor, sp, tag, tag_of
 from mailstack.imap.wire.framing import MAX_COMMAND, MAX_LINE, Command, Event, Framer, LiteralAnnounced, Oversized
 from mailstack.imap.wire.search_grammar import BadCharset
 from mailstack.ports import AccountName, AccountStore, Connection
@@ -80,6 +81,7 @@ class ImapSession:
         """When the command began, or its client was last told that it goes on (RFC 9585)."""
         self.stopped_at = 0
         """The lowest UID that the command got to, if it may not be about more messages (RFC 9738)."""
+        self._looks = Looks()
         self._table, self._guards = _features()
 
     # --- what commands use
@@ -233,6 +235,7 @@ class ImapSession:
     def deselect(self) -> None:
         """The client works on no mailbox."""
         view, self._view = self._view, None
+        self._looks.forget()
         if view is not None:
             view.close()
             self.state = State.AUTHENTICATED
@@ -356,7 +359,7 @@ class ImapSession:
     def _say_too_long(self, began: bytes, text: str) -> None:
         row = self._table.get(b"".join(began.upper().split(b" ", 2)[1:2]))
         reply = row.too_long if row is not None and self.state in row.states else None
-        self.say((reply or replies.bad(text, "LIMIT")).line(_tag_of(began)))
+        self.say((reply or replies.bad(text, "LIMIT")).line(tag_of(began)))
 
     async def _command(self, octets: bytes) -> None:
         cur = Cursor(octets, utf8=self.utf8)
@@ -458,6 +461,8 @@ class ImapSession:
 
     async def _look(self, view: View) -> None:
         """Take in what others did to the selected mailbox."""
+        if not self._looks.due(view, self.framer.fed, self.resources.clock.now()):
+            return
         try:
             await view.mailbox.refresh()
         except Refused as refused:
@@ -484,13 +489,6 @@ class ImapSession:
         if self._errors >= self.settings.max_errors:
             self.say(bye("too many bad commands"))
             self.state = State.LOGOUT
-
-
-def _tag_of(began: bytes) -> bytes:
-    try:
-        return tag(Cursor(began))
-    except BadSyntax:
-        return b"*"
 
 
 def _features() -> tuple[Mapping[bytes, Row | StreamedRow], Sequence[Callable[[ImapSession, bytes], None]]]:

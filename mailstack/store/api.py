@@ -39,6 +39,7 @@ from mailstack.store.maildir.attributes import SERVER_FILE, AttributeFile
 from mailstack.store.maildir.deliver import Directories, deliver
 from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.layout import DELIMITER, INBOX, OTHER_USERS, Folder
+from mailstack.store.maildir.locks import Mark
 from mailstack.store.maildir.names import UniqueNames
 from mailstack.store.quota import Ledger, Quotas
 from mailstack.store.sole_owner import SoleOwner
@@ -74,6 +75,8 @@ class Store:
         self.quotas = Quotas(log)
         self.names = UniqueNames()
         self.directories = Directories()
+        self.mark = Mark(data)
+        """What locks are made of."""
         self.spool = FileSpool(self.spool_path, workers)
         self._accounts: dict[AccountName, StoredAccount] = {}
         self._counting: set[AccountName] = set()
@@ -176,6 +179,7 @@ class Store:
         self.indexes.close()
         self.keep_texts(False)
         self.directories.clear()
+        self.mark.close()
         self.quotas.close()
         if self.watch is not None:
             self.watch.close()
@@ -357,12 +361,23 @@ class StoredAccount:
         return mailbox
 
     async def append(self, name: str, messages: Sequence[NewMessage]) -> Appended:
-        target = await self._mailbox(layout.normalise(name))
-        incoming = [_incoming(message) for message in messages]
+        normal = layout.normalise(name)
         self.store.quotas.limits.refresh()
-        placed = await self.in_lane(partial(counted.append, target.files, incoming, self.store.names))
-        target.take(placed.found)
-        return Appended(target.uid_validity, tuple(map(Uid, placed.uids)))
+        incoming = [_incoming(message) for message in messages]
+        target = self.store.hub.find(self.name, normal)
+        if target is None or not target.is_looked_at:
+            target = await self._mailbox(normal)
+        try:
+            uids = await target.append(incoming)
+        except Refused as refused:
+            if refused.problem is not Problem.STORE_UNAVAILABLE:
+                raise
+            now = await self._mailbox(normal)  # another program may have removed it, which this says
+            if now is target:
+                raise
+            target = now
+            uids = await target.append(incoming)
+        return Appended(target.uid_validity, tuple(map(Uid, uids)))
 
     async def replace(
         self, source: OpenMailbox, uid: int, destination: str, message: NewMessage, by: MailboxListener | None
@@ -410,7 +425,7 @@ class StoredAccount:
             place = await self.run(partial(layout.existing, self.path, name))
             mailbox = self.store.hub.find(self.name, name)
             if mailbox is None or mailbox.gone:
-                mailbox = OpenMailbox(self, FolderFiles(self.path, place, self.store.log, self.ledger))
+                mailbox = OpenMailbox(self, FolderFiles(self.path, place, self.store.log, self.ledger, self.store.mark))
                 self.store.hub.remember(self.name, mailbox)
         await mailbox.refresh()
         if mailbox.gone:

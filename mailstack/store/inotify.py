@@ -17,6 +17,9 @@ _HEAD = struct.Struct("iIII")
 READ_SIZE = 256 * 1024
 """Octets read at once: some 2,000 events."""
 
+LONGEST = _HEAD.size + 256
+"""Octets of an event with the longest name."""
+
 
 class Event(NamedTuple):
     """`cookie` joins the two halves of a rename; `name` is in file system octets, "" for the directory."""
@@ -56,6 +59,8 @@ class Inotify:
                 name = data[position : position + length].rstrip(b"\0")
                 position += length
                 yield Event(descriptor, mask, cookie, os.fsdecode(name))
+            if end + LONGEST < READ_SIZE:
+                return  # there was room for one more, so there was none
 
     def close(self) -> None:
         os.close(self.fd)

@@ -34,11 +34,12 @@ from mailstack.ports import (
     Uid,
     Wanted,
 )  # fmt: skip
+from mailstack.store.appends import Appends
 from mailstack.store.columns import NO_DATE, UNKNOWN, MessageColumns
 from mailstack.store.contents import Contents
 from mailstack.store.derived import Derived, looked_through, pieces
 from mailstack.store.maildir import change, counted, names
-from mailstack.store.maildir.change import Unchanged
+from mailstack.store.maildir.change import Incoming, Unchanged
 from mailstack.store.maildir.differences import Differences, Hints
 from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.sync import sync
@@ -80,6 +81,7 @@ class OpenMailbox:
         self._keywords: tuple[str, ...] = ()
         self._recent: set[int] = set()
         self._listeners: list[MailboxListener] = []
+        self._appends = Appends(account, self)
         self._contents = Contents(files, account.store.spool_path)
         self._refreshing = False
         self._more = False
@@ -101,6 +103,11 @@ class OpenMailbox:
     @property
     def uids(self) -> Sequence[int]:
         return self._columns.uids
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether it was there when it was last looked at."""
+        return self._begun and not self.gone
 
     @property
     def keeps_texts(self) -> bool:
@@ -341,6 +348,12 @@ class OpenMailbox:
         await self.expunge(copied.source, by)
         return copied
 
+    async def append(self, messages: Sequence[Incoming]) -> list[int]:
+        """Store the messages of one command, all or none; their UIDs. Raises: Refused."""
+        watch = self._account.store.watch
+        with nullcontext() if watch is None or self._watched is None else watch.unhurried():
+            return await self._appends.append(messages)
+
     async def replace(self, uid: int, destination: str, message: NewMessage, by: MailboxListener | None) -> Appended:
         return await self._account.replace(self, uid, destination, message, by)
 
@@ -441,6 +454,10 @@ class OpenMailbox:
         if added:
             self._recent |= found.recent
             self._tell(Added(_uids(added)))
+        if found.changed:
+            self._apply_flags(found, by)
+
+    def _apply_flags(self, found: Differences, by: MailboxListener | None) -> None:
         changed = self._columns.change(found.changed, found.modseq)
         others = set(found.others)
         for which, who in (([uid for uid in changed if uid not in others], by), (sorted(others & set(changed)), None)):

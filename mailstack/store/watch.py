@@ -65,6 +65,11 @@ class Watched:
         """inotify's descriptor → "new", "cur" or "" for the mailbox itself."""
         self._expected: set[tuple[str, str, bool]] = set()
 
+    @property
+    def listens(self) -> bool:
+        """Whether it hears of anything now. From any thread."""
+        return bool(self.descriptors)
+
     def expect(self, directory: str, name: str, present: bool) -> None:
         """This process is about to do that. From any thread."""
         if self.descriptors:
@@ -115,7 +120,10 @@ class Watch:
         self._complained = False
         self._unhurried = 0
         """How many are in `unhurried`."""
+        self._lately = False
+        """Whether somebody was since the queue was last read."""
         self._now_and_then: Any = None
+        """The next reading; None while the reactor says when there is something to read."""
         try:
             self._inotify = Inotify()
             reactor.addReader(self)
@@ -186,22 +194,27 @@ class Watch:
 
     @contextmanager
     def unhurried(self) -> Iterator[None]:
-        """Read only now and then: this process is about to change many files, and to be woken for each costs more
-        than it is worth."""
+        """Read only now and then: this process is about to change files, and to be woken for each costs more
+        than it is worth. It lasts a moment longer, since who appends one message soon appends another."""
         self._unhurried += 1
-        if self._unhurried == 1 and self._inotify is not None:
+        self._lately = True
+        if self._now_and_then is None and self._inotify is not None:
             self._reactor.removeReader(self)
             self._now_and_then = self._reactor.callLater(UNHURRIED, self._read_unhurried)
         try:
             yield
         finally:
             self._unhurried -= 1
-            if not self._unhurried and self._inotify is not None:
-                self._now_and_then.cancel()
-                self._reactor.addReader(self)
 
     def _read_unhurried(self) -> None:
-        self._now_and_then = self._reactor.callLater(UNHURRIED, self._read_unhurried)
+        self._now_and_then = None
+        if self._inotify is None:
+            return
+        if self._unhurried or self._lately:
+            self._now_and_then = self._reactor.callLater(UNHURRIED, self._read_unhurried)
+        else:
+            self._reactor.addReader(self)
+        self._lately = False
         self.drain()
 
     def drain(self) -> None:
@@ -221,7 +234,7 @@ class Watch:
             if call is not None and call.active():
                 call.cancel()
         if self._inotify is not None:
-            if not self._unhurried:
+            if self._now_and_then is None:
                 self._reactor.removeReader(self)
             self._inotify.close()
             self._inotify = None

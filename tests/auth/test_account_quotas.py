@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -108,3 +109,46 @@ def test_many_processes_may_bring_it_up_at_once(path: Path) -> None:
     database = AccountDatabase(path)
     assert database.quotas() == {}
     database.close()
+
+
+def asked(database: AccountDatabase) -> list[str]:
+    """What SQLite is asked from now on."""
+    statements: list[str] = []
+    database._connection.set_trace_callback(statements.append)
+    return statements
+
+
+def test_a_file_that_nobody_touched_is_not_opened_for_each_look(path: Path) -> None:
+    ours, theirs = AccountDatabase(path), AccountDatabase(path)
+    os.utime(path, (1e9, 1e9))
+    before, statements = ours.version(), asked(ours)
+    assert [ours.version() for _ in range(3)] == [before] * 3 and statements == []
+    theirs.add_account(ALICE, "x")
+    after = ours.version()
+    assert after != before and statements
+    ours.close()
+    theirs.close()
+
+
+def test_a_second_change_in_one_tick_of_the_file_system_is_seen(path: Path) -> None:
+    ours, theirs = AccountDatabase(path), AccountDatabase(path)
+    theirs.add_account(ALICE, "x")
+    stamp = path.stat().st_mtime_ns
+    before = ours.version()
+    theirs.set_quota(ALICE, QuotaLimit(5, 6))
+    os.utime(path, ns=(stamp, stamp))
+    assert ours.version() != before
+    ours.close()
+    theirs.close()
+
+
+def test_with_a_write_ahead_log_the_file_alone_tells_nothing(path: Path) -> None:
+    ours, theirs = AccountDatabase(path), AccountDatabase(path)
+    theirs._connection.execute("PRAGMA journal_mode = WAL")
+    os.utime(path, (1e9, 1e9))
+    before = ours.version()
+    theirs.add_account(ALICE, "x")
+    os.utime(path, (1e9, 1e9))
+    assert ours.version() != before
+    ours.close()
+    theirs.close()

@@ -11,6 +11,9 @@ from imap_world import ALICE, World
 
 from mailstack.errors import Problem
 from mailstack.imap.core import append
+from mailstack.imap.looks import SOON
+from mailstack.testing.clock import ManualClock
+from mailstack.testing.store import MemoryMailbox
 
 EVIL = b"e DELETE Trash\r\n"
 """What a literal holds in these tests: it must never be executed."""
@@ -262,3 +265,50 @@ def test_any_octets_are_answered_or_end_the_connection(noise: list[bytes], logge
     assert client.over == [None]
     assert world.spool.leaks == 0
     assert world.inbox.listeners == []
+
+
+def test_commands_that_came_together_need_one_look_at_the_mailbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as they are answered soon: what others do while a long one is answered is told after it."""
+    world = World()
+    client = world.log_in()
+    looks: list[int] = []
+    refresh = world.inbox.refresh
+
+    async def counted() -> None:
+        looks.append(1)
+        await refresh()
+
+    monkeypatch.setattr(world.inbox, "refresh", counted)
+    assert client.say(b"a NOOP\r\n" * 50).count(b"OK NOOP") == 50
+    assert len(looks) == 1
+    client.say(b"b NOOP\r\n")
+    client.say(b"b NOOP\r\n")
+    assert len(looks) == 3, "what others did before a command was sent is told"
+    clock = client.session.resources.clock
+    assert isinstance(clock, ManualClock)
+
+    async def slow(uids: Collection[int], *, dates: bool = True) -> None:
+        clock.advance(2 * SOON)
+
+    monkeypatch.setattr(world.inbox, "measure", slow)
+    world.inbox.insert(b"x")
+    client.say(b"c NOOP\r\nc UID SEARCH LARGER 1\r\nc NOOP\r\nc NOOP\r\n")
+    assert len(looks) == 5
+
+
+def test_one_look_is_of_the_mailbox_that_is_selected(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    client = world.log_in()
+    client.say(b"a CREATE Other\r\n")
+    looks: list[str] = []
+    refresh = MemoryMailbox.refresh
+
+    async def noted(self: MemoryMailbox) -> None:
+        looks.append(self.name)
+        await refresh(self)
+
+    monkeypatch.setattr(MemoryMailbox, "refresh", noted)
+    client.say(b"b NOOP\r\nb NOOP\r\nb SELECT Other\r\nb NOOP\r\nb SELECT INBOX\r\nb NOOP\r\n")
+    assert [name for number, name in enumerate(looks) if looks[number - 1 : number] != [name]] == [
+        "INBOX", "Other", "INBOX",
+    ]  # fmt: skip

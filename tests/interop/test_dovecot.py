@@ -20,7 +20,7 @@ from imap_client import Imap, Mailbox
 from production import NOBODY, NOBODY_GROUP, NOT_ROOT, given_to_nobody
 from server_process import Server, send_message
 
-from mailstack.store.maildir.locks import dotlock
+from mailstack.store.maildir.locks import Mark, dotlock
 
 pytestmark = [
     pytest.mark.interop,
@@ -408,10 +408,12 @@ def test_a_new_process_says_the_same(pair: Pair, user: str) -> None:
 
 
 @ONE_WAY
-def test_one_waits_for_the_others_lock(pair: Pair, user: str) -> None:
+@pytest.mark.parametrize("linked", [False, True], ids=["made", "linked"])
+def test_one_waits_for_the_others_lock(pair: Pair, user: str, tmp_path: Path, linked: bool) -> None:
     both = Both(pair, user, first="mailstack")
     both.one.append("INBOX", message("first"))
     path = pair.account(user) / "dovecot-uidlist"
+    mark = Mark(tmp_path) if linked else None
     for who in (both.dovecot, both.mailstack):
         appended = threading.Event()
 
@@ -420,7 +422,7 @@ def test_one_waits_for_the_others_lock(pair: Pair, user: str) -> None:
             appended.set()
 
         thread = threading.Thread(target=append)
-        with dotlock(path):
+        with dotlock(path, mark):
             thread.start()
             assert not appended.wait(0.2)
             lines = path.read_bytes().count(b"\n")

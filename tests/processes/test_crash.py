@@ -38,17 +38,17 @@ OFTEN = (
     "deliver.deliver:open", "deliver.deliver:write", "deliver.copy:sendfile", "deliver.deliver:fsync file",
     "deliver.deliver:rename", "deliver.deliver:fsync directory", "deliver.deliver:fsync directory+",
     # taking in
-    "locks._try:open", "locks._try:write", "locks._try:write+", "uidlist.append:write", "uidlist.append:fsync file",
+    "locks.link:link", "locks.link:link+", "uidlist.append:write", "uidlist.append:fsync file",
     "uidlist.append:fsync file+", "locks.dotlock:unlink", "locks.dotlock:unlink+", "folder.take_in:rename",
     "folder.take_in:rename+",
-    # APPEND, COPY, MOVE: after a directory is synced come the UIDs, and then the answer
-    "change._write:open", "change._write:write", "change._write:fsync file", "change.append:rename",
-    "change._link:link", "change._admit:fsync directory", "change._admit:fsync directory+",
+    # APPEND, COPY, MOVE: after the UIDs are synced comes the directory, and then the answer
+    "change._write_together:open", "change._write:write", "change._write_together:fsync file", "change.append:rename",
+    "change._link:link", "arrivals.admit:fsync directory", "arrivals.admit:fsync directory+",
     # EXPUNGE, MOVE
     "folder.remove:unlink", "folder.remove:unlink+", "change.expunge:fsync directory",
     "change.expunge:fsync directory+",
     # STORE
-    "folder.rename:rename", "folder.rename:rename+",
+    "folder.reflag:rename", "folder.reflag:rename+",
 )  # fmt: skip
 SELDOM = (
     # a keyword that is new in a mailbox

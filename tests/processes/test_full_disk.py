@@ -218,4 +218,4 @@ def test_mail_that_came_before_is_readable_as_soon_as_there_is_room(server: Serv
         client.send(b"c SELECT INBOX\r\nd NOOP\r\n")
         client.until(b"d OK")
     assert subjects(server)[-1] == b"small"
-    assert not list(disk.path.rglob("*.lock"))
+    assert not list((disk.path / "mail").rglob("*.lock"))

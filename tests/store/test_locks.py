@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from mailstack.errors import Problem, Refused
 from mailstack.store.maildir import locks
-from mailstack.store.maildir.locks import STALE_AFTER, dotlock
+from mailstack.store.maildir.locks import STALE_AFTER, Mark
 
 HERE = socket.gethostname()
 LONG_AGO = STALE_AFTER + 10
+marks: list[Mark] = []
+"""What locks are made of in this test: none, or one."""
+
+
+@pytest.fixture(params=["made", "linked"], autouse=True)
+def mark(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    marks[:] = [] if request.param == "made" else [Mark(tmp_path)]
+    yield
+    for one in marks:
+        one.close()
+    assert not list(tmp_path.glob("mailstack-*"))
+
+
+def dotlock(path: Path) -> AbstractContextManager[None]:
+    return locks.dotlock(path, *marks)
 
 
 @pytest.fixture
@@ -136,6 +154,7 @@ def test_our_number_in_a_lock_from_before_our_start_is_another_process(path: Pat
 
 
 def test_who_writes_a_lock_too_late_does_not_have_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks.clear()
     real = locks.write_all
 
     def late(fd: int, data: bytes) -> None:
@@ -212,3 +231,77 @@ def test_only_one_at_a_time(path: Path) -> None:
         thread.join()
     assert max(most) == 1
     assert len(most) == 80
+
+
+def test_a_lock_of_the_mark_makes_no_inode_and_is_never_empty(path: Path, tmp_path: Path) -> None:
+    mark = Mark(tmp_path)
+    with locks.dotlock(path, mark):
+        first = lock_of(path).stat()
+        assert first.st_nlink == 2 and lock_of(path).read_text() == f"{os.getpid()}:{HERE}"
+    with locks.dotlock(path, mark):
+        assert lock_of(path).stat().st_ino == first.st_ino
+    mark.close()
+
+
+def test_a_mark_that_somebody_removed_is_made_again_and_its_lock_given_back(path: Path, tmp_path: Path) -> None:
+    mark = Mark(tmp_path)
+    with locks.dotlock(path, mark):
+        (left,) = tmp_path.glob("mailstack-*.lock")
+        left.unlink()
+        with locks.dotlock(tmp_path / "another", mark):
+            assert (tmp_path / "another.lock").read_text() == f"{os.getpid()}:{HERE}"
+        assert not (tmp_path / "another.lock").exists()
+    assert not lock_of(path).exists()
+    mark.close()
+
+
+def test_marks_of_processes_that_are_dead_are_removed(tmp_path: Path) -> None:
+    for name, text in (("1", f"{dead_pid()}:{HERE}"), ("2", f"{os.getppid()}:{HERE}"), ("3", "1:another.example")):
+        (tmp_path / f"mailstack-{name}-01234567.lock").write_text(text)
+    mark = Mark(tmp_path)
+    with locks.dotlock(tmp_path / "dovecot-uidlist", mark):
+        kept = sorted(path.name[10] for path in tmp_path.glob("mailstack-?-*"))
+    assert kept == ["2", "3"]
+    mark.close()
+    for path in tmp_path.glob("mailstack-*"):
+        path.unlink()
+
+
+def test_without_links_the_lock_is_a_file_of_its_own(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another device")
+
+    mark = Mark(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", refused)
+        with locks.dotlock(path, mark):
+            assert lock_of(path).stat().st_nlink == 1
+            assert lock_of(path).read_text() == f"{os.getpid()}:{HERE}"
+    assert not lock_of(path).exists()
+    mark.close()
+
+
+def test_the_lock_of_another_hosts_mark_is_as_old_as_the_link(path: Path, tmp_path: Path, impatient: None) -> None:
+    """The mark was made when its process began."""
+    other = tmp_path / "mark"
+    other.write_text("1:another.example")
+    age(other, LONG_AGO)
+    os.link(other, lock_of(path))
+    with pytest.raises(Refused), dotlock(path):
+        pass
+    assert lock_of(path).read_text() == "1:another.example"
+
+
+def test_a_mark_that_cannot_be_written_leaves_nothing(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    marks.clear()
+    monkeypatch.setattr(locks, "write_all", full)
+    with pytest.raises(OSError), locks.dotlock(path, Mark(tmp_path)):
+        pass
+    assert not list(tmp_path.glob("*.lock"))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from maildir_world import FakeReactor
 
+from mailstack.store import inotify
 from mailstack.store import watch as watch_module
 from mailstack.store.inotify import IN_MOVED_FROM, IN_Q_OVERFLOW, Event, Inotify
 from mailstack.store.watch import MAX_HINTS, Watch, Watched
@@ -78,6 +79,30 @@ def test_what_is_there_already_is_not_told(watch: Watch, box: Box) -> None:
     watch.drain()
     assert not watched.hints
     assert box.noticed_times == 0
+
+
+def test_more_events_than_one_reading_has_room_for(
+    watch: Watch, box: Box, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    real = os.read
+
+    def read(fd: int, size: int) -> bytes:
+        data = real(fd, size)
+        reads.append(len(data))
+        return data
+
+    monkeypatch.setattr(os, "read", read)
+    monkeypatch.setattr(inotify, "READ_SIZE", 400)
+    names = [f"{number:0200}" for number in range(5)]
+    for name in names:
+        box.put("new", name)
+    watch.drain()
+    assert hints(watched) == (dict.fromkeys(names, True), {}) and len(reads) > 1
+    reads.clear()
+    box.put("new", "short")
+    watch.drain()
+    assert hints(watched) == ({"short": True}, {}) and len(reads) == 1, "all of them were there"
 
 
 def test_others_doings_are_told(watch: Watch, box: Box, watched: Watched) -> None:
@@ -346,10 +371,20 @@ def test_unhurried_events_wait_and_none_is_lost(reactor: FakeReactor, watch: Wat
         reactor.turn()
         assert hints(watched) == ({}, {"a:2,": True}), "now and then they are read all the same"
         box.put("cur", "b:2,")
-    assert reactor.readers == [watch]
-    assert not any(call.active() for call in reactor.calls)
+    assert reactor.readers == [], "who does one thing soon does another"
     reactor.turn()
     assert hints(watched) == ({}, {"b:2,": True})
+    with watch.unhurried():
+        box.put("cur", "c:2,")
+    reactor.turn()
+    assert reactor.readers == [] and hints(watched) == ({}, {"c:2,": True})
+    box.put("cur", "d:2,")
+    reactor.turn()
+    assert reactor.readers == [watch] and hints(watched) == ({}, {"d:2,": True})
+    assert not any(call.active() for call in reactor.calls)
+    box.put("cur", "e:2,")
+    reactor.turn()
+    assert hints(watched) == ({}, {"e:2,": True}), "at once again"
 
 
 def test_unhurried_when_the_watch_is_closed_meanwhile(reactor: FakeReactor, watch: Watch) -> None:

@@ -115,6 +115,14 @@ def tag(cur: Cursor) -> bytes:
     return cur.match(_TAG, "a tag")[0]
 
 
+def tag_of(began: bytes) -> bytes:
+    """The tag that octets begin with; "*" if they do not, as of a response that belongs to no command."""
+    try:
+        return tag(Cursor(began))
+    except BadSyntax:
+        return b"*"
+
+
 def atom(cur: Cursor) -> bytes:
     # atom = 1*ATOM-CHAR
     return cur.match(_ATOM, "an atom")[0]

@@ -47,9 +47,11 @@ Event = Command | LiteralAnnounced | Oversized
 class Framer:
     """Feed it what comes; ask for the next event."""
 
-    __slots__ = ("_announced", "_at", "_buffer", "_command", "_poisoned", "_size", "_skip", "_stream", "_want")
+    __slots__ = ("_announced", "_at", "_buffer", "_command", "_poisoned", "_size", "_skip", "_stream", "_want", "fed")
 
     def __init__(self) -> None:
+        self.fed = 0
+        """How often something came: commands that came in one piece have the same number."""
         self._buffer = b""
         self._at = 0  # what is before it is used up: cutting the buffer at each line would copy it each time
         self._command: list[bytes] = []
@@ -62,6 +64,7 @@ class Framer:
 
     def feed(self, data: bytes) -> None:
         """Take what came from the connection."""
+        self.fed += 1
         self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
         self._at = 0
 

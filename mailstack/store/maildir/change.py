@@ -9,7 +9,7 @@ import errno
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,10 +17,12 @@ from pathlib import Path
 from mailstack.errors import Problem, Refused
 from mailstack.ports import ALL_FLAGS, FIRST_KEYWORD, FlagAction, Flags
 from mailstack.store.maildir import keywords, names
+from mailstack.store.maildir.arrivals import admit
 from mailstack.store.maildir.deliver import copy as copy_octets
 from mailstack.store.maildir.differences import Differences, Hints
 from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.layout import sync_directory
+from mailstack.store.maildir.reflag import reflag_plain
 from mailstack.store.maildir.sync import sync
 from mailstack.store.spool import StoredBlob, write_all
 from mailstack.store.syncs import sync_files
@@ -28,6 +30,8 @@ from mailstack.store.syncs import sync_files
 TOGETHER = 100
 """Files of one APPEND that are open at once."""
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+MANY = 100
+"""Messages whose flags are changed in the quicker way, if nobody listens."""
 TRIES = 5
 """Looks for a message that others rename again and again, before it is taken for gone."""
 _SYSTEM_FLAGS = (1 << FIRST_KEYWORD) - 1
@@ -101,6 +105,8 @@ def store_flags(
     operand = flag_bits(files, flags, add_keywords=action is not FlagAction.REMOVE)
     done = Differences()
     try:
+        if test is None and len(uids) >= MANY and (files.watch is None or not files.watch.listens):
+            uids = reflag_plain(files, uids, lambda old: _with(old, action, operand), done.changed)
         for uid in uids:
             if test is not None and test.fails(files, uid, action, operand):
                 done.failed.append(uid)
@@ -116,6 +122,13 @@ def store_flags(
         files.touched()
         _number(files, done)
     return done
+
+
+def _with(flags: int, action: FlagAction, operand: int) -> int:
+    """The flags after the action."""
+    if action is FlagAction.ADD:
+        return flags | operand
+    return flags & ~operand if action is FlagAction.REMOVE else operand
 
 
 def _number(files: FolderFiles, done: Differences) -> None:
@@ -142,12 +155,7 @@ def _change_one(
             return None, False
         old = rows.flags[row]
         told = old if told is None else told
-        if action is FlagAction.ADD:
-            value = old | operand
-        elif action is FlagAction.REMOVE:
-            value = old & ~operand
-        else:
-            value = operand
+        value = _with(old, action, operand)
         if value == old:
             if files.is_as_known(row):
                 break  # else others have given it other flags, which are not those that are wanted
@@ -254,37 +262,38 @@ def append(target: FolderFiles, messages: Sequence[Incoming], unique: names.Uniq
     """Store messages with flags and internal date, durable on return. All or none: Raises OSError,
     Refused(TOO_MANY_KEYWORDS)."""
     values = [flag_bits(target, message.flags, add_keywords=True) for message in messages]
-    written: list[Path] = []
+    written = [f"{target.tmp}{unique.new()},S={each.blob.size},W={each.blob.size}" for each in messages]
     places: list[str] = []
-    tmp = target.path / "tmp"
     try:
-        for message in messages:
-            written.append(tmp / f"{unique.new()},S={message.blob.size},W={message.blob.size}")
         for start in range(0, len(messages), TOGETHER):
             _write_together(written[start : start + TOGETHER], messages[start : start + TOGETHER])
         for path, value in zip(written, values, strict=True):
-            name = names.join(path.name, names.letters(value))
+            name = path.rpartition("/")[2] + names.suffix(value)
             target.expect("cur", name, True)
             place = f"{target.cur}{name}"
             os.rename(path, place)
             places.append(place)
         return _admit(target, places, [])
     except BaseException:
-        _withdraw([*map(str, written), *places])
+        _withdraw([*written, *places])
         raise
 
 
 def _admit(target: FolderFiles, places: Sequence[str], sources: list[int]) -> Placed:
     """Sync the files in cur/ and give them UIDs; take them back if they cannot have any."""
-    sync_directory(target.path / "cur")
     placed = [path.rpartition("/")[2] for path in places]
-    found = sync(target, Hints(cur=dict.fromkeys(placed, True)))
-    target.touched()
-    bases = [names.split(name)[0] for name in placed]
-    uids = list(map(target.rows.find, bases))
-    if found.error is None and not all(uids):
-        found.extend(sync(target, force=True))  # others renamed some of them already
+    found = admit(target, placed)
+    if found is not None:
+        uids = found.added.tolist()
+    else:
+        sync_directory(target.cur)
+        found = sync(target, Hints(cur=dict.fromkeys(placed, True)))
+        bases = [names.split(name)[0] for name in placed]
         uids = list(map(target.rows.find, bases))
+        if found.error is None and not all(uids):
+            found.extend(sync(target, force=True))  # others renamed some of them already
+            uids = list(map(target.rows.find, bases))
+    target.touched()
     if found.error is not None:
         _withdraw(places)
         return Placed([], [], found)
@@ -301,19 +310,22 @@ def _withdraw(paths: Sequence[str]) -> None:
             os.unlink(path)
 
 
-def _write_together(paths: Sequence[Path], messages: Sequence[Incoming]) -> None:
+def _write_together(paths: Sequence[str], messages: Sequence[Incoming]) -> None:
     """Write files, durable on return."""
-    with ExitStack() as opened:
-        fds: list[int] = []
+    fds: list[int] = []
+    try:
         for path, message in zip(paths, messages, strict=True):
             fds.append(os.open(path, _CREATE, 0o600))
-            opened.callback(os.close, fds[-1])
             _write(fds[-1], message)
         sync_files(fds)
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 def _write(fd: int, message: Incoming) -> None:
-    write_all(fd, b"".join(message.blob.chunks))
+    chunks = message.blob.chunks
+    write_all(fd, chunks[0] if len(chunks) == 1 else b"".join(chunks))
     if message.blob.fd >= 0:
         copy_octets(message.blob.fd, fd, message.blob.start)
     if message.internal_date is not None:

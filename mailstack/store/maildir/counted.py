@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from contextlib import suppress
+from itertools import chain, islice
 
 from mailstack.errors import Problem, Refused
 from mailstack.ports import ALL_FLAGS
@@ -26,6 +28,33 @@ def append(target: FolderFiles, messages: Sequence[Incoming], unique: UniqueName
     if not placed.uids:
         ledger.add(-octets, -len(messages))
     return placed
+
+
+def append_several(
+    target: FolderFiles, commands: Sequence[Sequence[Incoming]], unique: UniqueNames
+) -> list[Placed | OSError | Refused]:
+    """As `append` for each of the commands; all of them together if that is possible, and one by one if not, so that
+    what keeps one from being stored keeps no other. What is new is told with the first of those that were."""
+    if len(commands) > 1:
+        with suppress(OSError, Refused):  # which of them that is about is seen below
+            return _parted(append(target, list(chain(*commands)), unique), commands)
+    outcomes: list[Placed | OSError | Refused] = []
+    for command in commands:
+        try:
+            outcomes.append(append(target, command, unique))
+        except (OSError, Refused) as error:
+            outcomes.append(error)
+    return outcomes
+
+
+def _parted(placed: Placed, commands: Sequence[Sequence[Incoming]]) -> list[Placed | OSError | Refused]:
+    """To each command its own UIDs. An error that came with them is one of the mailbox, and so of all of them."""
+    uids, found = iter(placed.uids), placed.found
+    parts: list[Placed | OSError | Refused] = []
+    for command in commands:
+        parts.append(Placed([], list(islice(uids, len(command))), found))
+        found = Differences(error=placed.found.error)
+    return parts
 
 
 def replace(

@@ -16,7 +16,7 @@ from mailstack.quota import QuotaLimit
 from mailstack.store.maildir import keywords, names
 from mailstack.store.maildir.lately import Lately
 from mailstack.store.maildir.layout import Folder
-from mailstack.store.maildir.locks import dotlock
+from mailstack.store.maildir.locks import Mark, dotlock
 from mailstack.store.maildir.modseq import ModSequences
 from mailstack.store.maildir.rows import Rows
 from mailstack.store.maildir.uidlist import FILE as UIDLIST
@@ -36,6 +36,10 @@ Stamps = tuple[int, int, int]
 class Expecting(Protocol):
     """A watch that is told what we do ourselves, so that it need not tell us. Thread-safe."""
 
+    @property
+    def listens(self) -> bool:
+        """Whether it hears of anything now."""
+
     def expect(self, directory: str, name: str, present: bool) -> None: ...
 
     def unexpect(self, directory: str, name: str, present: bool) -> None: ...
@@ -53,14 +57,19 @@ class Booking(Protocol):
 
 
 class FolderFiles:
-    """The files of one mailbox. `ledger` is None when nobody counts what the account uses."""
+    """The files of one mailbox. `ledger` is None when nobody counts what the account uses; `mark` is what locks are
+    made of, None for who takes few."""
 
-    def __init__(self, account: Path, folder: Folder, log: Log, ledger: Booking | None = None) -> None:
+    def __init__(
+        self, account: Path, folder: Folder, log: Log, ledger: Booking | None = None, mark: Mark | None = None
+    ) -> None:
         self.account = account
         self.folder = folder
         self.path = folder.path
         self.log = log
         self.ledger = ledger
+        self._mark = mark
+        self._uidlist_path = f"{folder.path}/{UIDLIST}"
         self.uidlist = UidList(self.path / UIDLIST)
         self.modseqs = ModSequences(self.path)
         self.lately = Lately()
@@ -85,10 +94,11 @@ class FolderFiles:
         self.cur = f"{self.path}/cur/"
         """The directory as text that a name is put behind: a Path costs as much as a system call."""
         self.new = f"{self.path}/new/"
+        self.tmp = f"{self.path}/tmp/"
 
     def lock(self) -> AbstractContextManager[None]:
         """The lock under which UIDs and keywords are given."""
-        return dotlock(self.path / UIDLIST)
+        return dotlock(self._uidlist_path, self._mark)
 
     # --- where a message is
 

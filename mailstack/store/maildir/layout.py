@@ -157,7 +157,7 @@ def make_directory(path: Path) -> None:
         sync_directory(parent)
 
 
-def sync_directory(path: Path) -> None:
+def sync_directory(path: Path | str) -> None:
     """fsync(2) of a directory: its entries survive a power cut. Raises: OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -3,13 +3,19 @@
 A lock is stale when its process is dead; when nobody can tell, because it is another host's or does not say,
 after two minutes without a change of the lock or of the file. The lock of a process that lives on this host
 is never broken. One with nothing in it is of a process that died between making and writing it, unless it
-is about to write: it is stale after two seconds, and who writes so late notices."""
+is about to write: it is stale after two seconds, and who writes so late notices.
+
+Who takes many locks has a `Mark`, a file with that text in it, and makes a lock of it by link(2): one call, never
+empty, and no inode is made and removed for it. ext4 does not use the inodes of removed files for a minute or more,
+and looks at each of them whenever it makes a file, so that a thousand locks made every file on the disk dear."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,23 +36,114 @@ _UNWRITTEN = 2.0
 _LONGEST = 512
 
 
+_NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
+
+
+Identity = tuple[int, int]
+"""Device and inode of a lock."""
+
+
+class Mark:
+    """The file that locks of this process are links to, in a directory of the same file system as what is locked.
+    Made when it is first needed, and again when somebody removed it. Used by several workers at once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._making = threading.Lock()
+        self._file: tuple[str, Identity] | None = None
+
+    def link(self, lock: str) -> Identity | None:
+        """Take the lock; None if this file system has no links to our file. Raises: FileExistsError if somebody has
+        it, OSError."""
+        for _ in range(2):
+            path, identity = self._file or self._make()
+            try:
+                os.link(path, lock)
+                return identity
+            except FileNotFoundError:
+                if os.path.lexists(path):
+                    raise
+                self._file = None
+            except OSError as error:
+                if error.errno not in _NO_LINK:
+                    raise
+                return None
+        return None
+
+    def close(self) -> None:
+        """Remove the file. A lock that is held is not given up by it."""
+        with self._making:
+            file, self._file = self._file, None
+            if file is not None:
+                Path(file[0]).unlink(missing_ok=True)
+
+    def _make(self) -> tuple[str, Identity]:
+        with self._making:
+            if self._file is None:
+                self._remove_left()
+                path = f"{self._directory}/mailstack-{os.getpid()}-{os.urandom(4).hex()}.lock"
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                try:
+                    write_all(fd, _own().encode())
+                    self._file = path, _of(os.fstat(fd))
+                except BaseException:
+                    Path(path).unlink(missing_ok=True)
+                    raise
+                finally:
+                    os.close(fd)
+            return self._file
+
+    def _remove_left(self) -> None:
+        """Those of processes of this host that were killed."""
+        for path in self._directory.glob("mailstack-*-????????.lock"):
+            owner, _, host = (_text(path) or "").partition(":")
+            if host == socket.gethostname() and owner.isdecimal() and not _exists(int(owner)):
+                path.unlink(missing_ok=True)
+
+
 @contextmanager
-def dotlock(path: Path) -> Iterator[None]:
+def dotlock(path: Path | str, mark: Mark | None = None) -> Iterator[None]:
     """Hold the lock of `path`. Waits in the worker. Raises: OSError; Refused(STORE_UNAVAILABLE) if the
     lock cannot be had in PATIENCE."""
-    lock = path.with_name(path.name + ".lock")
-    deadline = time.monotonic() + PATIENCE
-    while not _try(lock):
-        if _remove_if_stale(lock, path):
+    lock = f"{path}.lock"
+    ours = _take(lock, path, mark)
+    try:
+        yield
+    finally:
+        # If it is not ours any more, another program took it for stale, and it is its own.
+        if _seen(lock) == ours if ours is not None else _text(Path(lock)) == _own():
+            with suppress(FileNotFoundError):
+                os.unlink(lock)
+
+
+def _take(lock: str, path: Path | str, mark: Mark | None) -> Identity | None:
+    """Wait for the lock. What it is, if it was made of the mark. Raises: OSError, Refused."""
+    deadline = 0.0
+    while True:
+        try:
+            linked = mark.link(lock) if mark is not None else None
+            if linked is not None or _try(Path(lock)):
+                return linked
+        except FileExistsError:
+            pass
+        deadline = deadline or time.monotonic() + PATIENCE
+        if _remove_if_stale(Path(lock), Path(path)):
             continue
         if time.monotonic() > deadline:
             raise Refused(Problem.STORE_UNAVAILABLE, f"{lock} is held by another program")
         time.sleep(_RETRY)
+
+
+def _seen(lock: str) -> Identity | None:
+    """Raises: OSError."""
     try:
-        yield
-    finally:
-        if _text(lock) == _own():  # if not, another program took ours for stale and this one is its own
-            lock.unlink(missing_ok=True)
+        return _of(os.lstat(lock))
+    except FileNotFoundError:
+        return None
+
+
+def _of(stat: os.stat_result) -> Identity:
+    return stat.st_dev, stat.st_ino
 
 
 def _own() -> str:
@@ -76,12 +173,12 @@ def _try(lock: Path) -> bool:
         os.close(fd)
 
 
-def _identity(lock: Path) -> tuple[int, int, int] | None:
+def _identity(lock: Path) -> tuple[int, int, int, int] | None:
     try:
         stat = os.lstat(lock)
     except FileNotFoundError:
         return None
-    return stat.st_dev, stat.st_ino, stat.st_mtime_ns
+    return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _remove_if_stale(lock: Path, path: Path) -> bool:
@@ -107,7 +204,7 @@ def stale(lock: Path, path: Path) -> bool:
     """Whether the lock of `path` is there, and nobody's. Raises: OSError."""
     text = _text(lock)
     try:
-        made = os.lstat(lock).st_mtime
+        made = _made(os.lstat(lock))
     except FileNotFoundError:
         return False
     if text is not None and not text.strip("\0"):  # a power cut leaves NUL, too
@@ -119,6 +216,11 @@ def stale(lock: Path, path: Path) -> bool:
     with suppress(FileNotFoundError):
         old = old and time.time() - path.stat().st_mtime > STALE_AFTER
     return old
+
+
+def _made(stat: os.stat_result) -> float:
+    """When a lock was made. A link's file is older; its change time is that of the last link."""
+    return max(stat.st_mtime, stat.st_ctime) if stat.st_nlink > 1 else stat.st_mtime
 
 
 def _exists(pid: int) -> bool:

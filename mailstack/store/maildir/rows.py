@@ -70,6 +70,11 @@ class Rows:
         start = self._starts[row]
         return os.fsdecode(bytes(self._buffer[start : self._buffer.index(_END, start)]))
 
+    def base_octets(self, row: int) -> bytes:
+        """The same as it is on disk."""
+        start = self._starts[row]
+        return bytes(self._buffer[start : self._buffer.index(_END, start)])
+
     def name(self, row: int) -> str:
         """The name of the file in cur/, as last seen."""
         odd = self._odd.get(self.uids[row]) if self._odd else None

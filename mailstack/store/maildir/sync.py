@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from mailstack.errors import Refused
 from mailstack.store.maildir import names
+from mailstack.store.maildir.arrivals import insert, number
 from mailstack.store.maildir.differences import Differences, Hints
 from mailstack.store.maildir.folder import FolderFiles, now
 from mailstack.store.maildir.sweep import sweep
@@ -24,8 +25,6 @@ COMPACT_AFTER = 100
 """Records of vanished messages in the uidlist that are worth writing it anew."""
 RACES = 5
 """Readings of the directories in one look while other processes take in new mail at the same time."""
-ONE_BY_ONE = 64
-"""Messages that are put in their places singly; for more, columns are extended and the table of names made anew."""
 LINKED = 10.0
 """Seconds after which a file that has two names keeps them: some programs rename by link(2) and unlink(2)."""
 
@@ -54,7 +53,7 @@ def sync(files: FolderFiles, hints: Hints | None = None, *, force: bool = False)
     except (OSError, Refused) as error:
         run.found.error = error
         everything, files.lost = False, True
-    run.close()
+    number(files, run.found)
     files.unsure = True
     if everything:
         with suppress(FileNotFoundError):  # gone meanwhile: the next look says so
@@ -125,19 +124,6 @@ class _Sync:
         files.read_keywords()
         files.lost = True  # as soon as it can be written, what waits is taken in
         return False
-
-    def close(self) -> None:
-        """Give what was found its mod-sequence. What was found is noted already: an error is told with it."""
-        modseqs = self.files.modseqs
-        try:
-            if modseqs.last == 0:
-                modseqs.load()
-            if self.found:
-                self.found.modseq = modseqs.next(durable=not self.files.read_only)
-        except OSError as error:
-            self.found.modseq = modseqs.next(durable=False)  # one that clients know would hide the change from them
-            self.found.error = self.found.error or error
-        self.files.lately.note([uid for uid, _ in self.found.changed], self.found.modseq)
 
     # --- the whole of both directories
 
@@ -287,18 +273,7 @@ class _Sync:
         if not arrived:
             return
         self.files.taken_in = True
-        rows = self.files.rows
-        if len(arrived) <= ONE_BY_ONE:
-            self.found.add([uid for uid, _ in arrived], [rows.add(uid, name) for uid, name in arrived])
-        elif len(rows) == 0 or arrived[0][0] > rows.uids[-1]:
-            before = len(rows)
-            rows.extend([uid for uid, _ in arrived], [name for _, name in arrived])
-            self.found.add(rows.uids[before:], rows.flags[before:])
-        else:
-            merged = sorted([*((uid, rows.name(row)) for row, uid in enumerate(rows.uids)), *arrived])
-            rows.clear()
-            rows.extend([uid for uid, _ in merged], [name for _, name in merged])
-            self.found.add([uid for uid, _ in arrived], [rows.flags[rows.row(uid)] for uid, _ in arrived])
+        insert(self.files, self.found, arrived)
         self.found.recent |= recent
 
     # --- the files that a watch named

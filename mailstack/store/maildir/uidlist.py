@@ -78,6 +78,8 @@ class UidList:
     """UIDs that two messages had in the file; neither has it now."""
     _version: int = 3
     _tail: bytes = b""
+    _name: str = ""
+    """`path` as text, which the system is asked for more quickly."""
     _partly: bool = False
     """Whether the words of others in the file are not known, as after `resume`."""
 
@@ -147,6 +149,17 @@ class UidList:
             if error.errno not in (errno.EROFS, errno.EINVAL):  # nobody writes there
                 raise
 
+    def is_as_known(self) -> bool:
+        """Whether nobody has done anything to the file since it was read or written here, and all of it is understood.
+        One call of stat(2). Raises: OSError."""
+        if self.damage or self.stamp[0] == 0:
+            return False
+        try:
+            stat = os.stat(self._name or self._named())
+        except FileNotFoundError:
+            return False
+        return (stat.st_ino, stat.st_size, stat.st_mtime_ns) == self.stamp
+
     def append(self, bases: Sequence[str]) -> list[int]:
         """Give the next UIDs to these messages, durable on return. The caller holds the lock and has
         loaded the file under it. Raises: OSError, Broken when the UIDs are used up."""
@@ -157,14 +170,15 @@ class UidList:
         first, after = self.next_uid, self.next_uid + len(bases)
         if after > MAX_UID:
             raise Broken("no UID is left")
-        fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        lines = lines_of(first, bases)
+        fd = os.open(self._name or self._named(), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
-            if os.fstat(fd).st_size > self.read:
+            if self.stamp[1] > self.read:
                 os.ftruncate(fd, self.read)  # a record that a writer did not live to finish
-            write_all(fd, lines_of(first, bases))
+            write_all(fd, lines)
             os.fsync(fd)
             self._know(os.fstat(fd))
-            self._remember(fd)
+            self._tail = (self._tail + lines)[-_TAIL:]
         finally:
             os.close(fd)
         self.next_uid = after
@@ -213,6 +227,10 @@ class UidList:
         records = self._whole(content)
         self.next_uid = max(self.next_uid, following)
         self._replace(records)
+
+    def _named(self) -> str:
+        self._name = str(self.path)
+        return self._name
 
     def _know(self, stat: os.stat_result) -> None:
         self.stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
