@@ -82,6 +82,15 @@ def server(shared_directory: Path, disk: Disk) -> Iterator[Server]:
     top = f'accounts = "{shared_directory}/data/accounts.sqlite3"'
     text = configuration(shared_directory, top=top, tables="[auth]\nrequire_tls = false")
     prepare(shared_directory, text.replace(f'"{shared_directory}/data"', f'"{disk.path}"'))
+    # Files that are open for writing keep mount(8) from making the disk read-only, as a kernel does that met an error.
+    (disk.path / "queue" / "tmp").mkdir(parents=True)
+    for name in ("queue/queue.sqlite3", "journal.sqlite3"):
+        elsewhere = shared_directory / "data" / Path(name).name
+        elsewhere.touch()
+        (disk.path / name).symlink_to(elsewhere)
+    for path in disk.path.rglob("*"):
+        if path.is_dir():
+            shutil.chown(path, NOBODY)
     with production(shared_directory) as running:
         yield running
 
