@@ -27,9 +27,10 @@ from mailstack.mail.address import ascii_domain
 from mailstack.net.hop import Dialer
 from mailstack.ports import Blob, Clock, Counters, Directory, Envelope, Log, MailStore, Spool
 from mailstack.queue.content import Files
-from mailstack.queue.database import DATABASE, QueueDatabase, QueueDatabaseError
+from mailstack.queue.database import DATABASE, QueueDatabaseError
 from mailstack.queue.items import LOCAL, Waiting
 from mailstack.queue.queue import MailQueue
+from mailstack.queue.recovery import Recovery, open_database
 from mailstack.queue.reporter import SenderReports
 from mailstack.queue.runner import Runner
 from mailstack.queue.schedule import Schedule
@@ -82,9 +83,9 @@ def _first_line(path: str) -> str:
 def open_queue(config: Config, workers: Workers, log: Log) -> MailQueue:
     """The queue of a data directory, ready to take messages. Raises: OSError, QueueDatabaseError, apsw.Error."""
     files = Files(config.data / QUEUE)
-    database = QueueDatabase(config.data / QUEUE / DATABASE)
+    database = open_database(config.data / QUEUE / DATABASE, log)
     queue = MailQueue(files, database, workers, log, schedule=schedule(config), placing=router(config), clock=time.time)
-    queue.recover()
+    Recovery(queue, files, database, log, time.time()).run()
     return queue
 
 

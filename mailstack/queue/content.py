@@ -3,6 +3,8 @@
     queue/tmp/<id>      being written
     queue/<id>.msg      one line that says what it is, with the envelope; then the message
 
+    queue/<id>.damaged  was to be taken into a new database and could not be read; for people
+
 A file is whole in itself: when the database beside it is lost, the items are made again of the files. A crash leaves
 files in tmp/, and files that no row speaks of; they were never acknowledged, or are done, and are swept."""
 
@@ -20,7 +22,7 @@ from mailstack.store.maildir.deliver import copy
 from mailstack.store.maildir.layout import sync_directory
 from mailstack.store.spool import write_all
 
-SUFFIX = ".msg"
+SUFFIX, DAMAGED = ".msg", ".damaged"
 MAGIC = b"mailstack-queue "
 """How the first line begins."""
 MAX_FIRST_LINE = 4 * 1024 * 1024
@@ -69,7 +71,9 @@ class Files:
     ) -> int:
         """Write a message of `parts` and then the file `source` from `start` on, if there is one, and sync it; the name
         is durable after `sync`. Returns where the message begins."""
-        first = MAGIC + json.dumps(document(envelope, arrived), separators=(",", ":")).encode() + b"\r\n"
+        size = sum(map(len, parts)) + (os.fstat(source).st_size - start if source >= 0 else 0)
+        said = {**document(envelope, arrived), "size": size}
+        first = MAGIC + json.dumps(said, separators=(",", ":")).encode() + b"\r\n"
         path = self.directory / "tmp" / name
         fd = os.open(path, _CREATE, 0o600)
         try:
@@ -110,6 +114,12 @@ class Files:
         """An item's file. That it is not there any more is right, too."""
         self.path(name).unlink(missing_ok=True)
 
+    def set_aside(self, name: str) -> Path:
+        """An item's file that cannot be read, for people to look at; returns where it is."""
+        aside = self.directory / (name + DAMAGED)
+        self.path(name).rename(aside)
+        return aside
+
     def names(self) -> Iterator[str]:
         """The ids of all files, in no order."""
         with os.scandir(self.directory) as entries:
@@ -135,14 +145,20 @@ class Files:
             raise Damaged(f"{path}: it does not begin as a file of the queue")
         try:
             found = json.loads(first[len(MAGIC) :])
-            return envelope_of(found), float(found["arrived"]), len(first), size
-        except (ValueError, KeyError, TypeError) as error:
-            raise Damaged(f"{path}: its envelope cannot be read: {error}") from error
+            envelope, arrived = envelope_of(found), float(found["arrived"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Damaged(f"{path}: its envelope cannot be read: {error!r}") from error
+        if size != found.get("size", size):
+            raise Damaged(f"{path}: the message has {size} octets, not {found['size']}")
+        return envelope, arrived, len(first), size
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         """Octets of an item's file. Raises: Damaged when they are not all there."""
         path = self.path(name)
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:  # it does not come back
+            raise Damaged(f"{path}: it is not there") from error
         try:
             octets = os.pread(fd, size, offset)
             while len(octets) < size and (more := os.pread(fd, size - len(octets), offset + len(octets))):

@@ -47,8 +47,16 @@ _WAITING = """SELECT w.item, w.destination, w.recipients, w.due, w.attempts, w.p
     w.last, w.last_at, i.arrived, i.expires, i.start, i.size, i.document FROM waiting w JOIN item i ON i.id = w.item"""
 
 
+COMPLETE = "complete"
+"""The note of a database that speaks of every item there is: it is older than all files that it does not know."""
+
+
 class QueueDatabaseError(Exception):
     """The file is not one that we can use; the message names it and says why."""
+
+
+class QueueDatabaseDamaged(QueueDatabaseError):
+    """It is no database of SQLite's, or not a whole one."""
 
 
 class QueueDatabase:
@@ -57,15 +65,27 @@ class QueueDatabase:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.was_there = path.exists()
+        self.unreadable: dict[tuple[str, str], str] = {}
+        """(item, destination) → why, of rows that were to be read and could not be; they were left out."""
         try:
             self._db = _open(path)
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            raise QueueDatabaseDamaged(f"{path}: {error}") from error
         except apsw.Error as error:
             raise QueueDatabaseError(f"{path}: {error}") from error
 
     def close(self) -> None:
         """No more calls."""
         self._db.close()
+
+    def check(self) -> None:
+        """Read it all. Raises: QueueDatabaseDamaged."""
+        try:
+            found = self._one("PRAGMA quick_check(1)")
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            raise QueueDatabaseDamaged(f"{self.path}: {error}") from error
+        if found != "ok":
+            raise QueueDatabaseDamaged(f"{self.path}: {found}")
 
     def transaction(self, work: Callable[[], None]) -> None:
         """Do it all, durably, or nothing. Raises: what `work` raises."""
@@ -162,10 +182,12 @@ class QueueDatabase:
 
     def all(self, after: tuple[str, str] = ("", ""), most: int = 1000) -> list[Waiting]:
         """Rows in the order of their items' ids, which is that of their arrival, after one (id, destination)."""
-        return self._rows(
-            "(w.item > ? OR (w.item = ? AND w.destination > ?)) ORDER BY w.item, w.destination LIMIT ?",
-            (after[0], after[0], after[1], most),
-        )
+        where = "(w.item, w.destination) > (?, ?) ORDER BY w.item, w.destination LIMIT ?"
+        while rows := self._db.execute(f"{_WAITING} WHERE {where}", (*after, most)).fetchall():
+            if found := list(self._readable(rows)):
+                return found
+            after = str(rows[-1][0]), str(rows[-1][1])
+        return []
 
     # --- whose turn it is
 
@@ -213,17 +235,33 @@ class QueueDatabase:
         """Rows whose sender is to hear by now that they are late."""
         return self._rows("w.warn_at <= ? AND w.held = '' ORDER BY w.warn_at LIMIT ?", (now, most))
 
-    def expired(self, now: float, most: int, after: float) -> list[Waiting]:
-        """Rows of items whose time was over by now, but not by `after`."""
+    def expired(self, now: float, most: int, after: tuple[float, str, str]) -> list[Waiting]:
+        """Rows of items whose time is over by now, in the order of (expires, id, destination), after one."""
         return self._rows(
-            "i.expires <= ? AND i.expires > ? AND w.held = '' ORDER BY i.expires LIMIT ?", (now, after, most)
+            "i.expires <= ? AND i.expires >= ? AND (i.expires, w.item, w.destination) > (?, ?, ?) AND w.held = ''"
+            " ORDER BY i.expires, w.item, w.destination LIMIT ?",
+            (now, after[0], *after, most),
         )
 
     def pull_forward(self, latest: float, now: float) -> int:
-        """The clock was set back: what was tried before is due now if it is due later than any interval would have it.
-        Returns how many rows that is. Within a transaction."""
+        """The clock was set back: what was tried before is due now if it is due later than any interval would have it,
+        what was never tried if it came in the future and was due at once. Returns how many rows that is. Within a
+        transaction."""
         self._db.execute("UPDATE waiting SET due = ? WHERE attempts > 0 AND due > ?", (now, latest))
-        return self._db.changes()
+        pulled = self._db.changes()
+        self._db.execute(
+            "UPDATE waiting SET due = ? WHERE attempts = 0 AND due > ?"
+            " AND due <= (SELECT arrived FROM item WHERE id = waiting.item)",
+            (now, now),
+        )
+        return pulled + self._db.changes()
+
+    def hold_unreadable(self, why: str) -> dict[tuple[str, str], str]:
+        """Let nobody try what is `unreadable`, and forget it; returns it. Within a transaction."""
+        found, self.unreadable = self.unreadable, {}
+        for key in found:
+            self._db.execute("UPDATE waiting SET held = ? WHERE item = ? AND destination = ?", (why, *key))
+        return found
 
     # --- destinations and attempts
 
@@ -279,7 +317,16 @@ class QueueDatabase:
         return int(self._one("SELECT count(*) FROM item"))
 
     def _rows(self, where: str, values: Sequence[Any]) -> list[Waiting]:
-        return list(_waiting(self._db.execute(f"{_WAITING} WHERE {where}", values)))
+        return list(self._readable(self._db.execute(f"{_WAITING} WHERE {where}", values)))
+
+    def _readable(self, rows: Iterable[Any]) -> Iterator[Waiting]:
+        """What the rows say; those that cannot be read are `unreadable` afterwards."""
+        envelopes: dict[str, Envelope] = {}  # an item's rows stand together, or are few
+        for row in rows:
+            try:
+                yield _waiting(row, envelopes)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                self.unreadable[row[0], row[1]] = f"{error!r}"
 
 
 def _open(path: Path) -> apsw.Connection:
@@ -301,18 +348,21 @@ def _open(path: Path) -> apsw.Connection:
     return db
 
 
-def _waiting(rows: Iterable[Any]) -> Iterator[Waiting]:
-    envelopes: dict[str, Envelope] = {}  # an item's rows stand together, or are few
-    for (item, destination, recipients, due, attempts, priority, held, warn_at, last, last_at,
-         arrived, expires, start, size, text) in rows:  # fmt: skip
-        envelope = envelopes.get(item)
-        if envelope is None:
-            envelope = envelopes[item] = envelope_of(json.loads(text))
-        known = Item(item, envelope, arrived, expires, start, size)
-        yield Waiting(
-            known, destination, tuple(json.loads(recipients)), due, attempts, priority,
-            held, warn_at, _outcomes(last), last_at,
-        )  # fmt: skip
+def _waiting(row: Any, envelopes: dict[str, Envelope]) -> Waiting:
+    """What a row of _WAITING says. `envelopes` are those of items that were read before. Raises: ValueError, KeyError,
+    TypeError, AttributeError."""
+    (item, destination, recipients, due, attempts, priority, held, warn_at, last, last_at,
+     arrived, expires, start, size, text) = row  # fmt: skip
+    envelope = envelopes.get(item)
+    if envelope is None:
+        envelope = envelopes[item] = envelope_of(json.loads(text))
+    numbers = tuple(json.loads(recipients))
+    if not numbers or any(number not in range(len(envelope.recipients)) for number in numbers):
+        raise ValueError(f"recipients {recipients} of {len(envelope.recipients)}")
+    return Waiting(
+        Item(item, envelope, arrived, expires, start, size), destination, numbers, due, attempts, priority,
+        held, warn_at, _outcomes(last), last_at,
+    )  # fmt: skip
 
 
 def _outcomes_text(outcomes: dict[int, Outcome]) -> str:

@@ -9,6 +9,8 @@ from mailstack.ports import Envelope
 
 LOCAL = "local"
 """The destination of recipients whose mailboxes are here."""
+UNREADABLE = "its row cannot be read"
+"""Why an item is held of which the database has something that no version has written."""
 BY_HAND = "by hand"
 """Why an item is held that `mailstack queue hold` holds."""
 

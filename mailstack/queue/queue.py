@@ -18,7 +18,7 @@ from mailstack.ports import Blob, Envelope, Log
 from mailstack.queue.commits import Commits
 from mailstack.queue.content import Damaged, Files, Slice
 from mailstack.queue.database import QueueDatabase
-from mailstack.queue.items import Attempt, DestinationState, Item, Placed, Waiting
+from mailstack.queue.items import UNREADABLE, Attempt, DestinationState, Item, Placed, Waiting
 from mailstack.queue.rerouting import Choose, reroute
 from mailstack.queue.schedule import Schedule
 from mailstack.store.spool import StoredBlob, refusal
@@ -62,10 +62,16 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
+class NewItem:
+    """An item that is in its file, and not yet in the database."""
+
     item: Item
     places: tuple[Placed, ...]
     warn_at: float | None
+
+    def add_to(self, database: QueueDatabase) -> None:
+        """Within a transaction."""
+        database.add(self.item, self.places, self.warn_at)
 
 
 class MailQueue:
@@ -103,7 +109,7 @@ class MailQueue:
         try:
             parts = (prefix, *blob.chunks)
             written = await self._workers.run(partial(self._write, envelope, parts, size, blob.fd, blob.start))
-            await self._commit_new((written,), partial(self._add, written))
+            await self._commit_new((written,), partial(written.add_to, self._database))
         except (OSError, apsw.Error) as error:
             raise _refused(error) from error
         self._tell(written)
@@ -153,7 +159,18 @@ class MailQueue:
             found = self._database.next_of(destination, now, most, known)
             return found, None if found else self._database.next_due(destination, now)
 
-        return await self._commits.read(read)
+        found = await self._commits.read(read)
+        await self.hold_unreadable()
+        return found
+
+    async def hold_unreadable(self) -> None:
+        """What could not be read, of all that was read so far, is in nobody's way any more.
+        Raises: apsw.Error."""
+        if not self._database.unreadable:
+            return
+        found = await self._commits.change(lambda: self._database.hold_unreadable(UNREADABLE))
+        for (item, destination), reason in found.items():
+            self._log.warning("queue row cannot be read and is held", id=item, destination=destination, reason=reason)
 
     async def ask(self, fn: Callable[[QueueDatabase], T]) -> T:
         """Read something else. Raises: apsw.Error."""
@@ -171,11 +188,17 @@ class MailQueue:
 
     async def settle(self, settled: Settled, state: DestinationState | None = None, *, reached: bool = False) -> None:
         """Take down what an attempt has come to; `state` is that of a destination that could not be reached, `reached`
-        says that one can be again. Durable on return. Raises: apsw.Error, OSError; then nothing has changed."""
-        reports: list[_Written] = []
-        for report in settled.reports:
-            size = sum(map(len, report.parts))
-            reports.append(await self._workers.run(partial(self._write, report.envelope, report.parts, size)))
+        says that one can be again. Durable on return. Raises: apsw.Error, OSError, Damaged when the message is not
+        whole that a report should have; then nothing has changed."""
+        reports: list[NewItem] = []
+        try:
+            for report in settled.reports:
+                size = sum(map(len, report.parts))
+                reports.append(await self._workers.run(partial(self._write, report.envelope, report.parts, size)))
+        except (OSError, Damaged):
+            for written in reports:
+                self._remove(written.item.id)
+            raise
         gone = await self._commit_new(reports, partial(self._take_down, settled, reports, state, reached))
         if gone:
             self._remove(settled.waiting.item.id)
@@ -185,10 +208,10 @@ class MailQueue:
             self.hears.arrived(settled.rest.destination, settled.rest.due)
 
     def _take_down(
-        self, settled: Settled, reports: Sequence[_Written], state: DestinationState | None, reached: bool
+        self, settled: Settled, reports: Sequence[NewItem], state: DestinationState | None, reached: bool
     ) -> bool:
         for written in reports:
-            self._add(written)
+            written.add_to(self._database)
         before, rest = settled.waiting, settled.rest
         if state is not None:
             self._database.set_destination(state)
@@ -205,10 +228,10 @@ class MailQueue:
 
     # --- inside
 
-    async def _commit_new(self, written: Sequence[_Written], change: Callable[[], T]) -> T:
+    async def _commit_new(self, written: Sequence[NewItem], change: Callable[[], T]) -> T:
         """Commit; without, the files are not left behind."""
         try:
-            return await self._commits.change(change)
+            return await (self._commits.change_with_files(change) if written else self._commits.change(change))
         except (OSError, apsw.Error):
             for each in written:
                 self._remove(each.item.id)
@@ -226,28 +249,31 @@ class MailQueue:
 
     def _write(
         self, envelope: Envelope, parts: Sequence[bytes | Slice], size: int, source: int = -1, start: int = 0
-    ) -> _Written:
+    ) -> NewItem:
         now = self._clock()
         name = f"{int(now * 1000):x}{os.urandom(4).hex()}"
+        item = Item(name, envelope, now, self.schedule.expires(envelope, now), 0, size)
+        placed = self.placed(item, now)  # first: what goes wrong in it leaves no file behind
         offset = self._files.write(name, envelope, now, parts, source, start)
-        return self._placed(Item(name, envelope, now, self.schedule.expires(envelope, now), offset, size), now)
+        return replace(placed, item=replace(item, offset=offset))
 
-    def _placed(self, item: Item, now: float) -> _Written:
+    def placed(self, item: Item, now: float) -> NewItem:
+        """A new item, and where it goes."""
         due = self.schedule.due(item.envelope, now)
         places = tuple(
             Placed(destination, recipients, due, held)
             for destination, recipients, held in self.placing.places(item.envelope)
         )
-        return _Written(item, places, self.schedule.warns(item.envelope, now))
+        return NewItem(item, places, self.schedule.warns(item.envelope, now))
 
-    def _add(self, written: _Written) -> None:
-        self._database.add(written.item, written.places, written.warn_at)
-
-    def _tell(self, written: _Written) -> None:
-        if self.hears is not None:
+    def _tell(self, written: NewItem) -> None:
+        """Whatever goes wrong in it, the item is ours: he who gave it must not give it again."""
+        try:
             for place in written.places:
-                if not place.held:
+                if self.hears is not None and not place.held:
                     self.hears.arrived(place.destination, place.due)
+        except Exception:
+            self._log.failure("nobody was told of a new message in the queue", id=written.item.id)
 
     def _left_behind(self, failure: object) -> None:
         self._log.warning("queue file not removed", reason=str(failure))
@@ -264,40 +290,6 @@ class MailQueue:
             moved += some
         await self._commits.change(lambda: self._database.set_note(ROUTES, signature))
         return moved
-
-    # --- at the start
-
-    def recover(self) -> None:
-        """Before anything else: sweep what a crash left, and if the database is a new one, make its rows of the files
-        that are there. Blocking. Raises: OSError, apsw.Error."""
-        swept = self._files.sweep_unfinished()
-        known = self._database.ids()
-        unknown = [name for name in self._files.names() if name not in known]
-        if unknown and not known and not self._database.was_there:
-            self._adopt(unknown)
-            return
-        for name in unknown:
-            self._files.remove(name)
-        if swept + len(unknown):
-            self._log.event("queue swept", files=swept + len(unknown))
-
-    def _adopt(self, names: Sequence[str]) -> None:
-        adopted = 0
-
-        def add() -> None:
-            nonlocal adopted
-            for name in sorted(names):
-                try:
-                    envelope, arrived, offset, size = self._files.read_envelope(name)
-                except Damaged as damaged:
-                    self._log.warning("queue file cannot be read", reason=str(damaged))
-                    continue
-                item = Item(name, envelope, arrived, self.schedule.expires(envelope, arrived), offset, size)
-                self._add(self._placed(item, self._clock()))
-                adopted += 1
-
-        self._database.transaction(add)
-        self._log.warning("queue database was not there; its rows were made of the files", messages=adopted)
 
 
 def _refused(error: OSError | apsw.Error) -> Refused:

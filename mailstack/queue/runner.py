@@ -19,11 +19,12 @@ import apsw
 from twisted.internet.defer import Deferred
 
 from mailstack.handover import HopFailed, Outcome, Transcript, Verdict
-from mailstack.ports import MEMORY_LIMIT, Counters, Log
+from mailstack.ports import Counters, Log
+from mailstack.queue.bookkeeping import TROUBLE, Bookkeeping
 from mailstack.queue.carrying import Carrier, Hop, Journal, Reporter, Screen
 from mailstack.queue.content import Damaged
 from mailstack.queue.items import Attempt, DestinationState, Item, Waiting
-from mailstack.queue.queue import MailQueue, NewReport, Settled
+from mailstack.queue.queue import MailQueue
 from mailstack.queue.settlement import Settlement, settlement
 from mailstack.queue.upkeep import HORIZON, Upkeep
 
@@ -33,8 +34,6 @@ AT_FIRST = 5
 """Connections to a destination of which nothing is known yet; as Postfix's initial_destination_concurrency."""
 AHEAD = 50
 """Rows that are read at once."""
-TROUBLE = 5.0
-"""Seconds until what the disk did not take is tried again."""
 
 
 @dataclass(slots=True)
@@ -76,8 +75,6 @@ class Runner:
         self.connections = connections
         self._queue = queue
         self._carrier = carrier
-        self._reporter = reporter
-        self._journal = journal
         self._screen = screen
         self._reactor = reactor
         self._now = now
@@ -90,7 +87,9 @@ class Runner:
         self._lanes = 0
         self._timer: Any = None
         self._ended: list[Deferred[None]] = []
+        self._pauses: set[Deferred[None]] = set()
         self._stopping = False
+        self._books = Bookkeeping(queue, reporter, journal, screen, self._pause, now, log, counters)
         self._upkeep = Upkeep(self, queue, reactor, now, log)
 
     # --- from outside
@@ -99,7 +98,7 @@ class Runner:
         """Begin with what is due. Raises: apsw.Error."""
         self._queue.hears = self
         for state in await self._queue.ask(lambda database: database.destination_states()):
-            self._destination(state.name).failing = state
+            self._destination(state.name).failing = self._as_of(state, self._now())
         await self._upkeep.start()
 
     async def stop(self, within: float) -> None:
@@ -111,6 +110,8 @@ class Runner:
             self._timer.cancel()
         for known in self._known.values():
             self._wake_idle(known, len(known.idle))
+        for pause in list(self._pauses):
+            pause.callback(None)
         if self._lanes:
             ended: Deferred[None] = Deferred()
             self._ended.append(ended)
@@ -124,9 +125,9 @@ class Runner:
         if self._stopping or due > self._now() + HORIZON:
             return
         known = self._destination(destination)
-        if due < known.due:
-            known.due = due
-            heapq.heappush(self._agenda, (due, destination))
+        if known.failing is not None and not known.lanes:
+            due = max(due, known.failing.until)
+        self._plan(known, due)
         self._work()
 
     @property
@@ -146,13 +147,32 @@ class Runner:
         known = self._known.get(destination)
         return None if known is None else known.failing
 
+    def clock_set_back(self, now: float) -> None:
+        """Nothing waits for a time that was near before, and is far away now."""
+        for known in self._known.values():
+            known.next_free = min(known.next_free, now + 60.0)
+            if known.failing is not None:
+                known.failing = self._as_of(known.failing, now)
+                self._plan(known, known.failing.until)
+        self._work()
+
     def forget_failures(self, but: Collection[str]) -> None:
         """Try all destinations but these as if nothing had been wrong with them."""
         for known in self._known.values():
             if known.name not in but:
                 known.failing = None
 
+    def _as_of(self, state: DestinationState, now: float) -> DestinationState:
+        """Without times in the future that only another clock can have given."""
+        until = min(state.until, now + self._queue.schedule.longest_rest)
+        return replace(state, since=min(state.since, now), tried=min(state.tried, now), until=until)
+
     # --- whose turn it is
+
+    def _plan(self, known: _Destination, due: float) -> None:
+        if due < known.due:
+            known.due = due
+            heapq.heappush(self._agenda, (due, known.name))
 
     def _destination(self, name: str) -> _Destination:
         known = self._known.get(name)
@@ -225,6 +245,8 @@ class Runner:
                     continue
                 try:
                     await self._in_turn(known)
+                    if self._stopping:
+                        return
                     hop, well = await self._attempt(known, hop, waiting)
                 finally:
                     known.in_flight.discard(waiting.item.id)
@@ -336,9 +358,22 @@ class Runner:
         at = max(now, known.next_free)
         known.next_free = at + 60.0 / rate
         if at > now:
-            turn: Deferred[None] = Deferred()
-            self._reactor.callLater(at - now, turn.callback, None)
-            await turn
+            await self._pause(at - now)
+
+    async def _pause(self, seconds: float) -> bool:
+        """So long, or until it stops; returns whether it goes on."""
+        if self._stopping:
+            return False
+        over: Deferred[None] = Deferred()
+        self._pauses.add(over)
+        timer = self._reactor.callLater(seconds, over.callback, None)
+        try:
+            await over
+        finally:
+            self._pauses.discard(over)
+            if timer.active():
+                timer.cancel()
+        return not self._stopping
 
     # --- one attempt
 
@@ -346,9 +381,11 @@ class Runner:
         """Send one message; returns the connection if it can go on, and whether the next hop was reached."""
         transcript, started = Transcript(), self._now()
         failed: HopFailed | None = None
-        outcomes = dict(await self._screen.suppressed(waiting, started))
-        wanted = replace(waiting, recipients=tuple(n for n in waiting.recipients if n not in outcomes))
+        outcomes: dict[int, Outcome] = {}
+        wanted = waiting
         try:
+            outcomes |= await self._screen.suppressed(waiting, started)
+            wanted = replace(waiting, recipients=tuple(n for n in waiting.recipients if n not in outcomes))
             if wanted.recipients:
                 hop, sent = await self._send(known, hop, wanted, transcript)
                 outcomes |= sent
@@ -439,33 +476,8 @@ class Runner:
         *,
         reached: bool = False,
     ) -> None:
-        """Take it down, however long it takes until the disk has room for it."""
-        now = self._now()
-        while True:
-            try:
-                reports = await self._reports(waiting, settled, now)
-                await self._queue.settle(Settled(waiting, settled.rest, attempt, reports), state, reached=reached)
-                break
-            except (apsw.Error, OSError) as error:
-                self._log.warning("queue cannot be written", id=waiting.item.id, reason=str(error))
-                if self._stopping:
-                    return
-                again: Deferred[None] = Deferred()
-                self._reactor.callLater(TROUBLE, again.callback, None)
-                await again
-        await self._screen.tried(waiting, settled, now)
-        self._journal.settled(waiting, settled, now)
-
-    async def _reports(self, waiting: Waiting, settled: Settlement, now: float) -> tuple[NewReport, ...]:
-        if not (settled.failed or settled.late or settled.done):
-            return ()
-        if not (settled.failed or settled.late or waiting.item.envelope.rcpt_parameters):
-            return ()  # nobody asked to hear of success
-        try:
-            head = await self._queue.read(waiting.item, 0, MEMORY_LIMIT)
-        except (Damaged, OSError):
-            head = b""  # the report goes without
-        return tuple(await self._reporter.reports(waiting, settled, head, now))
+        """Implements `upkeep.Kept`."""
+        await self._books.settle(waiting, settled, attempt, state, reached=reached)
 
     async def _close(self, known: _Destination, hop: Hop) -> None:
         known.open -= 1

@@ -39,6 +39,11 @@ class Schedule:
         wait = min(FIRST_REST * 2.0 ** min(failures - 1, 10), LONGEST_REST)
         return wait * (1 + JITTER * (2 * self.chance() - 1))
 
+    @property
+    def longest_rest(self) -> float:
+        """No destination is left alone for longer."""
+        return LONGEST_REST * (1 + JITTER)
+
     def due(self, envelope: Envelope, now: float) -> float:
         """When a new item is tried first (RFC 4865 §4)."""
         return max(now, float(envelope.parameters.hold_until or 0))

@@ -67,6 +67,23 @@ def _late(rest: Waiting, done: dict[int, Outcome], failed: dict[int, Outcome], n
     return Settlement(replace(rest, warn_at=None), done, failed, late)
 
 
+def unreported(waiting: Waiting, settled: Settlement, now: float, schedule: Schedule) -> Settlement:
+    """No report could be made of it: who has the message is done, who will never have it waits on, so that the sender
+    hears of him one day."""
+    if not settled.failed:
+        return replace(settled, late={})
+    attempts = waiting.attempts + 1
+    rest = settled.rest or replace(waiting, recipients=(), attempts=attempts, last={}, last_at=now)
+    last = {number: replace(outcome, verdict=Verdict.LATER) for number, outcome in settled.failed.items()}
+    rest = replace(
+        rest,
+        recipients=tuple(sorted((*rest.recipients, *last))),
+        due=now + schedule.interval(attempts),
+        last={**rest.last, **last},
+    )
+    return Settlement(rest, settled.done, {}, {})
+
+
 def expired(last: Outcome) -> Outcome:
     """The time is over: what went wrong last is why (RFC 3463 §3.5, X.4.7)."""
     return replace(last, verdict=Verdict.NEVER, status="4.4.7")

@@ -26,7 +26,7 @@ AT_ONCE = 50
 """Rows that are read at once."""
 
 
-def _expired(now: float, after: float, database: QueueDatabase) -> list[Waiting]:
+def _expired(now: float, after: tuple[float, str, str], database: QueueDatabase) -> list[Waiting]:
     return database.expired(now, AT_ONCE, after)
 
 
@@ -38,6 +38,8 @@ class Kept(Protocol):
     def is_in_flight(self, waiting: Waiting) -> bool: ...
 
     def failing(self, destination: str) -> DestinationState | None: ...
+
+    def clock_set_back(self, now: float) -> None: ...
 
     def forget_failures(self, but: Collection[str]) -> None: ...
 
@@ -59,8 +61,9 @@ class Upkeep:
         self._last_sweep = 0.0
 
     async def start(self) -> None:
-        """Raises: apsw.Error."""
-        self._last_sweep = self._now()
+        """Raises: apsw.Error, OSError."""
+        self._last_sweep = now = self._now()
+        await self._pull_forward(now)  # it may have been set back while nobody looked
         await self._look_ahead()
         self._every("others", OTHERS, self._see_others)
         self._every("sweep", SWEEP, self.sweep)
@@ -110,27 +113,35 @@ class Upkeep:
             now = self._now()
             await self._see_clock(now)
             await self._give_up(now)
-            for waiting in await self._queue.ask(lambda database: database.late(now, AT_ONCE)):
-                if not self._runner.is_in_flight(waiting):
-                    await self._runner.settle(waiting, lateness(waiting, now))
+            await self._warn(now)
+            await self._queue.hold_unreadable()
             await self._look_ahead()
         except (apsw.Error, OSError) as error:
             self._log.warning("queue cannot be swept", reason=str(error))
 
+    async def _warn(self, now: float) -> None:
+        for waiting in await self._queue.ask(lambda database: database.late(now, AT_ONCE)):
+            if not self._runner.is_in_flight(waiting):
+                await self._runner.settle(waiting, lateness(waiting, now))
+
     async def _see_clock(self, now: float) -> None:
         before, self._last_sweep = self._last_sweep, now
         if now < before:
-            latest = now + self._queue.schedule.longest
-            pulled = await self._queue.change(lambda database: database.pull_forward(latest, now))
+            pulled = await self._pull_forward(now)
+            self._runner.clock_set_back(now)
             self._log.warning("the clock was set back", seconds=round(before - now), pulled=pulled)
+
+    async def _pull_forward(self, now: float) -> int:
+        latest = now + self._queue.schedule.longest
+        return await self._queue.change(lambda database: database.pull_forward(latest, now))
 
     async def _give_up(self, now: float) -> None:
         """Items whose time is over at destinations that could not be reached since. The others are due when their time
         is over, and are tried once more: a clock that jumps returns nothing that was not tried."""
-        after = float("-inf")
+        after = (float("-inf"), "", "")
         while rows := await self._queue.ask(partial(_expired, now, after)):
             for waiting in rows:
-                after = waiting.item.expires
+                after = waiting.item.expires, waiting.item.id, waiting.destination
                 failing = self._runner.failing(waiting.destination)
                 if failing is None or failing.tried <= waiting.item.expires or self._runner.is_in_flight(waiting):
                     continue

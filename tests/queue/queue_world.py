@@ -17,9 +17,10 @@ from mailstack.mail.address import Address
 from mailstack.ports import Envelope
 from mailstack.queue.carrying import Pace
 from mailstack.queue.content import Files
-from mailstack.queue.database import DATABASE, QueueDatabase
+from mailstack.queue.database import DATABASE
 from mailstack.queue.items import Waiting
 from mailstack.queue.queue import MailQueue, NewReport
+from mailstack.queue.recovery import Recovery, open_database
 from mailstack.queue.runner import Runner
 from mailstack.queue.schedule import Schedule
 from mailstack.queue.settlement import Settlement
@@ -185,11 +186,11 @@ class QueueWorld:
     def open(self) -> None:
         workers = InlineWorkers()
         self.files = Files(self.directory / "queue")
-        self.database = QueueDatabase(self.directory / "queue" / DATABASE)
+        self.database = open_database(self.directory / "queue" / DATABASE, self.log)
         self.queue = MailQueue(
             self.files, self.database, workers, self.log, schedule=self.schedule, placing=ByDomain(), clock=self.now
         )
-        self.queue.recover()
+        Recovery(self.queue, self.files, self.database, self.log, self.now()).run()
         self.runner = Runner(
             self.queue, self.carrier, self.reports, self.reports, self.reports, reactor=self.time, now=self.now,
             log=self.log, counters=MemoryCounters(), connections=self.connections,
