@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from twisted.internet.defer import Deferred
 from mailstack.handover import HopFailed, Outcome, Verdict
 from mailstack.mail.parameters import DeliverBy, MailParameters
 from mailstack.queue.carrying import Pace
-from mailstack.queue.database import DATABASE, QueueDatabase
 
 
 @pytest.fixture
@@ -139,28 +137,6 @@ def test_what_was_never_tried_is_given_up_with_its_destination(make: World) -> N
     failed = [settled.failed[0] for settled in world.reports.settlements if settled.failed]
     assert [(each.status, each.text) for each in failed] == [("4.4.7", "connection refused")] * 8
     assert world.rows() == []
-
-
-def test_a_clock_that_jumps_ahead_returns_nothing_untried(make: World) -> None:
-    world = make(expire=7000.0)
-    world.carrier.unreached["example.net"] = UNREACHED
-    world.start()
-    world.send("bob@example.net")
-    world.carrier.unreached.clear()
-    world.shift += 10 * 86400
-    world.pass_time(200)
-    assert world.carrier.recipients == ["bob@example.net"]
-
-
-def test_a_clock_that_is_set_back_delays_nothing_for_long(make: World) -> None:
-    world = make()
-    world.carrier.answers["example.net"] = deque([LATER])
-    world.start()
-    world.send("bob@example.net")
-    world.shift -= 10 * 86400
-    world.pass_time(120)
-    assert world.carrier.recipients == ["bob@example.net"] * 2
-    assert "the clock was set back" in world.log.whats("warning")
 
 
 def test_the_sender_hears_once_that_it_is_late(make: World) -> None:
@@ -386,99 +362,3 @@ def test_who_is_suppressed_is_not_tried(make: World) -> None:
     world.send("suppressed@example.com", sender="")
     assert "example.com" not in world.carrier.tried
     assert world.rows() == []
-
-
-# --- what goes wrong here
-
-
-def test_a_bug_defers_the_message_and_the_lane_goes_on(make: World) -> None:
-    world = make()
-    world.carrier.answers["example.net"] = deque([ZeroDivisionError()])
-    world.carrier.paces["example.net"] = Pace(connections=1)
-    world.send("a@example.net")
-    world.time.advance(1)
-    world.send("b@example.net")
-    world.start()
-    assert world.carrier.recipients == ["b@example.net"]
-    (row,) = world.rows()
-    assert row.last[0].status == "4.3.0"
-
-
-def test_a_file_that_was_cut_short_is_returned_not_sent(make: World) -> None:
-    world = make()
-    name = world.send("bob@example.net")
-    path = world.files.path(name)
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size - 3)
-    world.start()
-    assert [destination for destination, _, _ in world.carrier.sent] == ["example.org"]
-    (failed,) = [settled.failed for settled in world.reports.settlements if settled.failed]
-    assert failed[0].status == "5.3.0"
-    assert "queued message cannot be read" in world.log.whats("warning")
-
-
-def test_what_was_delivered_is_not_forgotten_when_the_disk_is_full(
-    make: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world = make()
-    world.start()
-    settle = world.queue.settle
-    failures = [OSError(28, "No space left on device")] * 3
-
-    async def full(*args: object, **more: object) -> None:
-        if failures:
-            raise failures.pop()
-        await settle(*args, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(world.queue, "settle", full)
-    world.send("bob@example.net")
-    assert len(world.rows()) == 1
-    world.pass_time(20, 5)
-    assert world.rows() == []
-    assert world.carrier.recipients == ["bob@example.net"], "once"
-
-
-def test_a_stop_lets_what_is_on_its_way_arrive(make: World) -> None:
-    world = make()
-    gate: Deferred[None] = Deferred()
-    world.carrier.answers["example.net"] = deque([gate])
-    world.start()
-    world.send("bob@example.net")
-    world.send("late@example.net")
-    stopped: list[object] = []
-    Deferred.fromCoroutine(world.runner.stop(30.0)).addBoth(stopped.append)
-    assert stopped == []
-    gate.callback(None)
-    assert stopped == [None]
-    assert "bob@example.net" in world.carrier.recipients
-    assert world.time.getDelayedCalls() == []
-
-
-def test_a_stop_cuts_what_does_not_end(make: World) -> None:
-    world = make()
-    gate: Deferred[None] = Deferred()
-    world.carrier.answers["example.net"] = deque([gate])
-    world.start()
-    world.send("bob@example.net")
-    stopped: list[object] = []
-    Deferred.fromCoroutine(world.runner.stop(30.0)).addBoth(stopped.append)
-    world.time.advance(30)
-    assert world.carrier.hops[0].aborted
-    gate.errback(UNREACHED)
-    assert stopped == [None]
-    assert len(world.rows()) == 1
-
-
-def test_another_process_changes_the_queue(make: World, tmp_path: Path) -> None:
-    world = make()
-    world.start()
-    world.send("bob@held.example")
-    world.pass_time(3, 1)
-    other = QueueDatabase(tmp_path / "queue" / DATABASE)
-    try:
-        (row,) = other.all()
-        other.transaction(lambda: other.replace(replace(row, held="", due=world.now())))
-        world.pass_time(2, 1)
-        assert world.carrier.recipients == ["bob@held.example"]
-    finally:
-        other.close()
