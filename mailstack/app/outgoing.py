@@ -228,7 +228,7 @@ class OutgoingMail:
     def _local(self) -> LocalHop:
         around = self._around
         hostname = ascii_domain(self._config.hostname)
-        return LocalHop(around.store, around.spool, self._directory, self.queue, hostname)
+        return LocalHop(around.store, around.spool, self._directory, self.queue, hostname, around.log)
 
     def _names(self) -> Sequence[str]:
         return (ascii_domain(self._config.hostname),)

@@ -72,6 +72,13 @@ class SmtpHop:
                 if not found:
                     raise
                 outcomes = dict.fromkeys(left, failed.outcome)
+            except Exception as error:
+                if not found:
+                    raise
+                # The others have it. What is wrong is found again in the next attempt, which is for these alone.
+                transcript.add(f"-- {error!r}")
+                self.abort()
+                outcomes = dict.fromkeys(left, _next_time(self._session.mta))
             found.update(outcomes)
             left = [number for number in left if number not in found]
             if left and not self._session.usable:

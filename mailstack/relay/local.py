@@ -1,9 +1,14 @@
-"""To mailboxes of ours: what was held for a time, and copies that a mailbox could not take at once."""
+"""To mailboxes of ours: what was held for a time, and copies that a mailbox could not take at once.
+
+A recipient may be several mailboxes, and addresses elsewhere. When some of them have it and some do not, what is said
+of him for the next attempt names those that are left, by hashes (`[left: …]`): nobody gets it twice."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 from mailstack.errors import Problem, Refused
 from mailstack.handover import Content, Outcome, Transcript, Verdict
@@ -17,6 +22,7 @@ from mailstack.ports import (
     Directory,
     Envelope,
     Local,
+    Log,
     MailStore,
     Outbound,
     Spool,
@@ -32,6 +38,20 @@ _STATUS = {
 }
 
 
+MAX_LEFT = 100
+"""Mailboxes that are named as left; of more, all get it again."""
+_LEFT = re.compile(r" \[left:((?: [0-9a-f]{12})*)( all)?\]$")
+
+
+def _name(account: str) -> str:
+    return blake2b(account.encode(), digest_size=6).hexdigest()
+
+
+def _said_of(left: Sequence[Delivery]) -> str:
+    names = "".join(f" {_name(delivery.account)}" for delivery in left) if len(left) <= MAX_LEFT else " all"
+    return f" [left:{names}]"
+
+
 @dataclass(slots=True, eq=False)
 class LocalHop:
     """Implements `carrying.Hop`."""
@@ -41,6 +61,7 @@ class LocalHop:
     directory: Directory
     outbound: Outbound
     hostname: str
+    log: Log
     usable: bool = True
 
     def suits(self, waiting: Waiting) -> bool:
@@ -48,10 +69,13 @@ class LocalHop:
 
     async def send(self, waiting: Waiting, content: Content, transcript: Transcript) -> Mapping[int, Outcome]:
         found: dict[int, Outcome] = {}
-        blob = await self._blob(content)
+        try:
+            blob = await self._blob(content)
+        except Refused as refused:
+            return dict.fromkeys(waiting.recipients, self._outcome(refused.problem))
         try:
             for number in waiting.recipients:
-                found[number] = await self._deliver(waiting.item.envelope, number, blob)
+                found[number] = await self._outcome_of(waiting, number, blob)
                 transcript.add(f"-- {waiting.item.envelope.recipients[number]}: {found[number].text}")
         finally:
             blob.discard()
@@ -67,30 +91,53 @@ class LocalHop:
             sink.discard()
             raise
 
-    async def _deliver(self, envelope: Envelope, number: int, blob: Blob) -> Outcome:
-        recipient = envelope.recipients[number]
+    async def _outcome_of(self, waiting: Waiting, number: int, blob: Blob) -> Outcome:
+        """Never raises: the recipients before this one have it."""
         try:
-            route = await self.directory.route(recipient)
-            if not isinstance(route, Local):
-                return Outcome(Verdict.LATER, "4.3.5", "the domain is not ours any more", self.hostname, remote=False)
-            if route.forwards and envelope.parameters.hold_until:
-                await self._forward(envelope, number, route.forwards, blob)
+            return await self._deliver(waiting, number, blob)
         except Refused as refused:
             return self._outcome(refused.problem)
-        problem = await self._put(route, trace.return_path(envelope.sender) + trace.delivered_to(recipient), blob)
-        if problem is not None:
-            return self._outcome(problem)
-        return Outcome(Verdict.DONE, "2.0.0", "delivered", self.hostname, remote=False)
+        except Exception:
+            self.log.failure("delivery failed", id=waiting.item.id)
+            return Outcome(Verdict.LATER, "4.3.0", "internal error; the log has more", self.hostname, remote=False)
 
-    async def _put(self, route: Local, above: bytes, blob: Blob) -> Problem | None:
-        """Into all the mailboxes of the recipient; what is wrong, if something is. Of an alias of many whose mail some
-        have, the others get it however full they are, or all would get it again."""
+    async def _deliver(self, waiting: Waiting, number: int, blob: Blob) -> Outcome:
+        envelope = waiting.item.envelope
+        recipient = envelope.recipients[number]
+        route = await self.directory.route(recipient)
+        if not isinstance(route, Local):
+            return Outcome(Verdict.LATER, "4.3.5", "the domain is not ours any more", self.hostname, remote=False)
+        before = _LEFT.search(waiting.last[number].text) if number in waiting.last else None
+        begun = before is not None
+        if route.forwards and envelope.parameters.hold_until and not begun:
+            await self._forward(envelope, number, route.forwards, blob)
+            begun = True
+        above = trace.return_path(envelope.sender) + trace.delivered_to(recipient)
         deliveries = [Delivery(account, route.mailbox, above) for account in route.accounts]
-        answers = await self.store.deliver(blob, deliveries)
-        left = [delivery for delivery, problem in zip(deliveries, answers, strict=True) if problem is not None]
+        if before is not None and not before[2]:
+            named = before[1].split()
+            deliveries = [delivery for delivery in deliveries if _name(delivery.account) in named]
+        left, problem = await self._put(deliveries, blob)
+        if problem is None:
+            return Outcome(Verdict.DONE, "2.0.0", "delivered", self.hostname, remote=False)
+        outcome = self._outcome(problem)
+        begun = begun or len(left) < len(deliveries)
+        return replace(outcome, text=outcome.text + _said_of(left)) if begun else outcome
+
+    async def _put(self, deliveries: Sequence[Delivery], blob: Blob) -> tuple[Sequence[Delivery], Problem | None]:
+        """Into mailboxes; what is left, and why. Of an alias of many whose mail some have, the others get it however
+        full they are."""
+        problems = await self.store.deliver(blob, deliveries)
+        left = _left(deliveries, problems)
         if left and len(left) < len(deliveries):
-            answers = await self.store.deliver(blob, [replace(delivery, over_quota=True) for delivery in left])
-        return next((problem for problem in answers if problem is not None), None)
+            deliveries = [replace(delivery, over_quota=True) for delivery in left]
+            problems = await self.store.deliver(blob, deliveries)
+            left = _left(deliveries, problems)
+        wrong = [problem for problem in problems if problem is not None]
+        # One that may have it later is waited for, whatever is final for the others.
+        return left, next(
+            (each for each in wrong if self._outcome(each).verdict is Verdict.LATER), next(iter(wrong), None)
+        )
 
     async def _forward(self, envelope: Envelope, number: int, targets: Sequence[Address], blob: Blob) -> None:
         """What was held is forwarded when it is delivered. Raises: Refused."""
@@ -107,3 +154,7 @@ class LocalHop:
 
     def abort(self) -> None:
         self.usable = False
+
+
+def _left(deliveries: Sequence[Delivery], problems: Sequence[Problem | None]) -> list[Delivery]:
+    return [delivery for delivery, problem in zip(deliveries, problems, strict=True) if problem is not None]
