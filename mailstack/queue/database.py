@@ -238,8 +238,8 @@ class QueueDatabase:
     def expired(self, now: float, most: int, after: tuple[float, str, str]) -> list[Waiting]:
         """Rows of items whose time is over by now, in the order of (expires, id, destination), after one."""
         return self._rows(
-            "i.expires <= ? AND i.expires >= ? AND (i.expires, w.item, w.destination) > (?, ?, ?) AND w.held = ''"
-            " ORDER BY i.expires, w.item, w.destination LIMIT ?",
+            "i.expires <= ? AND i.expires >= ? AND (i.expires, i.id, w.destination) > (?, ?, ?) AND w.held = ''"
+            " ORDER BY i.expires, i.id, w.destination LIMIT ?",
             (now, after[0], *after, most),
         )
 
