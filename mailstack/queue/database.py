@@ -329,6 +329,26 @@ class QueueDatabase:
                 self.unreadable[row[0], row[1]] = f"{error!r}"
 
 
+def known_items(path: Path) -> set[str] | None:
+    """The ids of all items in a database that may be in use; None if it does not speak of all files yet. Nothing is
+    written. Raises: QueueDatabaseDamaged, QueueDatabaseError."""
+    try:
+        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            db.set_busy_timeout(BUSY)
+            if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise QueueDatabaseDamaged(f"{path}: not a whole database")
+            if db.execute("SELECT 1 FROM note WHERE name = ?", (COMPLETE,)).fetchone() is None:
+                return None
+            return {str(row[0]) for row in db.execute("SELECT id FROM item")}
+        finally:
+            db.close()
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise QueueDatabaseDamaged(f"{path}: {error}") from error
+    except apsw.Error as error:
+        raise QueueDatabaseError(f"{path}: {error}") from error
+
+
 def _open(path: Path) -> apsw.Connection:
     new = not path.exists()
     db = apsw.Connection(str(path))

@@ -14,7 +14,11 @@ import pytest
 from command_line import invoke
 from transcripts import result
 
-from mailstack.ports import AccountName, Change, Delivery, Flag, FlagAction, Flags
+from mailstack.mail.address import Address
+from mailstack.ports import AccountName, Change, Delivery, Envelope, Flag, FlagAction, Flags
+from mailstack.queue.content import Files
+from mailstack.queue.database import COMPLETE, DATABASE, QueueDatabase
+from mailstack.queue.items import Item, Placed
 from mailstack.store.api import Store
 from mailstack.store.check import data as data_module
 from mailstack.store.check import folder as folder_module
@@ -330,6 +334,39 @@ def test_what_is_old_in_tmp_is_removed(account: Path, monkeypatch: pytest.Monkey
     repair_data(data)
     assert wrong(account) == [Kind.TMP_DIRECTORY] and list(data_module.check_data(data)) == []
     assert sorted(path.name for path in (data / "queue").rglob("*.*")) == ["2.eml", "2.json"]
+
+
+def test_the_queue_is_compared_with_its_database(account: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = account.parent.parent
+    queue = data / "queue"
+    files = Files(queue)
+    found = Envelope(None, (Address("bob", "example.net"),))
+    database = QueueDatabase(queue / DATABASE)
+
+    def add() -> None:
+        for name in ("1a", "1b"):
+            database.add(Item(name, found, 0.0, 9e9, 0, 1), [Placed("x", (0,), 0.0)], None)
+
+    database.transaction(add)
+    for name in ("1a", "1c"):
+        files.write(name, found, 0.0, (b"x",))
+    monkeypatch.setattr(data_module, "TMP_AGE", -1)
+    assert list(data_module.check_data(data)) == [], "until the database speaks of all files, none is nobody's"
+    database.transaction(lambda: database.set_note(COMPLETE, "yes"))
+    (queue / "1d.damaged").write_text("for people")
+    kinds = [(finding.kind, finding.path.name) for finding in data_module.check_data(data)]
+    assert kinds == [
+        (Kind.QUEUE_ASIDE, "1d.damaged"), (Kind.QUEUE_ORPHAN, "1c.msg"), (Kind.QUEUE_MESSAGE, "1b.msg"),
+    ]  # fmt: skip
+    repair_data(data)
+    assert sorted(files.names()) == ["1a"] and (queue / "1d.damaged").exists()
+    database.close()
+    (queue / DATABASE).write_bytes(b"this is no database\n" * 500)
+    kinds = [(finding.kind, finding.path.name) for finding in data_module.check_data(data)]
+    assert kinds == [(Kind.QUEUE_ASIDE, "1d.damaged"), (Kind.QUEUE_DATABASE, DATABASE)]
+    (queue / DATABASE).unlink()
+    assert [finding.kind for finding in data_module.check_data(data)] == [Kind.QUEUE_ASIDE]
+    files.close()
 
 
 def test_what_only_the_administrator_can_decide_is_left(account: Path, tmp_path: Path) -> None:

@@ -48,7 +48,10 @@ class Kind(Enum):
     INDEX_BROKEN = "index-broken", Mending.REPAIR, "repair removes it: it is made again"
     INDEX_WRONG = "index-wrong", Mending.REPAIR, "repair removes the index: it is made again"
     STRANGER = "no-account", Mending.HAND, "move it away: it lies among the accounts and is none"
-    QUEUE_ORPHAN = "queue-orphan", Mending.REPAIR, "repair removes it: its sender was told to try again"
+    QUEUE_ORPHAN = "queue-orphan", Mending.REPAIR, "repair removes it: it was never acknowledged, or is done"
+    QUEUE_MESSAGE = "queue-message", Mending.NOBODY, "its sender hears of it when it is next tried"
+    QUEUE_DATABASE = "queue-database", Mending.HAND, "restart: the server sets it aside and makes it anew of the files"
+    QUEUE_ASIDE = "queue-aside", Mending.HAND, "look what can be read of it, and move it away"
     SPOOL_OLD = "spool-old", Mending.REPAIR, "repair removes it: half of a message that was never acknowledged"
 
     def __init__(self, word: str, mending: Mending, advice: str) -> None:
