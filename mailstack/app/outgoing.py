@@ -113,10 +113,16 @@ class LazyQueue:
     async def enqueue(self, envelope: Envelope, prefix: bytes, blob: Blob) -> str:
         if self._queue is None:
             try:
-                self._queue = await self._workers.run_in_lane(QUEUE, lambda: self._queue or self._open())
+                await self._workers.run_in_lane(QUEUE, self._ready)
             except (QueueDatabaseError, apsw.Error, OSError) as error:
                 raise Refused(Problem.QUEUE_UNAVAILABLE, str(error)) from error
+        assert self._queue is not None
         return await self._queue.enqueue(envelope, prefix, blob)
+
+    def _ready(self) -> None:
+        """In the worker, so that the next one in the lane sees it: of two queues on one directory each would sweep the
+        other's files."""
+        self._queue = self._queue or self._open()
 
     async def hasten(self, domain: str, *, subdomains: bool = False) -> int:
         return 0 if self._queue is None else await self._queue.hasten(domain, subdomains=subdomains)

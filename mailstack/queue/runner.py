@@ -23,9 +23,9 @@ from mailstack.ports import Counters, Log
 from mailstack.queue.bookkeeping import TROUBLE, Bookkeeping
 from mailstack.queue.carrying import Carrier, Hop, Journal, Reporter, Screen
 from mailstack.queue.content import Damaged
-from mailstack.queue.items import Attempt, DestinationState, Item, Waiting
-from mailstack.queue.queue import MailQueue
-from mailstack.queue.settlement import Settlement, settlement
+from mailstack.queue.items import Attempt, DestinationState, Waiting
+from mailstack.queue.queue import MailQueue, QueuedContent
+from mailstack.queue.settlement import Settlement, settlement, unreadable
 from mailstack.queue.upkeep import HORIZON, Upkeep
 
 IDLE = 2.0
@@ -88,7 +88,8 @@ class Runner:
         self._timer: Any = None
         self._ended: list[Deferred[None]] = []
         self._pauses: set[Deferred[None]] = set()
-        self._stopping = False
+        self._stopping = self._is_cut = False
+        self._opening = 0
         self._books = Bookkeeping(queue, reporter, journal, screen, self._pause, now, log, counters)
         self._upkeep = Upkeep(self, queue, reactor, now, log)
 
@@ -98,7 +99,7 @@ class Runner:
         """Begin with what is due. Raises: apsw.Error."""
         self._queue.hears = self
         for state in await self._queue.ask(lambda database: database.destination_states()):
-            self._destination(state.name).failing = self._as_of(state, self._now())
+            self._destination(state.name).failing = self._queue.schedule.as_of(state, self._now())
         await self._upkeep.start()
 
     async def stop(self, within: float) -> None:
@@ -152,7 +153,7 @@ class Runner:
         for known in self._known.values():
             known.next_free = min(known.next_free, now + 60.0)
             if known.failing is not None:
-                known.failing = self._as_of(known.failing, now)
+                known.failing = self._queue.schedule.as_of(known.failing, now)
                 self._plan(known, known.failing.until)
         self._work()
 
@@ -161,11 +162,6 @@ class Runner:
         for known in self._known.values():
             if known.name not in but:
                 known.failing = None
-
-    def _as_of(self, state: DestinationState, now: float) -> DestinationState:
-        """Without times in the future that only another clock can have given."""
-        until = min(state.until, now + self._queue.schedule.longest_rest)
-        return replace(state, since=min(state.since, now), tried=min(state.tried, now), until=until)
 
     # --- whose turn it is
 
@@ -267,10 +263,7 @@ class Runner:
 
     def _lane_ended(self, known: _Destination) -> None:
         if self._stopping:
-            if not self._lanes:
-                ended, self._ended = self._ended, []
-                for each in ended:
-                    each.callback(None)
+            self._see_whether_all_ended()
             return
         now = self._now()
         if known.ready and known.failing is not None:
@@ -424,11 +417,11 @@ class Runner:
             hop = None
         new = hop is None
         if hop is None:
-            hop = await self._carrier.open(known.name, waiting, transcript)
+            hop = await self._open(known, waiting, transcript)
             self._hops.add(hop)
             known.open += 1
         try:
-            return hop, await hop.send(waiting, _QueuedContent(self._queue, waiting.item), transcript)
+            return hop, await hop.send(waiting, QueuedContent(self._queue, waiting.item), transcript)
         except HopFailed as failed:
             await self._close(known, hop)
             if new or not failed.stale:
@@ -438,12 +431,21 @@ class Runner:
             raise
         return await self._send(known, None, waiting, transcript)
 
+    async def _open(self, known: _Destination, waiting: Waiting, transcript: Transcript) -> Hop:
+        """Raises: HopFailed."""
+        self._opening += 1
+        try:
+            hop = await self._carrier.open(known.name, waiting, transcript)
+        finally:
+            self._opening -= 1
+        if self._is_cut:  # nobody waits for what would become of it
+            hop.abort()
+            raise HopFailed(Outcome(Verdict.LATER, "4.3.2", "this server is stopping", remote=False))
+        return hop
+
     def _unreadable(self, waiting: Waiting, error: Exception) -> Mapping[int, Outcome]:
         self._log.warning("queued message cannot be read", id=waiting.item.id, reason=str(error))
-        verdict = Verdict.NEVER if isinstance(error, Damaged) else Verdict.LATER
-        status, text = ("5.3.0", "the message was damaged on our disk") if verdict is Verdict.NEVER else (
-            "4.3.0", "the message could not be read from our disk")  # fmt: skip
-        return dict.fromkeys(waiting.recipients, Outcome(verdict, status, text, remote=False))
+        return dict.fromkeys(waiting.recipients, unreadable(final=isinstance(error, Damaged)))
 
     def _judge(self, known: _Destination, failed: HopFailed | None, started: float, now: float) -> None:
         """What an attempt says of the destination."""
@@ -485,19 +487,14 @@ class Runner:
         await hop.close()
 
     def _cut(self) -> None:
+        self._is_cut = True
         for hop in list(self._hops):
             hop.abort()
+        self._see_whether_all_ended()
 
-
-class _QueuedContent:
-    """Implements `handover.Content`."""
-
-    __slots__ = ("_item", "_queue", "size")
-
-    def __init__(self, queue: MailQueue, item: Item) -> None:
-        self._queue = queue
-        self._item = item
-        self.size = item.size
-
-    async def read(self, start: int, end: int) -> bytes:
-        return await self._queue.read(self._item, start, end)
+    def _see_whether_all_ended(self) -> None:
+        if self._lanes > (self._opening if self._is_cut else 0):  # nothing is lost with what is not yet connected
+            return
+        ended, self._ended = self._ended, []
+        for each in ended:
+            each.callback(None)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mailstack.ports import Envelope
+from mailstack.queue.items import DestinationState
 
 JITTER = 0.1
 """The part of an interval by which chance makes it longer or shorter, so that not all comes back at once."""
@@ -43,6 +44,11 @@ class Schedule:
     def longest_rest(self) -> float:
         """No destination is left alone for longer."""
         return LONGEST_REST * (1 + JITTER)
+
+    def as_of(self, state: DestinationState, now: float) -> DestinationState:
+        """Without times in the future that only another clock can have given."""
+        until = min(state.until, now + self.longest_rest)
+        return replace(state, since=min(state.since, now), tried=min(state.tried, now), until=until)
 
     def due(self, envelope: Envelope, now: float) -> float:
         """When a new item is tried first (RFC 4865 §4)."""

@@ -67,6 +67,13 @@ def _late(rest: Waiting, done: dict[int, Outcome], failed: dict[int, Outcome], n
     return Settlement(replace(rest, warn_at=None), done, failed, late)
 
 
+def unreadable(*, final: bool) -> Outcome:
+    """Of a message that cannot be read, now or ever."""
+    if final:
+        return Outcome(Verdict.NEVER, "5.3.0", "the message was damaged on our disk", remote=False)
+    return Outcome(Verdict.LATER, "4.3.0", "the message could not be read from our disk", remote=False)
+
+
 def unreported(waiting: Waiting, settled: Settlement, now: float, schedule: Schedule) -> Settlement:
     """No report could be made of it: who has the message is done, who will never have it waits on, so that the sender
     hears of him one day."""

@@ -302,6 +302,20 @@ def test_a_stop_cuts_what_does_not_end(make: World) -> None:
     assert len(world.rows()) == 1
 
 
+def test_a_stop_does_not_wait_for_who_cannot_be_reached(make: World) -> None:
+    world = make()
+    world.carrier.opening = Deferred()
+    world.start()
+    world.send("bob@example.net")
+    stopped: list[object] = []
+    Deferred.fromCoroutine(world.runner.stop(30.0)).addBoth(stopped.append)
+    assert stopped == []
+    world.time.advance(30)
+    assert stopped == [None]
+    world.carrier.opening.callback(None)
+    assert world.carrier.sent == [] and world.carrier.hops[0].aborted, "it would be sent twice"
+
+
 def test_another_process_changes_the_queue(make: World, tmp_path: Path) -> None:
     world = make()
     world.start()
