@@ -10,9 +10,8 @@ else is in the database."""
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import apsw
@@ -20,39 +19,20 @@ from twisted.internet.defer import Deferred
 
 from mailstack.handover import HopFailed, Outcome, Transcript, Verdict
 from mailstack.ports import Counters, Log
-from mailstack.queue.bookkeeping import TROUBLE, Bookkeeping
 from mailstack.queue.carrying import Carrier, Hop, Journal, Reporter, Screen
 from mailstack.queue.content import Damaged
-from mailstack.queue.items import Attempt, DestinationState, Waiting
+from mailstack.queue.destinations import Destination
+from mailstack.queue.in_flight import InFlight
+from mailstack.queue.items import Attempt, Census, DestinationState, Waiting
 from mailstack.queue.queue import MailQueue, QueuedContent
 from mailstack.queue.settlement import Settlement, settlement, unreadable
+from mailstack.queue.settler import TROUBLE, Settler
 from mailstack.queue.upkeep import HORIZON, Upkeep
 
 IDLE = 2.0
 """Seconds that a connection is kept for another message."""
-AT_FIRST = 5
-"""Connections to a destination of which nothing is known yet; as Postfix's initial_destination_concurrency."""
 AHEAD = 50
 """Rows that are read at once."""
-
-
-@dataclass(slots=True)
-class _Destination:
-    name: str
-    due: float = float("inf")
-    lanes: int = 0
-    open: int = 0
-    allowed: int = AT_FIRST
-    ready: deque[Waiting] = field(default_factory=deque)
-    in_flight: set[str] = field(default_factory=set)
-    idle: list[Deferred[bool]] = field(default_factory=list)
-    refills: list[Deferred[None]] | None = None
-    failing: DestinationState | None = None
-    next_free: float = 0.0
-
-    @property
-    def is_quiet(self) -> bool:
-        return not (self.lanes or self.ready or self.in_flight or self.failing) and self.due == float("inf")
 
 
 class Runner:
@@ -75,22 +55,24 @@ class Runner:
         self.connections = connections
         self._queue = queue
         self._carrier = carrier
+        self._settler = Settler(queue, reporter, journal, screen, self._pause, now, log, counters)
         self._screen = screen
         self._reactor = reactor
         self._now = now
         self._log = log
         self._counters = counters
-        self._known: dict[str, _Destination] = {}
+        self._known: dict[str, Destination] = {}
+        self._in_flight = InFlight()
+        self._obstructed: set[str] = set()
+        self._changes = 0
         self._agenda: list[tuple[float, str]] = []
         self._starving: dict[str, None] = {}
         self._hops: set[Hop] = set()
-        self._lanes = 0
+        self._lanes = self._opening = 0
         self._timer: Any = None
         self._ended: list[Deferred[None]] = []
         self._pauses: set[Deferred[None]] = set()
         self._stopping = self._is_cut = False
-        self._opening = 0
-        self._books = Bookkeeping(queue, reporter, journal, screen, self._pause, now, log, counters)
         self._upkeep = Upkeep(self, queue, reactor, now, log)
 
     # --- from outside
@@ -110,7 +92,7 @@ class Runner:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         for known in self._known.values():
-            self._wake_idle(known, len(known.idle))
+            known.wake(len(known.idle))
         for pause in list(self._pauses):
             pause.callback(None)
         if self._lanes:
@@ -136,12 +118,27 @@ class Runner:
         """Connections, or attempts to have one, now."""
         return self._lanes
 
+    @property
+    def census(self) -> Census:
+        """How much waits: at most CENSUS seconds old."""
+        return self._upkeep.census
+
+    async def look_again(self) -> None:
+        """The queue has been changed otherwise than by `arrived`. Raises: apsw.Error."""
+        await self._upkeep.see_changes()
+
     # --- for the upkeep
 
-    def is_in_flight(self, waiting: Waiting) -> bool:
-        """Whether a lane has it, or is about to."""
-        known = self._known.get(waiting.destination)
-        return known is not None and waiting.item.id in known.in_flight
+    async def settle_at_rest(self, waiting: Waiting, settled: Settlement) -> bool:
+        """Settle without an attempt. False when it is on its way, and nothing is done."""
+        if self._in_flight.has(waiting):
+            return False
+        self._in_flight.add(waiting)
+        try:
+            await self._settler.settle(waiting, settled)
+        finally:
+            self._landed(waiting)
+        return True
 
     def failing(self, destination: str) -> DestinationState | None:
         """The state of a destination that cannot be reached."""
@@ -151,29 +148,42 @@ class Runner:
     def clock_set_back(self, now: float) -> None:
         """Nothing waits for a time that was near before, and is far away now."""
         for known in self._known.values():
-            known.next_free = min(known.next_free, now + 60.0)
+            known.clock_set_back(now, self._queue.schedule)
             if known.failing is not None:
-                known.failing = self._queue.schedule.as_of(known.failing, now)
                 self._plan(known, known.failing.until)
         self._work()
 
-    def forget_failures(self, but: Collection[str]) -> None:
-        """Try all destinations but these as if nothing had been wrong with them."""
-        for known in self._known.values():
-            if known.name not in but:
+    def changed(self, failing: Collection[str]) -> None:
+        """Somebody has changed the queue: what was read is read again, and all destinations but those that are failing
+        are tried as if nothing had been wrong with them."""
+        self._changes += 1
+        for known in list(self._known.values()):
+            if known.name not in failing:
                 known.failing = None
+            self._put_back(known)
+            if known.is_quiet:
+                del self._known[known.name]
+
+    def _put_back(self, known: Destination) -> None:
+        """What was to be sent next is read again when it is its turn."""
+        if known.ready:
+            known.due = min(known.due, self._now())
+            heapq.heappush(self._agenda, (known.due, known.name))
+        for waiting in known.ready:
+            self._in_flight.discard(waiting)
+        known.ready.clear()
 
     # --- whose turn it is
 
-    def _plan(self, known: _Destination, due: float) -> None:
+    def _plan(self, known: Destination, due: float) -> None:
         if due < known.due:
             known.due = due
             heapq.heappush(self._agenda, (due, known.name))
 
-    def _destination(self, name: str) -> _Destination:
+    def _destination(self, name: str) -> Destination:
         known = self._known.get(name)
         if known is None:
-            known = self._known[name] = _Destination(name)
+            known = self._known[name] = Destination(name)
         return known
 
     def _work(self) -> None:
@@ -190,7 +200,7 @@ class Runner:
         if self._agenda and not self._stopping:
             self._timer = self._reactor.callLater(max(0.0, self._agenda[0][0] - now), self._work)
 
-    def _serve(self, known: _Destination, now: float) -> None:
+    def _serve(self, known: Destination, now: float) -> None:
         """Something is due there: wake a lane that waits for work, or open one."""
         if self._stopping:
             return
@@ -198,7 +208,7 @@ class Runner:
             heapq.heappush(self._agenda, (known.failing.until, known.name))
             known.due = known.failing.until
         elif known.idle:
-            self._wake_idle(known, 1)
+            known.wake(1)
         elif known.lanes >= self._allowed(known):
             pass  # the lanes there are come to it
         elif self._lanes >= self.connections:
@@ -206,12 +216,12 @@ class Runner:
         else:
             self._open_lane(known)
 
-    def _allowed(self, known: _Destination) -> int:
+    def _allowed(self, known: Destination) -> int:
         if known.failing is not None:
             return 1  # one tries whether it can be reached again
         return min(known.allowed, self._carrier.pace(known.name).connections)
 
-    def _open_lane(self, known: _Destination) -> None:
+    def _open_lane(self, known: Destination) -> None:
         known.lanes += 1
         self._lanes += 1
         Deferred.fromCoroutine(self._lane(known)).addErrback(self._bug)
@@ -223,13 +233,9 @@ class Runner:
             self._log.failure("queue lane ended")
             self._counters.count("internal_errors", "queue")
 
-    def _wake_idle(self, known: _Destination, number: int) -> None:
-        for _ in range(min(number, len(known.idle))):
-            known.idle.pop().callback(True)
-
     # --- one lane
 
-    async def _lane(self, known: _Destination) -> None:
+    async def _lane(self, known: Destination) -> None:
         hop: Hop | None = None
         sent = 0
         try:
@@ -240,12 +246,11 @@ class Runner:
                         return
                     continue
                 try:
-                    await self._in_turn(known)
-                    if self._stopping:
-                        return
+                    if not await self._in_turn(known, waiting):
+                        continue
                     hop, well = await self._attempt(known, hop, waiting)
                 finally:
-                    known.in_flight.discard(waiting.item.id)
+                    self._landed(waiting)
                 sent = sent + 1 if hop is not None else 0
                 if not well:
                     return
@@ -261,16 +266,14 @@ class Runner:
             self._lanes -= 1
             self._lane_ended(known)
 
-    def _lane_ended(self, known: _Destination) -> None:
+    def _lane_ended(self, known: Destination) -> None:
         if self._stopping:
             self._see_whether_all_ended()
             return
         now = self._now()
         if known.ready and known.failing is not None:
             # They are read again when it can be reached.
-            known.in_flight.difference_update(waiting.item.id for waiting in known.ready)
-            known.ready.clear()
-            known.due = min(known.due, now)
+            self._put_back(known)
         if known.ready:
             self._starving[known.name] = None
         elif known.due < float("inf"):
@@ -284,7 +287,14 @@ class Runner:
                 self._open_lane(hungry)
         self._work()
 
-    async def _take(self, known: _Destination) -> Waiting | None:
+    def _landed(self, waiting: Waiting) -> None:
+        """It is not in flight any more: what waited for that is looked at again."""
+        self._in_flight.discard(waiting)
+        obstructed, self._obstructed = self._obstructed, set()
+        for name in obstructed:
+            self.arrived(name, self._now())
+
+    async def _take(self, known: Destination) -> Waiting | None:
         """The next row to send, None if nothing is due."""
         if not known.ready:
             await self._refill(known)
@@ -298,7 +308,7 @@ class Runner:
                 self._starving.setdefault(known.name)
         return waiting
 
-    async def _refill(self, known: _Destination) -> None:
+    async def _refill(self, known: Destination) -> None:
         if known.refills is not None:  # another lane does it
             done: Deferred[None] = Deferred()
             known.refills.append(done)
@@ -306,11 +316,17 @@ class Runner:
             return
         known.refills = []
         known.due = float("inf")  # what comes meanwhile sets it again
+        before = self._changes
         try:
-            found, due = await self._queue.due(known.name, AHEAD, known.in_flight)
-            known.ready.extend(found)
-            known.in_flight.update(waiting.item.id for waiting in found)
-            if found:
+            found, due = await self._queue.due(known.name, AHEAD, self._in_flight.to(known.name))
+            if before != self._changes:
+                found, due = [], self._now()
+            known.ready.extend(self._in_flight.free(found))
+            if len(known.ready) < len(found):
+                self._obstructed.add(known.name)
+            for waiting in known.ready:
+                self._in_flight.add(waiting)
+            if known.ready:
                 due = self._now()  # there may be more
             if due is not None and due < min(known.due, self._now() + HORIZON):
                 known.due = due
@@ -322,7 +338,7 @@ class Runner:
             for each in refills:
                 each.callback(None)
 
-    async def _more(self, known: _Destination) -> bool:
+    async def _more(self, known: Destination) -> bool:
         """Wait a little for something else to send over a connection that is open."""
         more: Deferred[bool] = Deferred()
         known.idle.append(more)
@@ -342,16 +358,23 @@ class Runner:
             if timer.active():
                 timer.cancel()
 
-    async def _in_turn(self, known: _Destination) -> None:
-        """Not more messages a minute than the destination is given."""
+    async def _in_turn(self, known: Destination, waiting: Waiting) -> bool:
+        """Not more messages a minute than the destination is given. False when somebody has changed the row
+        meanwhile."""
         rate = self._carrier.pace(known.name).per_minute
         if not rate:
-            return
-        now = self._now()
+            return True
+        now, before = self._now(), self._changes
         at = max(now, known.next_free)
         known.next_free = at + 60.0 / rate
-        if at > now:
-            await self._pause(at - now)
+        if at > now and not await self._pause(at - now):
+            return False
+        if before == self._changes:
+            return True
+        try:
+            return await self._queue.ask(lambda database: database.row(waiting.item.id, known.name)) == waiting
+        except apsw.Error:
+            return False  # it is read again
 
     async def _pause(self, seconds: float) -> bool:
         """So long, or until it stops; returns whether it goes on."""
@@ -370,7 +393,7 @@ class Runner:
 
     # --- one attempt
 
-    async def _attempt(self, known: _Destination, hop: Hop | None, waiting: Waiting) -> tuple[Hop | None, bool]:
+    async def _attempt(self, known: Destination, hop: Hop | None, waiting: Waiting) -> tuple[Hop | None, bool]:
         """Send one message; returns the connection if it can go on, and whether the next hop was reached."""
         transcript, started = Transcript(), self._now()
         failed: HopFailed | None = None
@@ -400,7 +423,7 @@ class Runner:
         now, was_failing = self._now(), known.failing is not None
         self._judge(known, failed, started, now)
         mta = next((outcome.mta for outcome in outcomes.values() if outcome.mta), "")
-        await self.settle(
+        await self._settler.settle(
             waiting, settlement(waiting, outcomes, now, self._queue.schedule),
             Attempt(started, now - started, mta, transcript.text), known.failing if failed else None,
             reached=was_failing and failed is None,
@@ -408,7 +431,7 @@ class Runner:
         return hop, failed is None
 
     async def _send(
-        self, known: _Destination, hop: Hop | None, waiting: Waiting, transcript: Transcript
+        self, known: Destination, hop: Hop | None, waiting: Waiting, transcript: Transcript
     ) -> tuple[Hop, Mapping[int, Outcome]]:
         """Over this connection, or a new one; whatever is raised, it is closed then. Raises: HopFailed, Damaged,
         OSError."""
@@ -431,7 +454,7 @@ class Runner:
             raise
         return await self._send(known, None, waiting, transcript)
 
-    async def _open(self, known: _Destination, waiting: Waiting, transcript: Transcript) -> Hop:
+    async def _open(self, known: Destination, waiting: Waiting, transcript: Transcript) -> Hop:
         """Raises: HopFailed."""
         self._opening += 1
         try:
@@ -447,41 +470,18 @@ class Runner:
         self._log.warning("queued message cannot be read", id=waiting.item.id, reason=str(error))
         return dict.fromkeys(waiting.recipients, unreadable(final=isinstance(error, Damaged)))
 
-    def _judge(self, known: _Destination, failed: HopFailed | None, started: float, now: float) -> None:
+    def _judge(self, known: Destination, failed: HopFailed | None, started: float, now: float) -> None:
         """What an attempt says of the destination."""
         if failed is None:
-            known.failing = None
-            known.allowed += 1
-            return
-        if failed.outcome.verdict is Verdict.NEVER:
-            return  # what is next fails as well, at once
-        known.allowed = max(1, known.allowed // 2)
-        before = known.failing
-        if known.open > 0 or (before is not None and before.tried >= started):
-            return  # another connection is well, or said the same already
-        failures = before.failures + 1 if before else 1
-        until = now + self._queue.schedule.rest(failures)
-        known.failing = DestinationState(
-            known.name, before.since if before else now, now, until, failures, failed.outcome.text
-        )
-        self._log.event(
-            "destination not reached", destination=known.name, failures=failures, seconds=round(until - now),
-            reason=failed.outcome.text,
-        )  # fmt: skip
+            known.reached()
+        elif known.not_reached(failed, started, now, self._queue.schedule):
+            assert known.failing is not None
+            self._log.event(
+                "destination not reached", destination=known.name, failures=known.failing.failures,
+                seconds=round(known.failing.until - now), reason=failed.outcome.text,
+            )  # fmt: skip
 
-    async def settle(
-        self,
-        waiting: Waiting,
-        settled: Settlement,
-        attempt: Attempt | None = None,
-        state: DestinationState | None = None,
-        *,
-        reached: bool = False,
-    ) -> None:
-        """Implements `upkeep.Kept`."""
-        await self._books.settle(waiting, settled, attempt, state, reached=reached)
-
-    async def _close(self, known: _Destination, hop: Hop) -> None:
+    async def _close(self, known: Destination, hop: Hop) -> None:
         known.open -= 1
         self._hops.discard(hop)
         await hop.close()

@@ -1,4 +1,4 @@
-"""Takes down what an attempt has come to, and sends reports of it."""
+"""Takes down what becomes of messages, with the reports that belong to it, however long the disk needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TROUBLE = 5.0
 """Seconds until what the disk did not take is tried again."""
 
 
-class Bookkeeping:
+class Settler:
     """`pause` waits for so many seconds, and says whether to go on then."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Bookkeeping:
         *,
         reached: bool = False,
     ) -> None:
-        """Take it down, however long it takes until the disk has room for it."""
+        """Parameters as of MailQueue.settle."""
         now = self._now()
         settled, reports = await self._reported(waiting, settled, now)
         while True:
