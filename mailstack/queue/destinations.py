@@ -17,8 +17,8 @@ AT_FIRST = 5
 
 @dataclass(slots=True)
 class Destination:
-    """`lanes` there are, `open` of them connected, of so many `allowed`. `ready` are rows that are sent next; `idle` are
-    lanes that wait for something to send, `refills` those that wait for rows to be read. Something is `due` at a time,
+    """`lanes` there are, `open` of them connected, of so many `allowed`. `ready` are rows that are sent next, `idle`
+    lanes that wait for something to send, `refills` lanes that wait for rows to be read. Something is `due` at a time,
     and may be sent from `next_free` on, by its rate."""
 
     name: str
