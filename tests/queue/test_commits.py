@@ -11,9 +11,13 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from mailstack.app.outgoing import LazyQueue
+from mailstack.ports import Envelope
 from mailstack.queue.commits import MAX_TOGETHER, Commits
 from mailstack.queue.database import DATABASE, QueueDatabase
 from mailstack.store.workers import InlineWorkers, Job
+from mailstack.testing.log import RecordingLog
+from mailstack.testing.spool import MemoryBlob
 
 
 class SlowWorkers(InlineWorkers):
@@ -162,3 +166,28 @@ def test_whatever_happens_in_the_worker_the_queue_goes_on(world: World) -> None:
     first, second = world.ask(ends), world.note("second")
     world.workers.work()
     assert [type(each) for each in first] == [SystemExit] and second == ["second"]
+
+
+def test_two_that_come_at_once_open_one_queue() -> None:
+    """In the development mode, where none is open before: of two each would sweep the other's files."""
+    workers, opened = SlowWorkers(), []
+
+    class Opened:
+        async def enqueue(self, *arguments: Any) -> str:
+            return f"{len(opened)}"
+
+    queue = LazyQueue(Any, workers, RecordingLog())  # type: ignore[arg-type]
+
+    def open_it() -> Any:
+        opened.append(Opened())
+        return opened[-1]
+
+    queue._open = open_it  # type: ignore[assignment]
+    found: list[Any] = []
+    for _ in range(2):
+        Deferred.fromCoroutine(queue.enqueue(Envelope(None, ()), b"", MemoryBlob(b""))).addBoth(found.append)
+    for job in workers.jobs:
+        job.work()
+    for job in workers.jobs:
+        job.finish()
+    assert found == ["1", "1"]
