@@ -170,8 +170,8 @@ def test_pages_of_rows_end(world: QueueWorld) -> None:
 
 def test_a_page_of_rows_that_cannot_be_read_is_not_the_end(world: QueueWorld) -> None:
     names = sorted(world.send("a@example.net") for _ in range(9))
-    world.database.transaction(lambda: [world.database._db.execute("UPDATE item SET document = '' WHERE id = ?", (name,))
-                                        for name in names[:7]] and None)  # fmt: skip
+    for name in names[:7]:
+        world.database._db.execute("UPDATE item SET document = '' WHERE id = ?", (name,))
     assert [row.item.id for row in world.database.all(most=3)] == names[7:]
     assert {item for item, _ in world.database.unreadable} == set(names[:7])
     assert world.database.all((names[-1], "example.net"), 3) == []
