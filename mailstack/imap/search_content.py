@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from typing import assert_never
 
@@ -67,8 +67,10 @@ def fold(text: str) -> str:
 class Content:
     """One message, taken apart as far as its key needs. Implements `search_keys.Message`."""
 
-    def __init__(self, octets: Octets) -> None:
+    def __init__(self, octets: Octets, compared: Callable[[str], str] = fold) -> None:
         self.octets = octets
+        self._fold = compared
+        """What makes text that is compared."""
         self._fields: dict[bytes, list[bytes]] | None = None
         self._structure: mime.Part | None = None
         self._remembered: list[str] | None = None
@@ -83,13 +85,13 @@ class Content:
             case Not(inside):
                 return negation(self.verdict(inside))
             case HeaderHas(field, text):
-                wanted = fold(one_blank(text))
-                return any(wanted in fold(readable(raw)) for raw in self.fields().get(field.lower(), ()))
+                wanted = self._fold(one_blank(text))
+                return any(wanted in self._fold(readable(raw)) for raw in self.fields().get(field.lower(), ()))
             case SentDay(order, day):
                 sent = sent_day(self.fields().get(b"date", [b""])[0])
                 return sent is not None and stands(order, sent, day)
             case BodyHas(text):
-                return self.body_has(fold(text))
+                return self.body_has(self._fold(text))
             case TextHas(text):
                 return self._text_has(text)
             case ContentKey():
@@ -103,18 +105,18 @@ class Content:
         return self._fields
 
     def _text_has(self, text: str) -> bool:
-        wanted = fold(one_blank(text))
-        if wanted in self.header_text() or self.body_has(fold(text)):
+        wanted = self._fold(one_blank(text))
+        if wanted in self.header_text() or self.body_has(self._fold(text)):
             return True
         return any(wanted in text for text in self.part_header_texts())
 
     def header_text(self) -> str:
         """The folded text of the header."""
-        return fold(readable(block(self.octets, 0, body_start(self.octets, 0, len(self.octets)))))
+        return self._fold(readable(block(self.octets, 0, body_start(self.octets, 0, len(self.octets)))))
 
     def part_header_texts(self) -> Iterator[str]:
         """The folded texts of the headers of body parts, which TEXT looks into and BODY does not."""
-        return (fold(readable(header)) for header in self._part_headers(self._scanned()))
+        return (self._fold(readable(header)) for header in self._part_headers(self._scanned()))
 
     def _part_headers(self, part: mime.Part) -> Iterator[bytes]:
         for child in part.children:
@@ -148,7 +150,7 @@ class Content:
 
     def _texts_of(self, part: mime.Part, overlap: int) -> Iterator[str]:
         if part.message is not None:
-            yield fold(readable(block(self.octets, part.message.header_start, part.message.body_start)))
+            yield self._fold(readable(block(self.octets, part.message.header_start, part.message.body_start)))
             yield from self._texts_of(part.message, overlap)
         for child in part.children:
             yield from self._texts_of(child, overlap)
@@ -160,7 +162,7 @@ class Content:
         undone = transfer.decoder(part.encoding) or transfer.Identity()
         if part.size <= WINDOW:
             data = undone.feed(self.octets[part.body_start : part.end]) + undone.finish()
-            yield fold(words.decode(data, charset))
+            yield self._fold(words.decode(data, charset))
             return
         text: codecs.IncrementalDecoder | None = None
         before = ""
@@ -171,7 +173,7 @@ class Content:
                 data += undone.finish()
             if text is None:
                 text = _incremental(charset, data)
-            before += fold(text.decode(data, end == part.end))
+            before += self._fold(text.decode(data, end == part.end))
             yield before
             before = before[-overlap:] if overlap else ""
 

@@ -18,11 +18,13 @@ from mailstack.errors import (
     ShuttingDown,
 )  # fmt: skip
 from mailstack.imap import replies
+from mailstack.imap.comparator import Comparator
 from mailstack.imap.ext.rfc9738_messagelimit import stopped
 from mailstack.imap.registry import Row, State, StreamedRow
 from mailstack.imap.replies import Reply, bye
 from mailstack.imap.settings import ImapResources, ImapSettings
 from mailstack.imap.view import View, permanent_flags
+from mailstack.imap.wire import framing
 from mailstack.imap.wire.append_grammar import Segment
 from mailstack.imap.wire.cursor import Cursor, sp, tag
 from mailstack.imap.wire.framing import MAX_COMMAND, MAX_LINE, Command, Event, Framer, LiteralAnnounced, Oversized
@@ -43,10 +45,6 @@ COMMANDS_A_TURN = 100
 """Commands of one client that are answered before others have their turn: some milliseconds."""
 
 
-class LiteralTooBig(FramingLost):
-    """A client that does not wait for leave sends more than anybody wants to read (RFC 7888 §4)."""
-
-
 class ImapSession:
     """Serves one connection until it is to be closed. Commands reach what they need through it."""
 
@@ -60,6 +58,8 @@ class ImapSession:
         self.enabled: set[str] = set()
         self.condstore = False
         """Whether the client is to be told mod-sequences, since it asked for any (RFC 7162 §3.1)."""
+        self.comparator = Comparator()
+        """By what text is compared (RFC 5255 §4.2)."""
         self.client_name = ""
         """What the client calls itself by ID."""
         self.login_failures = 0
@@ -193,7 +193,7 @@ class ImapSession:
         """A client that waits for leave is told no; one that does not would have to be read to the end.
         Raises: FramingLost."""
         if not announced.synchronising and announced.size > limit:
-            raise LiteralTooBig(f"a literal of {announced.size} octets, above any limit")
+            raise framing.LiteralTooBig(f"a literal of {announced.size} octets, above any limit")
 
     async def logged_in(self, account: AccountName) -> None:
         """The credentials were right."""
@@ -211,6 +211,7 @@ class ImapSession:
         self.account = AccountName("")
         self.enabled.clear()
         self.condstore = False
+        self.comparator = Comparator()
         self.state = State.NOT_AUTHENTICATED
         self.connection.timeout = self.settings.login_timeout
 
@@ -290,10 +291,8 @@ class ImapSession:
             self.say(bye("the server is stopping", "UNAVAILABLE"))
         except IdleTimeout:
             self.say(bye("idle for too long"))
-        except LiteralTooBig as lost:
-            self.say(bye(f"cannot go on: {lost}", "TOOBIG"))
         except FramingLost as lost:
-            self.say(bye(f"cannot go on: {lost}"))
+            self.say(bye(f"cannot go on: {lost}", lost.code))
         except ConnectionClosed:
             self.log.event("client gone")
         finally:

@@ -1,18 +1,19 @@
 """What SORT and THREAD compare messages by (RFC 5256, RFC 5957), made once from a message's header and kept as
 octets by `Mailbox.derive`.
 
-A record is a head of numbers, the references, and six texts with NUL between them. Texts are in the form that
-i;unicode-casemap compares (RFC 5051), as UTF-8, so that octets stand in its order. Of a msg-id only a hash is
-kept: 64 bits, of which two of one mailbox are not the same by chance."""
+A record is a head of numbers, the references, and six texts with NUL between them. Texts are in the form that a
+collation compares, i;unicode-casemap (RFC 5051) usually, as UTF-8, so that octets stand in its order. Of a msg-id only
+a hash is kept: 64 bits, of which two of one mailbox are not the same by chance."""
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from hashlib import blake2b
 from struct import Struct
 
 from mailstack.mail.addresses import ListedAddress, address_list
-from mailstack.mail.collation import casemap
+from mailstack.mail.collation import COLLATIONS, DEFAULT
 from mailstack.mail.dates import sent_date
 from mailstack.mail.header import block, body_start, unfold, values
 from mailstack.mail.message_ids import message_ids
@@ -21,7 +22,8 @@ from mailstack.mail.words import decode_words, guess
 from mailstack.ports import Octets
 
 ITEM = "SORT 1"
-"""The name under which records are kept: to be changed when their form changes."""
+"""The name under which records are kept, with that of the collation behind it unless it is the default one: to be
+changed when their form changes."""
 NO_DATE = -(1 << 62)
 """The sent date of a message without a valid one: then its internal date counts (RFC 5256 §2.2)."""
 MAX_REFERENCES = 1000
@@ -39,10 +41,17 @@ _HEAD = Struct("<q?QH")
 EMPTY = _HEAD.pack(NO_DATE, False, 0, 0) + b"\0" * 5
 """The record of a message without a header."""
 _Fields = dict[bytes, list[bytes]]
+_Map = Callable[[str], str]
 
 
-def record(octets: Octets) -> bytes:
+def item(collation: str) -> str:
+    """The name under which records are kept whose texts are compared by a collation."""
+    return ITEM if collation == DEFAULT.name else f"{ITEM} {collation}"
+
+
+def record(octets: Octets, collation: str = DEFAULT.name) -> bytes:
     """The record of a message. Pure; for Mailbox.derive."""
+    compared = COLLATIONS[collation].map
     fields = values(block(octets, 0, body_start(octets, 0, len(octets))))
     base = base_subject(decode_words(_first(fields, b"subject")))
     date = sent_date(_first(fields, b"date"))
@@ -50,9 +59,9 @@ def record(octets: Octets) -> bytes:
     references = array("Q", map(_hash, _references(fields)))
     senders, recipients, copies = (_addresses(fields, name) for name in (b"from", b"to", b"cc"))
     texts = (
-        _text(base.text, MAX_SUBJECT),
-        _mailbox(senders), _mailbox(recipients), _mailbox(copies),
-        _display(senders), _display(recipients),
+        _text(base.text, MAX_SUBJECT, compared),
+        _mailbox(senders, compared), _mailbox(recipients, compared), _mailbox(copies, compared),
+        _display(senders, compared), _display(recipients, compared),
     )  # fmt: skip
     head = _HEAD.pack(
         NO_DATE if date is None else date, base.reply, _hash(own[0]) if own else 0, len(references)
@@ -98,12 +107,12 @@ def _references(fields: _Fields) -> list[bytes]:
     return found[-MAX_REFERENCES:] or message_ids(_first(fields, b"in-reply-to"))[:1]
 
 
-def _mailbox(addresses: list[ListedAddress]) -> bytes:
+def _mailbox(addresses: list[ListedAddress], compared: _Map) -> bytes:
     """The addr-mailbox of the first address; of a group, its name, as in ENVELOPE."""
-    return _text(guess(addresses[0].mailbox or b""), MAX_ADDRESS) if addresses else b""
+    return _text(guess(addresses[0].mailbox or b""), MAX_ADDRESS, compared) if addresses else b""
 
 
-def _display(addresses: list[ListedAddress]) -> bytes:
+def _display(addresses: list[ListedAddress], compared: _Map) -> bytes:
     """RFC 5957 §3."""
     if not addresses:
         return b""
@@ -113,11 +122,11 @@ def _display(addresses: list[ListedAddress]) -> bytes:
         shown = guess(first.mailbox or b"")
         if first.mailbox is not None and first.host is not None:
             shown += "@" + guess(first.host)
-    return _text(shown, MAX_ADDRESS)
+    return _text(shown, MAX_ADDRESS, compared)
 
 
-def _text(text: str, limit: int) -> bytes:
-    mapped = casemap(text.replace("\0", "")).encode("utf-8", "replace")
+def _text(text: str, limit: int, compared: _Map) -> bytes:
+    mapped = compared(text.replace("\0", "")).encode("utf-8", "replace")
     if len(mapped) <= limit:
         return mapped
     return mapped[:limit] + blake2b(mapped, digest_size=16).hexdigest().encode()

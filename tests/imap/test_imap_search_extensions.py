@@ -307,7 +307,7 @@ def test_filters_that_name_one_another_come_to_an_end() -> None:
     assert client.lines(b"SEARCH FILTER c9")[0].startswith(b"t NO [LIMIT]")
 
 
-# --- I18NLEVEL=1 (RFC 5255) -------------------------------------------------------------------
+# --- I18NLEVEL=2 (RFC 5255) -------------------------------------------------------------------
 
 
 def test_what_unicode_casemap_takes_for_the_same_is_the_same() -> None:

@@ -139,7 +139,7 @@ class _Resolving:
                 if self._left < 0:
                     raise Refused(Problem.LIMIT, "search keys that stand for too many others")
                 return await self.key(found, depth + 1)
-        return key
+        return self._session.comparator.key(key)
 
 
 def numbered(session: ImapSession, result: Result) -> Sequence[int]:

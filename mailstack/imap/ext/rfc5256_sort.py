@@ -39,8 +39,9 @@ async def sort(session: ImapSession, asked: SortProgram, *, by_uid: bool) -> Rep
     search.check_returns(asked.returns or {})
     key = await search.resolved(session, asked.key)
     session.uses_numbers = any(isinstance(leaf, InSequence) for leaf in leaves(key))
-    found = await in_order(session, await search.matching(session, key), asked.criteria)
-    result = SortResult(key, asked.returns, found, by_uid, asked.criteria)
+    criteria = session.comparator.criteria(asked.criteria)
+    found = await in_order(session, await search.matching(session, key), criteria)
+    result = SortResult(key, asked.returns, found, by_uid, criteria)
     await search.prepare(session, result)
     if asked.returns is None:
         await say_numbers(session, result)

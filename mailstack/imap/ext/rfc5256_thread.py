@@ -47,13 +47,13 @@ async def thread(session: ImapSession, asked: ThreadProgram, *, by_uid: bool) ->
 
 async def threaded(session: ImapSession, found: Sequence[int], algorithm: bytes) -> Forest:
     """The threads of messages (UIDs ascending), which are remembered: the same ones are asked for again."""
-    uids = array("I", found)
-    memory, key = session.resources.memory, memory_key(session, algorithm, len(uids), crc32(uids))
+    uids, collation = array("I", found), session.comparator.collation.name
+    memory, key = session.resources.memory, memory_key(session, algorithm, collation, len(uids), crc32(uids))
     known: tuple[array[int], Forest] | None = memory.get(key)
     if known is not None and known[0] == uids:
         return known[1]
     mailbox = session.view.mailbox
-    messages = await _messages(mailbox, uids)
+    messages = await _messages(mailbox, uids, collation)
     if algorithm == b"REFS":
         messages.arrivals = await internal_dates(mailbox, uids)
     forest = await mailbox.compute(partial(ALGORITHMS[algorithm], messages))
@@ -61,9 +61,9 @@ async def threaded(session: ImapSession, found: Sequence[int], algorithm: bytes)
     return forest
 
 
-async def _messages(mailbox: Mailbox, uids: Sequence[int]) -> Messages:
+async def _messages(mailbox: Mailbox, uids: Sequence[int], collation: str) -> Messages:
     messages = Messages()
-    async for made in records(mailbox, uids):
+    async for made in records(mailbox, uids, collation):
         for value in made:
             messages.add(*ids_of(value), text_of(value, SUBJECT))
     await fill_dates(mailbox, uids, messages.dates)

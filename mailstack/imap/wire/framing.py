@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mailstack.errors import FramingLost
+
 MAX_LINE = 64 * 1024
 """Octets of one line. RFC 7162 §4 asks for 8192 at least; clients send long UID sets."""
 MAX_COMMAND = 256 * 1024
@@ -39,6 +41,12 @@ class Oversized:
     """A command was too long and is thrown away; `octets` is how it began."""
 
     octets: bytes
+
+
+class LiteralTooBig(FramingLost):
+    """A client that does not wait for leave sends more than anybody wants to read (RFC 7888 §4)."""
+
+    code = "TOOBIG"
 
 
 Event = Command | LiteralAnnounced | Oversized
