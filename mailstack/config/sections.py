@@ -414,6 +414,9 @@ class Imap:
     utf8_only: bool = False
     """Whether a client must take UTF-8 (ENABLE UTF8=ACCEPT or IMAP4rev2) before it sees mailboxes (RFC 6855 §6);
     no client in general use does of itself."""
+    literal_minus: bool = False
+    """Whether a client may send no more than 4096 octets of a literal without being told to go on: LITERAL- instead of
+    LITERAL+ (RFC 7888 §5). It costs an APPEND a round trip, and spares who may not append the upload."""
     message_limit: int = 0
     """Messages that one command may be about (RFC 9738), announced as MESSAGELIMIT; 0: any. Clients that do not
     know of it get less than they asked for."""

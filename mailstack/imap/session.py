@@ -67,7 +67,7 @@ class ImapSession:
         self.compressed = False
         self.notifier: Notifier | None = None
         """Tells what the client asked to be told unasked, if it did."""
-        self.framer = Framer()
+        self.framer = Framer(framing.LITERAL_MINUS if settings.literal_minus else None)
         self._store: AccountStore | None = None
         self._view: View | None = None
         self._bulk = 0
@@ -349,12 +349,12 @@ class ImapSession:
         return None
 
     def _oversized(self, event: Oversized) -> None:
-        self._say_too_long(event.octets, TOO_LONG)
+        self._say_too_long(event.octets, TOO_LONG, replies.UNASKED if event.unasked else None)
         self._mistake()
 
-    def _say_too_long(self, began: bytes, text: str) -> None:
+    def _say_too_long(self, began: bytes, text: str, reply: Reply | None = None) -> None:
         row = self._table.get(b"".join(began.upper().split(b" ", 2)[1:2]))
-        reply = row.too_long if row is not None and self.state in row.states else None
+        reply = reply or (row.too_long if row is not None and self.state in row.states else None)
         self.say((reply or replies.bad(text, "LIMIT")).line(_tag_of(began)))
 
     async def _command(self, octets: bytes) -> None:
