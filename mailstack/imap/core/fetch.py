@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mailstack.errors import BadSyntax, Refused
 from mailstack.imap import replies
+from mailstack.imap.ext.rfc9585_inprogress import working
 from mailstack.imap.ext.rfc9738_messagelimit import limited
 from mailstack.imap.fetch import FetchPlan, Piece, Slice, Trouble, plan, send_slice
 from mailstack.imap.registry import SELECTED, Capability, Feature, FetchRequest, Modifiers, command, modifiers
@@ -78,7 +79,8 @@ async def fetch(session: ImapSession, asked: Fetch, *, by_uid: bool) -> Reply:
 async def respond(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> Reply:
     """A FETCH response for each of the messages, and what the command ends with."""
     if what.needs_measure:
-        await session.view.mailbox.measure(uids, dates=FetchAtt.INTERNALDATE in what.columns)
+        with working(session, len(uids)):
+            await session.view.mailbox.measure(uids, dates=FetchAtt.INTERNALDATE in what.columns)
     if what.needs_content:
         if what.sets_seen and not session.view.read_only and "s" in session.view.mailbox.rights:
             await set_seen(session, uids, told=FetchAtt.FLAGS in what.columns)
@@ -98,7 +100,8 @@ async def set_seen(session: ImapSession, uids: Sequence[int], *, told: bool) -> 
     unseen = [uid for uid, flags in zip(found.uids, found.flags, strict=True) if not flags & bit]
     if unseen:
         try:
-            await mailbox.store_flags(unseen, FlagAction.ADD, Flags(Flag.SEEN), session.view)
+            with working(session, len(unseen)):
+                await mailbox.store_flags(unseen, FlagAction.ADD, Flags(Flag.SEEN), session.view)
         except Refused as refused:  # what cannot be marked can be read all the same
             session.log.warning("messages not marked as seen", count=len(unseen), reason=str(refused))
             return

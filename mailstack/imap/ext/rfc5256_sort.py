@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mailstack.imap import replies
 from mailstack.imap.core import search
+from mailstack.imap.ext.rfc9585_inprogress import working
 from mailstack.imap.orders import in_order
 from mailstack.imap.registry import SELECTED, Capability, Feature, command
 from mailstack.imap.replies import Reply
@@ -40,7 +41,9 @@ async def sort(session: ImapSession, asked: SortProgram, *, by_uid: bool) -> Rep
     key = await search.resolved(session, asked.key)
     session.uses_numbers = any(isinstance(leaf, InSequence) for leaf in leaves(key))
     criteria = session.comparator.criteria(asked.criteria)
-    found = await in_order(session, await search.matching(session, key), criteria)
+    matching = await search.matching(session, key)
+    with working(session, len(matching)):
+        found = await in_order(session, matching, criteria)
     result = SortResult(key, asked.returns, found, by_uid, criteria)
     await search.prepare(session, result)
     if asked.returns is None:
