@@ -358,7 +358,7 @@ class ImapSession:
         self.say((reply or replies.bad(text, "LIMIT")).line(_tag_of(began)))
 
     async def _command(self, octets: bytes) -> None:
-        cur = Cursor(octets, utf8=self.utf8)
+        cur = Cursor(octets, utf8=self.utf8, accepts="UTF8=ACCEPT" in self.enabled)
         self.tag = b"*"
         try:
             self.tag = tag(cur)
