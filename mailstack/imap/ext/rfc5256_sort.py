@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mailstack.imap import replies
 from mailstack.imap.core import search
 from mailstack.imap.ext.rfc9585_inprogress import working
+from mailstack.imap.ext.rfc9738_messagelimit import whole
 from mailstack.imap.orders import in_order
 from mailstack.imap.registry import SELECTED, Capability, Feature, command
 from mailstack.imap.replies import Reply
@@ -38,7 +39,7 @@ def arguments(cur: Cursor) -> SortProgram:
 
 async def sort(session: ImapSession, asked: SortProgram, *, by_uid: bool) -> Reply:
     search.check_returns(asked.returns or {})
-    key = await search.resolved(session, asked.key)
+    key = whole(session, await search.resolved(session, asked.key))
     session.uses_numbers = any(isinstance(leaf, InSequence) for leaf in leaves(key))
     criteria = session.comparator.criteria(asked.criteria)
     matching = await search.matching(session, key)

@@ -12,6 +12,7 @@ from zlib import crc32
 from mailstack.imap import replies
 from mailstack.imap.core import search
 from mailstack.imap.ext.rfc9585_inprogress import working
+from mailstack.imap.ext.rfc9738_messagelimit import whole
 from mailstack.imap.orders import fill_dates, internal_dates, memory_key, records
 from mailstack.imap.registry import SELECTED, Capability, Feature, command
 from mailstack.imap.replies import Reply
@@ -39,7 +40,7 @@ def arguments(cur: Cursor) -> ThreadProgram:
 
 
 async def thread(session: ImapSession, asked: ThreadProgram, *, by_uid: bool) -> Reply:
-    key = await search.resolved(session, asked.key)
+    key = whole(session, await search.resolved(session, asked.key))
     found = await search.matching(session, key)
     with working(session, len(found)):
         forest = await threaded(session, found, asked.algorithm)
