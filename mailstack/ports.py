@@ -228,6 +228,10 @@ class Mailbox(Protocol):
         """What the user may do here (RFC 4314), as of the last `refresh`; what he may not do is refused."""
 
     @property
+    def is_shared(self) -> bool:
+        """Whether it is another user's, so that `rights` may be taken away at any time."""
+
+    @property
     def uids(self) -> Sequence[int]:
         """All UIDs, ascending, as they are now: copy what you keep."""
 

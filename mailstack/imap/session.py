@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from mailstack.imap.view import View, permanent_flags
 from mailstack.imap.wire import framing
 from mailstack.imap.wire.append_grammar import Segment
 from mailstack.imap.wire.cursor import Cursor, sp, tag
-from mailstack.imap.wire.framing import MAX_COMMAND, MAX_LINE, Command, Event, Framer, LiteralAnnounced, Oversized
+from mailstack.imap.wire.framing import MAX_COMMAND, MAX_LINE, Command, Event, Framer, LiteralAnnounced
 from mailstack.imap.wire.search_grammar import BadCharset
 from mailstack.ports import AccountName, AccountStore, Connection
 
@@ -80,7 +80,9 @@ class ImapSession:
         """When the command began, or its client was last told that it goes on (RFC 9585)."""
         self.stopped_at = 0
         """The lowest UID that the command got to, if it may not be about more messages (RFC 9738)."""
-        self._table, self._guards = _features()
+        from mailstack.imap.features import GUARDS, TABLE  # late, since the rows' coroutines take a session
+
+        self._table, self._guards = TABLE, GUARDS
 
     # --- what commands use
 
@@ -300,12 +302,14 @@ class ImapSession:
             self.deselect()
 
     async def _take(self, event: Event) -> None:
+        await self.still_open()
         if isinstance(event, Command):
             await self._command(event.octets)
         elif isinstance(event, LiteralAnnounced):
             await self._literal(event)
         else:
-            self._oversized(event)
+            self._say_too_long(event.octets, TOO_LONG, replies.UNASKED if event.unasked else None)
+            self._mistake()
 
     async def _literal(self, announced: LiteralAnnounced) -> None:
         segment = Segment(Cursor(announced.so_far, utf8=self.utf8), announced)
@@ -347,10 +351,6 @@ class ImapSession:
         except BadSyntax:
             pass
         return None
-
-    def _oversized(self, event: Oversized) -> None:
-        self._say_too_long(event.octets, TOO_LONG, replies.UNASKED if event.unasked else None)
-        self._mistake()
 
     def _say_too_long(self, began: bytes, text: str, reply: Reply | None = None) -> None:
         row = self._table.get(b"".join(began.upper().split(b" ", 2)[1:2]))
@@ -455,14 +455,20 @@ class ImapSession:
         else:
             await self.notifier.tell(allow_expunge=allow_expunge, with_items=not adding)
 
+    async def still_open(self) -> None:
+        """Leave the selected mailbox if it is gone, or if it is another's who has closed it to the user."""
+        view = self._view
+        if view is not None and (view.gone or view.mailbox.is_shared):
+            await self._look(view)
+
     async def _look(self, view: View) -> None:
         """Take in what others did to the selected mailbox."""
         try:
             await view.mailbox.refresh()
         except Refused as refused:
-            if refused.problem is not Problem.NO_SUCH_MAILBOX:
-                raise
-            view.gone = True
+            view.gone = view.gone or refused.problem is Problem.NO_SUCH_MAILBOX
+            if not view.gone:
+                self.log.warning("mailbox not refreshed", mailbox=view.mailbox.name, reason=str(refused))
         if view.gone:
             self.leave()
         elif view.new_rights():  # RFC 4314 §5.1.1
@@ -490,10 +496,3 @@ def _tag_of(began: bytes) -> bytes:
         return tag(Cursor(began))
     except BadSyntax:
         return b"*"
-
-
-def _features() -> tuple[Mapping[bytes, Row | StreamedRow], Sequence[Callable[[ImapSession, bytes], None]]]:
-    # Late, since the rows' coroutines take a session.
-    from mailstack.imap.features import GUARDS, TABLE
-
-    return TABLE, GUARDS

@@ -75,6 +75,7 @@ class OpenMailbox:
         self.files = files
         self.gone = False
         self.rights = ALL_RIGHTS
+        self.is_shared = False
         self._account = account
         self._columns = MessageColumns()
         self._keywords: tuple[str, ...] = ()

@@ -47,6 +47,7 @@ class SharedMailbox:
     def __init__(self, account: SharingAccount, mailbox: Mailbox, place: Place, name: str) -> None:
         self.name = name
         self.rights: Rights = place.rights
+        self.is_shared = not place.own
         self._account = account
         self._place = place
         self._of = mailbox

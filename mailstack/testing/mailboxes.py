@@ -77,6 +77,7 @@ class MemoryMailbox:
         self.listeners: list[MailboxListener] = []
         self.read_only = False
         self.rights = ALL_RIGHTS
+        self.is_shared = False
         self.keeps_texts = False
         self._account = account
         self._uids: tuple[int, ...] | None = ()  # None when it has to be made anew
