@@ -12,7 +12,7 @@ returns without suspending, so that asking costs no trip through the reactor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -333,6 +333,10 @@ class Mailbox(Protocol):
 
     async def kept(self, uids: Sequence[int], item: str) -> list[bytes | None]:
         """What `derive` would give without making anything of a message; None where that is nothing. UIDs ascend."""
+
+    def foresee(self, items: Mapping[str, Callable[[Octets], bytes]]) -> None:
+        """Say what `derive` and `grep` will be asked for, by the names of the items, so that it may be made while
+        nobody waits for anything."""
 
     async def compute(self, fn: Callable[[], T]) -> T:
         """Run the pure `fn`, which takes its time, where it keeps nobody waiting."""

@@ -422,6 +422,9 @@ class Imap:
     know of it get less than they asked for."""
     save_limit: int = 0
     """Messages that may be copied or appended at once (RFC 9738), announced as SAVELIMIT; 0: any."""
+    index_in_background: bool = True
+    """Whether what clients list, search and sort by is made of the messages of a mailbox that they have opened, while
+    nobody waits for anything: 1 KB a message in the account's index."""
     keep_texts: bool = False
     """Whether the texts of messages are kept in a file beside each account's index once SEARCH has looked at them:
     BODY and TEXT are then some ten times as quick. It takes about as much room as the texts without attachments, and

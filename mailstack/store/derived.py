@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from mailstack.ports import Octets, Wanted
@@ -23,6 +24,8 @@ MADE_AT_ONCE = 256
 """Messages of which values are made, or read and checked, in one visit to a worker."""
 TEXTS_AT_ONCE = 32
 """The same of what is large."""
+FILLED_AT_ONCE = 1024
+"""Messages that are looked at for what the index lacks, in one visit to a worker."""
 SEARCHED_AT_ONCE = 16 * 1024
 """Messages that the index searches in one visit to a worker."""
 
@@ -38,6 +41,42 @@ class Made:
     values: list[bytes | None]
     kept: list[int]
     opened: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Up to which UID there is nothing left to make, of how many messages something was, and whether it is kept."""
+
+    last: int
+    messages: int
+    kept: bool
+
+
+Items = Mapping[str, Callable[[Octets], bytes]]
+"""What makes what is kept, by its name."""
+
+
+class Foreseen:
+    """What will be asked for of a mailbox, and the UID up to which all of that is kept."""
+
+    def __init__(self, items: Items | None = None) -> None:
+        self.items: Items = items or {}
+        self.filled = 0
+
+    def add(self, items: Items) -> None:
+        """Of what is new, nothing is kept."""
+        if not items.keys() <= self.items.keys():
+            self.items = {**self.items, **items}
+            self.filled = 0
+
+    def lacks(self, uids: Sequence[int]) -> bool:
+        """Whether there may be something to do."""
+        return bool(self.items and uids and uids[-1] > self.filled)
+
+    def first(self, uids: Sequence[int]) -> Sequence[int]:
+        """Those of the mailbox's messages that come first."""
+        start = bisect_right(uids, self.filled)
+        return uids[start : start + FILLED_AT_ONCE]
 
 
 class Derived:
@@ -72,6 +111,25 @@ class Derived:
             kept += [uid for uid, _ in made]
         same = self.index.opened == opened
         return Made([values[uid] for uid in uids], kept, opened if same else -1)
+
+    def fill(self, uids: Sequence[int], items: Items, seconds: float) -> Filled:
+        """Make and keep what the index lacks of these messages (UIDs ascending), for so long. In a worker."""
+        until = monotonic() + seconds
+        lacking = {name: frozenset(self.index.lacking(*self._key, name, uids)) for name in items}
+        made: dict[str, list[tuple[int, bytes]]] = {name: [] for name in items}
+        before, last, count = 0, uids[-1], 0
+        for uid in sorted(frozenset[int]().union(*lacking.values())):
+            if count and monotonic() >= until:
+                last = before
+                break
+            octets = self._octets(uid)
+            if octets is not None:
+                for name, fn in items.items():
+                    if uid in lacking[name] and len(value := fn(octets)) <= self._largest:
+                        made[name].append((uid, value))
+            before, count = uid, count + 1
+        kept = [self.index.keep(*self._key, name, values) for name, values in made.items() if values]
+        return Filled(last, count, all(kept))
 
     def search(self, piece: Sequence[int], item: str, wanted: Wanted) -> list[int] | None:
         """Hits among messages that were checked. In a worker."""

@@ -160,6 +160,20 @@ class AccountIndex:
 
         return self._try(read, {}) if uids else {}
 
+    def lacking(self, guid: str, validity: int, item: str, uids: Sequence[int]) -> list[int]:
+        """Those of these messages (UIDs ascending) of which nothing is kept under `item`. Checksums are not compared.
+        All of them, if the index cannot say."""
+
+        def read(database: apsw.Connection) -> list[int]:
+            where = self._mailbox(database, guid, validity), item, uids[0], uids[-1]
+            among = "FROM derived WHERE mailbox = ? AND item = ? AND uid BETWEEN ? AND ?"
+            if database.execute(f"SELECT count(*) {among}", where).get == len(uids):
+                return []
+            known = {uid for (uid,) in database.execute(f"SELECT uid {among}", where)}
+            return [uid for uid in uids if uid not in known]
+
+        return self._try(read, list(uids)) if uids else []
+
     def keep(self, guid: str, validity: int, item: str, values: Iterable[tuple[int, bytes]]) -> bool:
         """Keep what was made of some messages; whether that was done."""
 

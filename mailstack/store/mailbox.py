@@ -5,7 +5,7 @@ belong to the account's lane. Between them go `Differences`: values, applied in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -36,7 +36,7 @@ from mailstack.ports import (
 )  # fmt: skip
 from mailstack.store.columns import NO_DATE, UNKNOWN, MessageColumns
 from mailstack.store.contents import Contents
-from mailstack.store.derived import Derived, looked_through, pieces
+from mailstack.store.derived import Derived, Foreseen, looked_through, pieces
 from mailstack.store.maildir import change, counted, names
 from mailstack.store.maildir.change import Unchanged
 from mailstack.store.maildir.differences import Differences, Hints
@@ -96,6 +96,7 @@ class OpenMailbox:
         """Whether what the index keeps may be of other messages."""
         self._kept: dict[bool, Derived] = {}
         """What is kept of messages, and by True of their texts."""
+        self._foreseen = Foreseen()
 
     # --- what memory knows
 
@@ -393,6 +394,26 @@ class OpenMailbox:
         found = await self._run(partial(self._account.index.derived, self.mailbox_id, self.uid_validity, item, uids))
         return [found.get(uid) for uid in uids]
 
+    def foresee(self, items: Mapping[str, Callable[[Octets], bytes]]) -> None:
+        self._foreseen.add(items)
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Let what is foreseen be made of messages that are new, if that is wanted."""
+        if self._account.store.background is not None and self._foreseen.lacks(self._columns.uids):
+            self._account.store.background.want(self)
+
+    async def fill(self, seconds: float) -> tuple[int, bool]:
+        """Make some of what is foreseen, for about so long; of how many messages, and whether there is more."""
+        uids, foreseen = self._foreseen.first(self._columns.uids), self._foreseen
+        remembered = self._account.store.hub.find(self._account.name, self.name) is self
+        if self.gone or not remembered or not uids or len(self._columns) < WORTH_KEEPING:
+            return 0, False
+        derived = await self._derived("")
+        done = await self._run(partial(derived.fill, uids, foreseen.items, seconds))
+        foreseen.filled = done.last
+        return done.messages, done.kept and self._foreseen.lacks(self._columns.uids)
+
     async def compute(self, fn: Callable[[], T]) -> T:
         return await self._run(fn)
 
@@ -430,7 +451,7 @@ class OpenMailbox:
             self._columns.history.since = self._columns.flips.since = found.modseq
             self._recent.clear()
             self._contents.renew()
-            self._stale, self._kept = True, {}
+            self._stale, self._kept, self._foreseen = True, {}, Foreseen(self._foreseen.items)
             self.gone = found.gone
             self._tell(MailboxGone())
         if found.vanished and (vanished := self._columns.remove(found.vanished, found.modseq)):
@@ -442,6 +463,7 @@ class OpenMailbox:
         if added:
             self._recent |= found.recent
             self._tell(Added(_uids(added)))
+            self._look_ahead()
         changed = self._columns.change(found.changed, found.modseq)
         others = set(found.others)
         for which, who in (([uid for uid in changed if uid not in others], by), (sorted(others & set(changed)), None)):

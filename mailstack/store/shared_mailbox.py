@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -119,6 +119,9 @@ class SharedMailbox:
 
     async def kept(self, uids: Sequence[int], item: str) -> list[bytes | None]:
         return await self._of.kept(uids, item)
+
+    def foresee(self, items: Mapping[str, Callable[[Octets], bytes]]) -> None:
+        self._of.foresee(items)
 
     async def compute(self, fn: Callable[[], T]) -> T:
         return await self._of.compute(fn)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import TypeVar
@@ -78,6 +78,8 @@ class MemoryMailbox:
         self.read_only = False
         self.rights = ALL_RIGHTS
         self.is_shared = False
+        self.foreseen: dict[str, Callable[[Octets], bytes]] = {}
+        """What sessions said that they will ask for."""
         self.keeps_texts = False
         self._account = account
         self._uids: tuple[int, ...] | None = ()  # None when it has to be made anew
@@ -255,6 +257,9 @@ class MemoryMailbox:
 
     async def kept(self, uids: Sequence[int], item: str) -> list[bytes | None]:
         return [None] * len(uids)
+
+    def foresee(self, items: Mapping[str, Callable[[Octets], bytes]]) -> None:
+        self.foreseen = dict(items)
 
     async def compute(self, fn: Callable[[], T]) -> T:
         return fn()

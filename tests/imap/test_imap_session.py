@@ -262,3 +262,13 @@ def test_any_octets_are_answered_or_end_the_connection(noise: list[bytes], logge
     assert client.over == [None]
     assert world.spool.leaks == 0
     assert world.inbox.listeners == []
+
+
+def test_what_clients_will_ask_for_is_foreseen_when_they_open_a_mailbox() -> None:
+    world = World()
+    client = world.log_in()
+    names = set(world.inbox.foreseen)
+    assert any(name.startswith("ENVELOPE") for name in names)
+    client.lines(b"ENABLE UTF8=ACCEPT")
+    client.lines(b"SELECT INBOX")
+    assert any(name.endswith("/utf8") for name in set(world.inbox.foreseen) - names)

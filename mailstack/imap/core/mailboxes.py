@@ -10,6 +10,7 @@ from mailstack.acl import WRITES
 from mailstack.errors import Problem, Refused
 from mailstack.imap import replies
 from mailstack.imap.ext.rfc9585_inprogress import working
+from mailstack.imap.foreseen import foreseen
 from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, Modifiers, StatusItem, command, modifiers
 from mailstack.imap.replies import Reply
 from mailstack.imap.view import View, all_flags, permanent_flags
@@ -117,6 +118,7 @@ async def open_mailbox(session: ImapSession, name: str, *, read_only: bool) -> N
         opened = await session.store.open(name, view)
     view.read_only = read_only or not opened.rights & WRITES
     view.begin(opened)
+    opened.foresee(foreseen(utf8=session.utf8))
     session.select(view)
     session.say(b"* %d EXISTS\r\n" % len(view.uids))
     if not session.rev2:
