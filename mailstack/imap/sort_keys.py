@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import blake2b
 from struct import Struct
 
 from mailstack.mail.addresses import ListedAddress, address_list
 from mailstack.mail.collation import COLLATIONS, DEFAULT
 from mailstack.mail.dates import sent_date
-from mailstack.mail.header import block, body_start, unfold, values
+from mailstack.mail.header import Values, common_values, unfold
 from mailstack.mail.message_ids import message_ids
 from mailstack.mail.subject import base_subject
 from mailstack.mail.words import decode_words, guess
@@ -33,6 +34,11 @@ MAX_SUBJECT = 4000
 MAX_ADDRESS = 500
 """The same of an address or a display name."""
 
+SHORT = 200
+"""Octets of an address-list of which the texts are remembered: a mailbox has the same ones again and again."""
+MAX_REMEMBERED = 1024
+"""Address-lists that are remembered, with some 1 KB each; ours."""
+
 SUBJECT, FROM, TO, CC, DISPLAY_FROM, DISPLAY_TO = range(6)
 """The texts of a record."""
 
@@ -40,7 +46,7 @@ SUBJECT, FROM, TO, CC, DISPLAY_FROM, DISPLAY_TO = range(6)
 _HEAD = Struct("<q?QH")
 EMPTY = _HEAD.pack(NO_DATE, False, 0, 0) + b"\0" * 5
 """The record of a message without a header."""
-_Fields = dict[bytes, list[bytes]]
+_WHO = (b"from", b"to", b"cc")
 _Map = Callable[[str], str]
 
 
@@ -52,16 +58,15 @@ def item(collation: str) -> str:
 def record(octets: Octets, collation: str = DEFAULT.name) -> bytes:
     """The record of a message. Pure; for Mailbox.derive."""
     compared = COLLATIONS[collation].map
-    fields = values(block(octets, 0, body_start(octets, 0, len(octets))))
+    fields = common_values(octets)
     base = base_subject(decode_words(_first(fields, b"subject")))
     date = sent_date(_first(fields, b"date"))
     own = message_ids(_first(fields, b"message-id"))[:1]
     references = array("Q", map(_hash, _references(fields)))
-    senders, recipients, copies = (_addresses(fields, name) for name in (b"from", b"to", b"cc"))
+    (sender, from_), (recipient, to), (copied, _) = (_people(fields, name, collation) for name in _WHO)
     texts = (
         _text(base.text, MAX_SUBJECT, compared),
-        _mailbox(senders, compared), _mailbox(recipients, compared), _mailbox(copies, compared),
-        _display(senders, compared), _display(recipients, compared),
+        sender, recipient, copied, from_, to,
     )  # fmt: skip
     head = _HEAD.pack(
         NO_DATE if date is None else date, base.reply, _hash(own[0]) if own else 0, len(references)
@@ -89,19 +94,30 @@ def ids_of(made: bytes) -> tuple[int, bool, int, bytes]:
 # --- from the header ------------------------------------------------------------------------
 
 
-def _first(fields: _Fields, name: bytes) -> bytes:
+def _first(fields: Values, name: bytes) -> bytes:
     raw = fields.get(name)
     return b"" if raw is None else unfold(raw[0])
 
 
-def _addresses(fields: _Fields, name: bytes) -> list[ListedAddress]:
+def _people(fields: Values, name: bytes, collation: str) -> tuple[bytes, bytes]:
+    """The texts of the mailbox and of the display name that a field of addresses is ordered by."""
     raw = fields.get(name)
     if raw is None:
-        return []
-    return address_list(unfold(raw[0]) if len(raw) == 1 else b", ".join([unfold(value) for value in raw]))
+        return b"", b""
+    value = unfold(raw[0]) if len(raw) == 1 else b", ".join([unfold(value) for value in raw])
+    return _remembered(value, collation) if len(value) <= SHORT else _first_of(value, collation)
 
 
-def _references(fields: _Fields) -> list[bytes]:
+def _first_of(value: bytes, collation: str) -> tuple[bytes, bytes]:
+    compared = COLLATIONS[collation].map
+    first = address_list(value)[:1]
+    return _mailbox(first, compared), _display(first, compared)
+
+
+_remembered = lru_cache(MAX_REMEMBERED)(_first_of)
+
+
+def _references(fields: Values) -> list[bytes]:
     """RFC 5256 §3, THREAD: those of References, or else the first one of In-Reply-To."""
     found = message_ids(b" ".join([unfold(value) for value in fields.get(b"references", ())]))
     return found[-MAX_REFERENCES:] or message_ids(_first(fields, b"in-reply-to"))[:1]

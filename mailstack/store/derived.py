@@ -13,6 +13,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+from mailstack.mail.header import Headed
 from mailstack.ports import Octets, Wanted
 from mailstack.store.index import SCATTERED, AccountIndex
 
@@ -124,12 +125,12 @@ class Derived:
                 break
             octets = self._octets(uid)
             if octets is not None:
+                octets = Headed(octets) if isinstance(octets, bytes) else octets
                 for name, fn in items.items():
                     if uid in lacking[name] and len(value := fn(octets)) <= self._largest:
                         made[name].append((uid, value))
             before, count = uid, count + 1
-        kept = [self.index.keep(*self._key, name, values) for name, values in made.items() if values]
-        return Filled(last, count, all(kept))
+        return Filled(last, count, not count or self.index.keep_several(*self._key, made))
 
     def search(self, piece: Sequence[int], item: str, wanted: Wanted) -> list[int] | None:
         """Hits among messages that were checked. In a worker."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -176,13 +176,20 @@ class AccountIndex:
 
     def keep(self, guid: str, validity: int, item: str, values: Iterable[tuple[int, bytes]]) -> bool:
         """Keep what was made of some messages; whether that was done."""
+        return self.keep_several(guid, validity, {item: values})
+
+    def keep_several(self, guid: str, validity: int, made: Mapping[str, Iterable[tuple[int, bytes]]]) -> bool:
+        """The same of several items, by name."""
 
         def write(database: apsw.Connection) -> bool:
             number = self._mailbox(database, guid, validity)
-            seed = _seed(guid, validity, item)
-            rows = [(number, item, uid, (crc32(value, seed) ^ uid).to_bytes(4) + value) for uid, value in values]
             with database:
-                database.executemany("INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?)", rows)
+                for item, values in made.items():
+                    seed = _seed(guid, validity, item)
+                    rows = [
+                        (number, item, uid, (crc32(value, seed) ^ uid).to_bytes(4) + value) for uid, value in values
+                    ]
+                    database.executemany("INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?)", rows)
             return True
 
         return self._try(write, False)
