@@ -149,6 +149,27 @@ class Derived:
         hits = [uid for uid, value in pairs if value is not None and wanted.matches(value)]
         return hits, Made([], made.kept, made.opened)
 
+    async def values(
+        self, run: Run, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]
+    ) -> list[bytes | None]:
+        """As `Mailbox.derive`. In the reactor's thread; `run` goes to a worker."""
+        if len(uids) and self._are_checked(uids, item):
+            read: list[bytes | None] | None = await run(partial(self.index.believed, *self._key, item, uids))
+            if read is not None and self.believes():
+                return read
+        made: Made = await run(partial(self.make, uids, item, fn))
+        known = self._known(item)
+        if made.kept and (not known or min(made.kept) > known[-1]):  # else it costs more than it saves
+            self.check(item, [made])
+        return made.values
+
+    def _are_checked(self, uids: Sequence[int], item: str) -> bool:
+        """Whether the index can be asked of all of these, of which there is one."""
+        known = self._known(item)
+        wanted = uids if isinstance(uids, array) else array("I", uids)
+        start = bisect_left(known, wanted[0])
+        return known[start : start + len(wanted)] == wanted
+
     async def grep(
         self, run: Run, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
     ) -> Sequence[int]:
@@ -177,9 +198,9 @@ class Derived:
         """Those that the index can be asked of, and those that have to be read."""
         known = self._known(item)
         wanted = uids if isinstance(uids, array) else array("I", uids)
-        start = bisect_left(known, wanted[0]) if wanted else 0
-        if known[start : start + len(wanted)] == wanted:
+        if not wanted or self._are_checked(wanted, item):
             return wanted, ()
+        start = bisect_left(known, wanted[0])
         if len(wanted) * SCATTERED < wanted[-1] - wanted[0]:
             return (), wanted
         those = frozenset(known[start : bisect_right(known, wanted[-1])])

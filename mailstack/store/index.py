@@ -160,6 +160,18 @@ class AccountIndex:
 
         return self._try(read, {}) if uids else {}
 
+    def believed(self, guid: str, validity: int, item: str, uids: Sequence[int]) -> list[bytes] | None:
+        """The values of these messages (UIDs ascending), which all have one, in their order; no checksum is compared.
+        None if it cannot say, or if others have values between them."""
+
+        def read(database: apsw.Connection) -> list[bytes] | None:
+            where = self._mailbox(database, guid, validity), item, uids[0], uids[-1]
+            question = "SELECT substr(value, 5) FROM derived WHERE mailbox = ? AND item = ? AND uid BETWEEN ? AND ?"
+            found: list[tuple[bytes]] = database.execute(question + " ORDER BY uid", where).fetchall()  # type: ignore[assignment]  # a BLOB
+            return [value for (value,) in found] if len(found) == len(uids) else None
+
+        return self._try(read, None)
+
     def lacking(self, guid: str, validity: int, item: str, uids: Sequence[int]) -> list[int]:
         """Those of these messages (UIDs ascending) of which nothing is kept under `item`. Checksums are not compared.
         All of them, if the index cannot say."""

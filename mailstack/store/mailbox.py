@@ -364,8 +364,7 @@ class OpenMailbox:
     async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
         if len(self._columns) < WORTH_KEEPING:
             return await self.examine(uids, fn)
-        derived = await self._derived(item)
-        return (await self._run(partial(derived.make, uids, item, fn))).values
+        return await (await self._derived(item)).values(self._run, uids, item, fn)
 
     async def grep(
         self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted

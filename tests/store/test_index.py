@@ -306,6 +306,36 @@ def test_only_values_that_were_checked_are_searched_by_the_index(saved: Saved) -
     world.stop()
 
 
+def test_checksums_of_values_are_compared_once(saved: Saved) -> None:
+    world = saved.opened()
+    mailbox, index = world.mailbox, world.mailbox._account.index  # type: ignore[attr-defined]
+    asked: list[str] = []
+    for name in ("derived", "believed"):
+        real = getattr(index, name)
+        setattr(index, name, lambda *args, name=name, real=real: asked.append(name) or real(*args))
+    make = PLAN.kept[0].make
+    every = list(mailbox.uids)
+    expected = dict(zip(every, got(mailbox.examine(every, make)), strict=True))
+
+    def given(uids: list[int]) -> list[str]:
+        asked.clear()
+        assert got(mailbox.derive(uids, ITEMS[0], make)) == [expected[uid] for uid in uids]
+        return list(asked)
+
+    assert given(every[:60]) == ["derived"]
+    assert given(every[:60]) == ["believed"]
+    assert given(every[5:50]) == ["believed"]
+    assert given(every[:60:2]) == ["derived"]
+    assert given(every[50:]) == ["derived"], "not all of them are known"
+    assert given(every[60:]) == ["derived"]
+    assert given(every) == ["believed"]
+    assert given([]) == ["derived"]
+    index.close()  # as when many accounts are in use
+    assert given(every[:5]) == ["believed", "derived"]
+    assert given(every[:5]) == ["believed"]
+    world.stop()
+
+
 def header(path: Path) -> tuple[str, int]:
     """The mailbox's id and its UIDVALIDITY."""
     found = UidList(path.with_name("dovecot-uidlist")).peek()

@@ -27,6 +27,10 @@ COLUMNS_AT_ONCE = 1000
 """Messages whose responses are made in one piece."""
 DERIVED_AT_ONCE = 256
 """Messages whose envelopes or structures are made, or found in the index, in one visit to a worker."""
+DERIVED_AT_MOST = 1024
+"""The same as long as all of them are found in the index, so that it is quick."""
+QUICK = 0.005
+"""Seconds below which a visit was quick."""
 CONTENTS_AT_ONCE = 64
 """Messages that are read in one visit to a worker."""
 TOGETHER = 64 * 1024
@@ -130,11 +134,13 @@ async def rendered(session: ImapSession, what: FetchPlan, found: Columns, conten
 
 async def derived(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> Reply:
     """Responses whose content is small and is kept once it is made."""
-    mailbox = session.view.mailbox
-    vanished = 0
-    for start in range(0, len(uids), DERIVED_AT_ONCE):
-        batch = uids[start : start + DERIVED_AT_ONCE]
+    mailbox, now = session.view.mailbox, session.resources.clock.now
+    start, vanished, at_once = 0, 0, DERIVED_AT_ONCE
+    while start < len(uids):
+        batch, begun = uids[start : start + at_once], now()
         made = [await mailbox.derive(batch, name, make) for name, make in what.kept]
+        start += len(batch)
+        at_once = min(2 * at_once, DERIVED_AT_MOST) if now() - begun < QUICK else DERIVED_AT_ONCE
         contents = made[0] if len(made) == 1 else map(joined, *made)
         whole = {uid: content for uid, content in zip(batch, contents, strict=True) if content is not None}
         vanished += len(batch) - await several(session, what, whole)
