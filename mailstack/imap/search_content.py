@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from datetime import date
+from functools import lru_cache
 from typing import assert_never
 
 from mailstack.imap.search_keys import ContentKey
@@ -17,6 +18,10 @@ from mailstack.ports import MEMORY_LIMIT, Octets
 
 WINDOW = MEMORY_LIMIT
 """Octets of an encoded text part that are decoded at a time."""
+SHORT = 16
+"""Characters of a run outside of US-ASCII that is remembered with what it is folded to."""
+MAX_REMEMBERED = 4096
+_OTHERS = re.compile(r"([^\x00-\x7f]+)")
 Verdict = bool | SearchKey
 """Whether a message matches, or the key that has to be decided yet."""
 
@@ -61,7 +66,18 @@ def fold(text: str) -> str:
     some that it does not: "ß" and "ss", and compatible forms of a letter in either case."""
     if text.isascii():
         return text.lower()
+    # Letters of US-ASCII have no part in what becomes of others: whether marks stand behind them, or what they follow.
+    pieces = _OTHERS.split(text)
+    pieces[::2] = [piece.lower() for piece in pieces[::2]]
+    pieces[1::2] = [_remembered(piece) if len(piece) <= SHORT else _folded(piece) for piece in pieces[1::2]]
+    return "".join(pieces)
+
+
+def _folded(text: str) -> str:
     return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold()).replace("ı", "i")
+
+
+_remembered = lru_cache(MAX_REMEMBERED)(_folded)
 
 
 class Content:

@@ -120,7 +120,12 @@ def _common_values(octets: Findable) -> Values:
 def unfold(value: bytes) -> bytes:
     """A raw value as one line without white space around it (RFC 5322 §2.2.3)."""
     value = value.strip(b" \t\r\n")
-    return _FOLD.sub(b"", value) if b"\n" in value else value
+    lines = value.count(b"\n")
+    if not lines:
+        return value
+    if lines == value.count(b"\r\n"):
+        return value.replace(b"\r\n ", b" ").replace(b"\r\n\t", b"\t")
+    return _FOLD.sub(b"", value)
 
 
 def subset(header: bytes, names: Collection[bytes], *, exclude: bool) -> bytes:

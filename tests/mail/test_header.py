@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,3 +91,9 @@ def test_common_values_are_those_of_all_values(lines: list[tuple[bytes, bytes]],
     for _ in range(2):
         found = header.common_values(message)
         assert {name: [header.unfold(raw) for raw in each] for name, each in found.items()} == expected
+
+
+@given(st.lists(st.sampled_from([b"\r\n", b"\n", b"\r", b" ", b"\t", b"x", b"\r\n ", b"\r\n\t"])))
+def test_unfolding_takes_out_line_ends_before_white_space(pieces: list[bytes]) -> None:
+    value = b"".join(pieces)
+    assert header.unfold(value) == re.sub(rb"\r?\n(?=[ \t])", b"", value.strip(b" \t\r\n"))
