@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from mailstack.mail.header import Headed
@@ -27,6 +27,9 @@ TEXTS_AT_ONCE = 32
 """The same of what is large."""
 FILLED_AT_ONCE = 1024
 """Messages that are looked at for what the index lacks, in one visit to a worker."""
+TURN, REST = 0.001, 0.0003
+"""Seconds after which who fills lets the other threads have the interpreter, which they would have to wait five times
+as long for, and seconds that it takes them to take it."""
 SEARCHED_AT_ONCE = 16 * 1024
 """Messages that the index searches in one visit to a worker."""
 
@@ -115,14 +118,19 @@ class Derived:
 
     def fill(self, uids: Sequence[int], items: Items, seconds: float) -> Filled:
         """Make and keep what the index lacks of these messages (UIDs ascending), for so long. In a worker."""
-        until = monotonic() + seconds
+        now = monotonic()
+        until, turn = now + seconds, now + TURN
         lacking = {name: frozenset(self.index.lacking(*self._key, name, uids)) for name in items}
         made: dict[str, list[tuple[int, bytes]]] = {name: [] for name in items}
         before, last, count = 0, uids[-1], 0
         for uid in sorted(frozenset[int]().union(*lacking.values())):
-            if count and monotonic() >= until:
+            now = monotonic()
+            if count and now >= until:
                 last = before
                 break
+            if now >= turn:
+                sleep(REST)
+                turn = now + REST + TURN
             octets = self._octets(uid)
             if octets is not None:
                 octets = Headed(octets) if isinstance(octets, bytes) else octets
