@@ -99,22 +99,33 @@ class Derived:
         """By item: UIDs, ascending, of which the index is known to have the value."""
         self._opened = -1
 
-    def make(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> Made:
-        """Read values, or make and keep them. In a worker; UIDs ascend."""
+    def make(self, uids: Sequence[int], items: Items) -> list[Made]:
+        """Read values of each item, or make and keep them. In a worker; UIDs ascend."""
         opened = self.index.opened
-        values: dict[int, bytes | None] = {**self.index.derived(*self._key, item, uids)}
-        kept = [*values]
-        made: list[tuple[int, bytes]] = []
-        for uid in uids:
-            if uid not in values:
-                octets = self._octets(uid)
-                values[uid] = value = None if octets is None else fn(octets)
-                if value is not None and len(value) <= self._largest:
-                    made.append((uid, value))
-        if made and self.index.keep(*self._key, item, made):
-            kept += [uid for uid, _ in made]
-        same = self.index.opened == opened
-        return Made([values[uid] for uid in uids], kept, opened if same else -1)
+        values: dict[str, dict[int, bytes | None]] = {
+            name: {**self.index.derived(*self._key, name, uids)} for name in items
+        }
+        kept = {name: [*found] for name, found in values.items()}
+        made: dict[str, list[tuple[int, bytes]]] = {name: [] for name in items}
+        short = [found for found in values.values() if len(found) < len(uids)]
+        for uid in uids if short else ():
+            if any(uid not in found for found in short):
+                octets = self._read(uid, len(short))
+                for name, fn in items.items():
+                    if uid not in values[name]:
+                        values[name][uid] = value = None if octets is None else fn(octets)
+                        if value is not None and len(value) <= self._largest:
+                            made[name].append((uid, value))
+        if any(made.values()) and self.index.keep_several(*self._key, made):
+            for name, new in made.items():
+                kept[name] += [uid for uid, _ in new]
+        same = opened if self.index.opened == opened else -1
+        return [Made([values[name][uid] for uid in uids], kept[name], same) for name in items]
+
+    def _read(self, uid: int, times: int) -> Octets | None:
+        """A message of which so many things are made."""
+        octets = self._octets(uid)
+        return Headed(octets) if times > 1 and isinstance(octets, bytes) else octets
 
     def fill(self, uids: Sequence[int], items: Items, seconds: float) -> Filled:
         """Make and keep what the index lacks of these messages (UIDs ascending), for so long. In a worker."""
@@ -131,9 +142,8 @@ class Derived:
             if now >= turn:
                 sleep(REST)
                 turn = now + REST + TURN
-            octets = self._octets(uid)
+            octets = self._read(uid, len(items))
             if octets is not None:
-                octets = Headed(octets) if isinstance(octets, bytes) else octets
                 for name, fn in items.items():
                     if uid in lacking[name] and len(value := fn(octets)) <= self._largest:
                         made[name].append((uid, value))
@@ -152,24 +162,23 @@ class Derived:
         self, piece: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
     ) -> tuple[list[int], Made]:
         """Hits among other messages; the values are not given back. In a worker."""
-        made = self.make(piece, item, fn)
+        (made,) = self.make(piece, {item: fn})
         pairs = zip(piece, made.values, strict=True)
         hits = [uid for uid, value in pairs if value is not None and wanted.matches(value)]
         return hits, Made([], made.kept, made.opened)
 
-    async def values(
-        self, run: Run, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]
-    ) -> list[bytes | None]:
-        """As `Mailbox.derive`. In the reactor's thread; `run` goes to a worker."""
-        if len(uids) and self._are_checked(uids, item):
-            read: list[bytes | None] | None = await run(partial(self.index.believed, *self._key, item, uids))
-            if read is not None and self.believes():
+    async def values(self, run: Run, uids: Sequence[int], items: Items) -> list[list[bytes | None]]:
+        """As `Mailbox.derive_each`. In the reactor's thread; `run` goes to a worker."""
+        if len(uids) and all(self._are_checked(uids, name) for name in items):
+            read: list[Any] = await run(lambda: [self.index.believed(*self._key, name, uids) for name in items])
+            if None not in read and self.believes():
                 return read
-        made: Made = await run(partial(self.make, uids, item, fn))
-        known = self._known(item)
-        if made.kept and (not known or min(made.kept) > known[-1]):  # else it costs more than it saves
-            self.check(item, [made])
-        return made.values
+        made: list[Made] = await run(partial(self.make, uids, items))
+        for name, some in zip(items, made, strict=True):
+            known = self._known(name)
+            if some.kept and (not known or min(some.kept) > known[-1]):  # else it costs more than it saves
+                self.check(name, [some])
+        return [some.values for some in made]
 
     def _are_checked(self, uids: Sequence[int], item: str) -> bool:
         """Whether the index can be asked of all of these, of which there is one."""

@@ -362,9 +362,17 @@ class OpenMailbox:
         return await self._run(work)
 
     async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
+        return (await self.derive_each(uids, ((item, fn),)))[0]
+
+    async def derive_each(
+        self, uids: Sequence[int], items: Sequence[tuple[str, Callable[[Octets], bytes]]]
+    ) -> list[list[bytes | None]]:
         if len(self._columns) < WORTH_KEEPING:
-            return await self.examine(uids, fn)
-        return await (await self._derived(item)).values(self._run, uids, item, fn)
+            made = await self.examine(uids, lambda octets: [fn(octets) for _, fn in items])
+            return [[None if each is None else each[i] for each in made] for i in range(len(items))]
+        derived, each = await self._derived(items[0][0]), dict(items)
+        values = dict(zip(each, await derived.values(self._run, uids, each), strict=True))
+        return [values[name] for name, _ in items]
 
     async def grep(
         self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted

@@ -112,6 +112,11 @@ class SharedMailbox:
     async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
         return await self._of.derive(uids, item, fn)
 
+    async def derive_each(
+        self, uids: Sequence[int], items: Sequence[tuple[str, Callable[[Octets], bytes]]]
+    ) -> list[list[bytes | None]]:
+        return await self._of.derive_each(uids, items)
+
     async def grep(
         self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
     ) -> Sequence[int]:

@@ -225,3 +225,21 @@ def test_workers_know_when_they_have_nothing_to_do() -> None:
     while not all(each.called for each in done):
         calls.pop(0)()
     assert workers.idle
+
+
+def test_each_message_is_read_once_for_all_that_is_asked_of_it(world: World) -> None:
+    mailbox = world.open({})
+    read: list[int] = []
+    contents: Any = mailbox._contents
+    octets = contents.octets
+    contents.octets = lambda uid: read.append(uid) or octets(uid)
+    uids = list(mailbox.uids)
+    items = [*ITEMS.items(), next(iter(ITEMS.items()))]
+    expected = [got(mailbox.examine(uids, fn)) for _, fn in items]
+    read.clear()
+    mailbox._kept.clear()  # whoever had the function before
+    got(mailbox.derive(uids[:10], *items[1]))
+    assert got(mailbox.derive_each(uids, items)) == expected
+    assert read == uids[:10] + uids
+    assert got(mailbox.derive_each(uids, items)) == expected
+    assert read == uids[:10] + uids

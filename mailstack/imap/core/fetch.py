@@ -138,7 +138,7 @@ async def derived(session: ImapSession, what: FetchPlan, uids: Sequence[int]) ->
     start, vanished, at_once = 0, 0, DERIVED_AT_ONCE
     while start < len(uids):
         batch, begun = uids[start : start + at_once], now()
-        made = [await mailbox.derive(batch, name, make) for name, make in what.kept]
+        made = await mailbox.derive_each(batch, what.kept)
         start += len(batch)
         at_once = min(2 * at_once, DERIVED_AT_MOST) if now() - begun < QUICK else DERIVED_AT_ONCE
         contents = made[0] if len(made) == 1 else map(joined, *made)
