@@ -418,8 +418,8 @@ class Imap:
     """Whether a client may send no more than 4096 octets of a literal without being told to go on: LITERAL- instead of
     LITERAL+ (RFC 7888 §5). It costs an APPEND a round trip, and spares who may not append the upload."""
     message_limit: int = 0
-    """Messages that one command may be about (RFC 9738), announced as MESSAGELIMIT; 0: any. Clients that do not
-    know of it get less than they asked for."""
+    """Messages that one command may be about (RFC 9738, which advises against less than 1000), announced as
+    MESSAGELIMIT; 0: any. Clients that do not know of it get less than they asked for."""
     save_limit: int = 0
     """Messages that may be copied or appended at once (RFC 9738), announced as SAVELIMIT; 0: any."""
     index_in_background: bool = True

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FIRST = 1.0
 """Seconds for the client that has opened a mailbox, before anything is done about it."""
-PIECE = 0.01
+PIECE = 0.02
 """Seconds that a worker is at it, about: a message that is large takes longer."""
 PAUSE = 0.01
 """Seconds between two pieces at least; after a longer piece the pause is as long, so that others have half of the time
