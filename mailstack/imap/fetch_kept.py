@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.values import BodySection, ContentItem, FetchAtt, FetchItem, Partial, Section, SectionText
 from mailstack.mail import mime
-from mailstack.mail.header import block, body_start, common_values, subset
+from mailstack.mail.header import common_values, subset, whole_header
 from mailstack.ports import Octets
 
 VERSION = 2
@@ -64,11 +64,7 @@ def _extension(label: bytes, render: Callable[[Octets, bool], bytes], utf8: bool
 
 
 def _header_subset(label: bytes, names: Collection[bytes], exclude: bool, octets: Octets) -> bytes:
-    return b"%b %b" % (label, _string(subset(_header(octets), names, exclude=exclude)))
-
-
-def _header(octets: Octets) -> bytes:
-    return block(octets, 0, body_start(octets, 0, len(octets)))
+    return b"%b %b" % (label, _string(subset(whole_header(octets), names, exclude=exclude)))
 
 
 def _wanted(section: Section) -> tuple[Collection[bytes], bool]:

@@ -13,7 +13,7 @@ from typing import assert_never
 from mailstack.imap.search_keys import ContentKey
 from mailstack.imap.wire.values import And, BodyHas, DateOrder, HeaderHas, Not, Or, SearchKey, SentDay, TextHas
 from mailstack.mail import mime, transfer, words
-from mailstack.mail.header import block, body_start, unfold, values
+from mailstack.mail.header import block, unfold, values, whole_header
 from mailstack.ports import MEMORY_LIMIT, Octets
 
 WINDOW = MEMORY_LIMIT
@@ -117,7 +117,7 @@ class Content:
 
     def fields(self) -> dict[bytes, list[bytes]]:
         if self._fields is None:
-            self._fields = values(block(self.octets, 0, body_start(self.octets, 0, len(self.octets))))
+            self._fields = values(whole_header(self.octets))
         return self._fields
 
     def _text_has(self, text: str) -> bool:
@@ -128,7 +128,7 @@ class Content:
 
     def header_text(self) -> str:
         """The folded text of the header."""
-        return self._fold(readable(block(self.octets, 0, body_start(self.octets, 0, len(self.octets)))))
+        return self._fold(readable(whole_header(self.octets)))
 
     def part_header_texts(self) -> Iterator[str]:
         """The folded texts of the headers of body parts, which TEXT looks into and BODY does not."""

@@ -68,6 +68,11 @@ def block(octets: Findable, start: int, end: int) -> bytes:
     return octets[start : min(end, start + MAX_HEADER)]
 
 
+def whole_header(octets: Findable) -> bytes:
+    """The header section of a whole message, cut at MAX_HEADER; no more of the message is looked at."""
+    return octets[: body_start(octets, 0, MAX_HEADER)]
+
+
 def fields(header: bytes) -> Iterator[Field]:
     """The fields of a header section in their order, at most MAX_FIELDS."""
     for count, match in enumerate(_FIELD.finditer(header)):
@@ -108,7 +113,7 @@ def common_values(octets: Findable) -> Values:
 
 def _common_values(octets: Findable) -> Values:
     found: Values = {}
-    for name, value in _COMMON.findall(b"\n" + block(octets, 0, body_start(octets, 0, len(octets))))[:MAX_FIELDS]:
+    for name, value in _COMMON.findall(b"\n" + whole_header(octets))[:MAX_FIELDS]:
         name = name.lower()
         if name in found:
             found[name].append(value)

@@ -107,7 +107,7 @@ class Derived:
         }
         kept = {name: [*found] for name, found in values.items()}
         made: dict[str, list[tuple[int, bytes]]] = {name: [] for name in items}
-        short = [found for found in values.values() if len(found) < len(uids)]
+        short = [found for found in values.values() if not all(map(found.__contains__, uids))]
         for uid in uids if short else ():
             if any(uid not in found for found in short):
                 octets = self._read(uid, len(short))
