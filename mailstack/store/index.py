@@ -166,9 +166,11 @@ class AccountIndex:
 
         def read(database: apsw.Connection) -> list[bytes] | None:
             where = self._mailbox(database, guid, validity), item, uids[0], uids[-1]
-            question = "SELECT substr(value, 5) FROM derived WHERE mailbox = ? AND item = ? AND uid BETWEEN ? AND ?"
-            found: list[tuple[bytes]] = database.execute(question + " ORDER BY uid", where).fetchall()  # type: ignore[assignment]  # a BLOB
-            return [value for (value,) in found] if len(found) == len(uids) else None
+            question = (
+                "SELECT uid, substr(value, 5) FROM derived WHERE mailbox = ? AND item = ? AND uid BETWEEN ? AND ?"
+            )
+            found: list[tuple[int, bytes]] = database.execute(question + " ORDER BY uid", where).fetchall()  # type: ignore[assignment]  # an INTEGER and a BLOB
+            return [value for _, value in found] if [uid for uid, _ in found] == [*uids] else None
 
         return self._try(read, None)
 

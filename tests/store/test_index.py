@@ -277,6 +277,19 @@ def test_few_messages_far_apart_do_not_load_all_between(saved: Saved) -> None:
     index.close()
 
 
+def test_what_is_believed_is_of_those_messages(saved: Saved) -> None:
+    index = AccountIndex(saved.path, RecordingLog())
+    where = *header(saved.path), ITEMS[0]
+    kept = index.derived(*where, range(10, 20))
+    assert index.believed(*where, range(10, 20)) == [kept[uid] for uid in range(10, 20)]
+    assert index.believed(*where, [10, 12]) is None
+    index.forget(*header(saved.path), [11])
+    assert index.believed(*where, [10, 11]) is None
+    assert index.believed(*where, [10, 12]) == [kept[10], kept[12]]
+    assert index.believed(*where, [10, 11, 13]) is None, "another one is in its place"
+    index.close()
+
+
 def test_only_values_that_were_checked_are_searched_by_the_index(saved: Saved) -> None:
     """After the first look at each message the files are not read, and the values not fetched."""
     world = saved.opened()
