@@ -415,16 +415,14 @@ class Imap:
     """Whether a client must take UTF-8 (ENABLE UTF8=ACCEPT or IMAP4rev2) before it sees mailboxes (RFC 6855 §6);
     no client in general use does of itself."""
     literal_minus: bool = False
-    """Whether a client may send no more than 4096 octets of a literal without being told to go on: LITERAL- instead of
-    LITERAL+ (RFC 7888 §5). It costs an APPEND a round trip, and spares who may not append the upload."""
+    """Whether a client may send at most 4096 octets of a literal without being told to go on: LITERAL- (RFC 7888)."""
     message_limit: int = 0
     """Messages that one command may be about (RFC 9738, which advises against less than 1000), announced as
     MESSAGELIMIT; 0: any. Clients that do not know of it get less than they asked for."""
     save_limit: int = 0
     """Messages that may be copied or appended at once (RFC 9738), announced as SAVELIMIT; 0: any."""
     index_in_background: bool = True
-    """Whether what clients list, search and sort by is made of the messages of a mailbox that they have opened, while
-    nobody waits for anything: 1 KB a message in the account's index."""
+    """Whether the index of a mailbox that a client has opened is filled while nobody waits: 1 KB a message."""
     keep_texts: bool = False
     """Whether the texts of messages are kept in a file beside each account's index once SEARCH has looked at them:
     BODY and TEXT are then some ten times as quick. It takes about as much room as the texts without attachments, and
