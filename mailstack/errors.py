@@ -68,7 +68,10 @@ class BadSyntax(Exception):
 
 
 class FramingLost(Exception):
-    """Where the next command begins is not known any more; one reply, then close."""
+    """Where the next command begins is not known any more; one reply, then close. `code` is IMAP's response code that
+    says why, if there is one."""
+
+    code = ""
 
 
 class SessionEnded(Exception):

@@ -12,7 +12,7 @@ returns without suspending, so that asking costs no trip through the reactor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -43,15 +43,14 @@ from mailstack.mailboxes import (
     Wanted,
 )
 from mailstack.names import Resolver
-from mailstack.quota import Quota, QuotaLimit
+from mailstack.quota import Quota, QuotaLimit, SendingLimit
 from mailstack.surroundings import Blob, Clock, Connection, Counters, Log, Peer, Sink, Spool, TlsInfo
 
 __all__ = (
     "ALL_FLAGS", "Access", "AccountName", "AccountStore", "Accounts", "Added", "Annotations", "Appended", "Blob",
-    "Change", "Clock", "Columns", "Connection", "Copied", "Counters",
-    "Delivery", "Directory", "Envelope", "Expunged", "FIRST_KEYWORD", "Flag",
-    "FlagAction", "Flags", "FlagsChanged", "Local", "Log", "MAX_KEYWORDS",
-    "MEMORY_LIMIT", "MailStore", "Mailbox", "MailboxEntry", "MailboxGone", "MailboxListener",
+    "Change", "Clock", "Columns", "Connection", "Copied", "Counters", "Delivery", "Directory", "Envelope", "Expunged",
+    "FIRST_KEYWORD", "Flag", "FlagAction", "Flags", "FlagsChanged", "Local", "Log", "MAX_KEYWORDS", "MEMORY_LIMIT",
+    "MailStore", "Mailbox", "MailboxEntry", "MailboxGone", "MailboxListener",
     "MailboxStatus", "NewMessage", "Octets", "Outbound", "Peer", "Remote",
     "Resolver", "ScramKeys", "SendingLimit", "SendingLimits", "SeqNum", "Sink", "Spool", "TEXT_ITEM", "TlsInfo",
     "TokenHint", "Uid", "Wanted",
@@ -228,6 +227,10 @@ class Mailbox(Protocol):
         """What the user may do here (RFC 4314), as of the last `refresh`; what he may not do is refused."""
 
     @property
+    def is_shared(self) -> bool:
+        """Whether it is another user's, so that `rights` may be taken away at any time."""
+
+    @property
     def uids(self) -> Sequence[int]:
         """All UIDs, ascending, as they are now: copy what you keep."""
 
@@ -321,6 +324,11 @@ class Mailbox(Protocol):
         """As `examine`, but what the pure `fn` makes may be kept and given again, for as long as the
         message lives, under the name `item`, which must change when `fn` does. UIDs ascend."""
 
+    async def derive_each(
+        self, uids: Sequence[int], items: Sequence[tuple[str, Callable[[Octets], bytes]]]
+    ) -> list[list[bytes | None]]:
+        """As `derive` of several items, for which each message is read once."""
+
     async def grep(
         self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
     ) -> Sequence[int]:
@@ -329,6 +337,9 @@ class Mailbox(Protocol):
 
     async def kept(self, uids: Sequence[int], item: str) -> list[bytes | None]:
         """What `derive` would give without making anything of a message; None where that is nothing. UIDs ascend."""
+
+    def foresee(self, items: Mapping[str, Callable[[Octets], bytes]]) -> None:
+        """Say what `derive` and `grep` will be asked for, by name, so that it may be made while nobody waits."""
 
     async def compute(self, fn: Callable[[], T]) -> T:
         """Run the pure `fn`, which takes its time, where it keeps nobody waiting."""
@@ -419,16 +430,7 @@ class MailStore(Protocol):
         mailbox other than INBOX falls back to INBOX. Never raises Refused."""
 
 
-# --- how much ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class SendingLimit:
-    """A limit that is reached: `limit` of `what`, as "messages an hour", until a time in seconds since the epoch."""
-
-    what: str
-    limit: int
-    until: float
+# --- what leaves ----------------------------------------------------------------------------
 
 
 class SendingLimits(Protocol):
@@ -439,9 +441,6 @@ class SendingLimits(Protocol):
 
     async def recipient(self, account: AccountName, address: Address, now: float) -> SendingLimit | None:
         """Count a recipient, or say which limit is reached."""
-
-
-# --- what leaves ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

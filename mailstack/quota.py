@@ -31,3 +31,12 @@ class Quota:
     octets: int
     messages: int
     limit: QuotaLimit
+
+
+@dataclass(frozen=True, slots=True)
+class SendingLimit:
+    """A limit that is reached: `limit` of `what`, as "messages an hour", until a time in seconds since the epoch."""
+
+    what: str
+    limit: int
+    until: float

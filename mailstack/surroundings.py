@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,6 +57,10 @@ class Connection(Protocol):
         """Let what is queued leave, and wait while the peer is slow to take it; also gives other
         connections their turn. Call it every 64 KiB or so of bulk output.
         Raises: ConnectionClosed, when the peer is gone or does not read for `timeout` seconds."""
+
+    def saying(self, seconds: float, say: Callable[[], bytes]) -> AbstractContextManager[None]:
+        """While the context lasts, what `say` gives leaves every so many seconds, with what is queued, unless the peer
+        is slow. For sessions that wait for something else than this connection."""
 
     @property
     def has_input(self) -> bool:

@@ -16,7 +16,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                    "mailstack.surroundings", "mailstack.handover", "mailstack.names", "mailstack.acl",
                    "mailstack.journeys", "mailstack.access", "mailstack.rates", "mailstack.retention",
                    "mailstack.config.sections", "mailstack.config.policy",
-                   "mailstack.config.returns", "mailstack.config.outgoing"}),
+                   "mailstack.config.returns", "mailstack.config.outgoing",
+                   "mailstack.config.observing"}),
     ),
     (
         "wire",

@@ -26,7 +26,7 @@ SITUATIONS: tuple[tuple[dict[str, str], TlsInfo | None], ...] = (
 """Settings and TLS of the connections whose words together are everything that may be offered."""
 OF_IMAP: tuple[tuple[dict[str, str], TlsInfo | None], ...] = (
     ({"utf8_only": "yes", "message_limit": "9"}, None),
-    ({"save_limit": "9"}, None),
+    ({"save_limit": "9", "literal_minus": "yes"}, None),
 )
 """More of them."""
 OF_POP3: tuple[tuple[dict[str, str], TlsInfo | None], ...] = (({"login_delay": "60"}, None),)

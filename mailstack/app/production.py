@@ -46,7 +46,8 @@ from mailstack.auth.quotas import StoredQuotas
 from mailstack.auth.sent import SENT_DATABASE, SentDatabase, SentMail
 from mailstack.config.changes import changes
 from mailstack.config.load import ConfigError, load
-from mailstack.config.sections import Config, LogLevel
+from mailstack.config.observing import LogLevel
+from mailstack.config.sections import Config
 from mailstack.net.tls import BadCertificate
 from mailstack.observe.log import FORMATS, Level, StructuredLog, Target
 from mailstack.observe.twisted_log import capture

@@ -35,6 +35,7 @@ from mailstack.queue.queue import MailQueue
 from mailstack.smtp.settings import Rates
 from mailstack.store.acls import StoredAcls
 from mailstack.store.api import Store
+from mailstack.store.background import Background
 from mailstack.store.expiry import Expiry
 from mailstack.store.sharing import SharingStore
 from mailstack.store.watch import Watch
@@ -79,6 +80,7 @@ class Server:
     store: Store
     dns: DnsResolver
     expiry: Expiry
+    background: Background
     outgoing: OutgoingMail | None = None
     """None in the development mode, which no mail leaves."""
     services: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -92,6 +94,7 @@ class Server:
             self.resources.journal.most, self.resources.journal.days = config.journal.events, config.journal.days
         self.expiry.rules = config.retention
         self.store.keep_texts(config.imap.keep_texts)
+        self.background.wanted = config.imap.index_in_background
         self.expiry.wake()
         self.admission.limit = config.limits.connections
         self.admission.limit_per_address = config.limits.connections_per_address
@@ -143,10 +146,13 @@ def compose(
     queue = _queue(running, config, store, manners)
     resources = _resources(running, counts, config, store, dns, queue, identify, limit, manners)
     expiry = Expiry(store, config.retention, resources.clock)
+    background = Background(store.workers, resources.clock, counts, log)
+    background.wanted = config.imap.index_in_background
+    store.background = background
     outgoing = None
     if not manners.anybody and isinstance(queue, MailQueue):
         outgoing = _outgoing(running, counts, config, resources, queue, store, dns)
-    server = Server(running, counts, admission, manners, resources, store, dns, expiry, outgoing)
+    server = Server(running, counts, admission, manners, resources, store, dns, expiry, background, outgoing)
     ids = connection_ids(int(time.time() * 8) % 2**20 * 2**15 + os.getpid() % 2**15)
     for section, sockets in opened:
         factory = NetListener(
@@ -158,7 +164,7 @@ def compose(
         running.listeners.append(factory)
         server.services.setdefault(section.service.value, address_of(ports[0]))
     server.counts.gauge("open_connections", "Connections now", lambda: admission.total)
-    running.closers.append(expiry.stop)
+    running.closers += [expiry.stop, background.stop]
     every = EXPIRY_IN_DEVELOPMENT if manners.anybody else EXPIRY
     expiry.start(min(EXPIRY_FIRST, every), every)
     return server

@@ -176,6 +176,7 @@ def _imap(config: Config, listener: Listener, resources: Resources, manners: Man
         max_message_size=config.limits.max_message_size,
         timeout=config.imap.timeout,
         utf8_only=config.imap.utf8_only,
+        literal_minus=config.imap.literal_minus,
         message_limit=config.imap.message_limit,
         save_limit=config.imap.save_limit,
         administrators=frozenset(account.lower() for account in config.auth.administrators),

@@ -78,9 +78,6 @@ def index(
 
 def _derivers() -> list[Deriver]:
     """What FETCH, SEARCH, SORT and THREAD keep of messages, under the names by which they look for it."""
-    from mailstack.imap import sort_keys, summary
-    from mailstack.imap.fetch import plan
-    from mailstack.imap.wire.values import FetchAtt
+    from mailstack.imap.foreseen import foreseen
 
-    fetched = plan([FetchAtt.ENVELOPE, FetchAtt.BODYSTRUCTURE]).kept
-    return [*fetched, (summary.ITEM, summary.summarize), (sort_keys.ITEM, sort_keys.record)]
+    return [*foreseen(utf8=False).items()]

@@ -13,6 +13,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 
+from mailstack.config.observing import Journal, Log, Metrics
 from mailstack.config.outgoing import Hold, Outbound, Route
 from mailstack.config.policy import Milter, Policy, Sending
 from mailstack.config.returns import Forwarding, Reports
@@ -49,22 +50,6 @@ class TlsMode(Enum):
     NONE = "none"
     STARTTLS = "starttls"
     IMPLICIT = "implicit"
-
-
-class LogFormat(Enum):
-    """Lines for people, or JSON objects for programs."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-class LogLevel(Enum):
-    """The least important lines that are still written."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
 
 
 class MailboxFull(Enum):
@@ -414,11 +399,15 @@ class Imap:
     utf8_only: bool = False
     """Whether a client must take UTF-8 (ENABLE UTF8=ACCEPT or IMAP4rev2) before it sees mailboxes (RFC 6855 §6);
     no client in general use does of itself."""
+    literal_minus: bool = False
+    """Whether a client may send at most 4096 octets of a literal without being told to go on: LITERAL- (RFC 7888)."""
     message_limit: int = 0
-    """Messages that one command may be about (RFC 9738), announced as MESSAGELIMIT; 0: any. Clients that do not
-    know of it get less than they asked for."""
+    """Messages that one command may be about (RFC 9738, which advises against less than 1000), announced as
+    MESSAGELIMIT; 0: any. Clients that do not know of it get less than they asked for."""
     save_limit: int = 0
     """Messages that may be copied or appended at once (RFC 9738), announced as SAVELIMIT; 0: any."""
+    index_in_background: bool = True
+    """Whether the index of a mailbox that a client has opened is filled while nobody waits: 1 KB a message."""
     keep_texts: bool = False
     """Whether the texts of messages are kept in a file beside each account's index once SEARCH has looked at them:
     BODY and TEXT are then some ten times as quick. It takes about as much room as the texts without attachments, and
@@ -439,35 +428,6 @@ class Pop3:
     octets: "send" is the message, which old clients can show or at least keep; "refuse" is -ERR [UTF8]."""
     without_mechanisms: tuple[MechanismName, ...] = ()
     """Of [auth] mechanisms, those that POP3 does not offer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Log:
-    """`[log]`."""
-
-    format: LogFormat = LogFormat.TEXT
-    level: LogLevel = LogLevel.INFO
-    file: Path | None = None
-    """None is the standard error stream, which systemd's journal reads."""
-
-
-@dataclass(frozen=True, slots=True)
-class Journal:
-    """`[journal]`: what happened to each message, for `mailstack log trace`."""
-
-    events: int = 1_000_000
-    """That are kept, of some 250 octets each; then the oldest go. 0: none are taken down."""
-    days: int = 30
-    """For which they are kept; 0: any."""
-
-
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """`[metrics]`: the page at /metrics that a Prometheus server reads."""
-
-    address: str = "127.0.0.1"
-    port: int | None = None
-    """None: no such page. 0 lets the kernel choose."""
 
 
 @dataclass(frozen=True, slots=True)

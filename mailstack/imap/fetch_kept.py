@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mailstack.imap.wire import encode
 from mailstack.imap.wire.values import BodySection, ContentItem, FetchAtt, FetchItem, Partial, Section, SectionText
 from mailstack.mail import mime
-from mailstack.mail.header import block, body_start, subset
+from mailstack.mail.header import common_values, subset, whole_header
 from mailstack.ports import Octets
 
 VERSION = 2
@@ -52,7 +52,7 @@ def _kept(item: FetchItem, utf8: bool) -> Kept | None:
 
 
 def _envelope(utf8: bool, octets: Octets) -> bytes:
-    return b"ENVELOPE " + encode.envelope_of(_header(octets), utf8=utf8)
+    return b"ENVELOPE " + encode.envelope_of_values(common_values(octets), utf8=utf8)
 
 
 def _structure(label: bytes, extended: bool, utf8: bool, octets: Octets) -> bytes:
@@ -64,11 +64,7 @@ def _extension(label: bytes, render: Callable[[Octets, bool], bytes], utf8: bool
 
 
 def _header_subset(label: bytes, names: Collection[bytes], exclude: bool, octets: Octets) -> bytes:
-    return b"%b %b" % (label, _string(subset(_header(octets), names, exclude=exclude)))
-
-
-def _header(octets: Octets) -> bytes:
-    return block(octets, 0, body_start(octets, 0, len(octets)))
+    return b"%b %b" % (label, _string(subset(whole_header(octets), names, exclude=exclude)))
 
 
 def _wanted(section: Section) -> tuple[Collection[bytes], bool]:

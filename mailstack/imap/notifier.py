@@ -214,12 +214,11 @@ class Notifier:
 
     async def _tell_selected(self, *, allow_expunge: bool, with_items: bool) -> None:
         session = self._session
+        if session.state is State.SELECTED:
+            await session.still_open()
         if session.state is not State.SELECTED:
             return
         view = session.view
-        if view.gone:
-            session.leave()
-            return
         if not self._selected.events:
             for line in view.flush_flags(rev2=session.rev2, condstore=session.condstore):
                 session.say(line)

@@ -17,16 +17,17 @@ from mailstack.imap.sort_keys import (
     DISPLAY_TO,
     EMPTY,
     FROM,
-    ITEM,
     NO_DATE,
     SUBJECT,
     TO,
     date_of,
+    item,
     record,
     text_of,
 )  # fmt: skip
 from mailstack.imap.sorting import Column, Values, compare, missing_from, order, ordered_subset
 from mailstack.imap.wire.values import Criteria, SortKey
+from mailstack.mail.collation import DEFAULT
 from mailstack.ports import Mailbox
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ async def columns_of(mailbox: Mailbox, uids: Sequence[int], criteria: Criteria) 
     columns: dict[SortKey, list[Any]] = {criterion.key: [] for criterion in criteria}
     made_from = [(columns[key], _maker(key)) for key in columns if key not in (SortKey.ARRIVAL, SortKey.SIZE)]
     if made_from:
-        async for made in records(mailbox, uids):
+        async for made in records(mailbox, uids, _collation(criteria)):
             for column, maker in made_from:
                 column.extend(map(maker, made))
     if SortKey.DATE in columns:
@@ -175,14 +176,20 @@ async def columns_of(mailbox: Mailbox, uids: Sequence[int], criteria: Criteria) 
     return [columns[criterion.key] for criterion in criteria]
 
 
+def _collation(criteria: Criteria) -> str:
+    """By which texts are compared: one for all criteria that have any."""
+    return next((criterion.collation for criterion in criteria if criterion.key in _TEXTS), DEFAULT.name)
+
+
 def _maker(key: SortKey) -> Callable[[bytes], int | bytes]:
     return date_of if key is SortKey.DATE else partial(text_of, number=_TEXTS[key])
 
 
-async def records(mailbox: Mailbox, uids: Sequence[int]) -> AsyncIterator[list[bytes]]:
+async def records(mailbox: Mailbox, uids: Sequence[int], collation: str) -> AsyncIterator[list[bytes]]:
     """The records of these messages (UIDs ascending), some at a time; `EMPTY` for one that is gone."""
+    name, make = item(collation), partial(record, collation=collation)
     for start in range(0, len(uids), RECORDS_AT_ONCE):
-        made = await mailbox.derive(uids[start : start + RECORDS_AT_ONCE], ITEM, record)
+        made = await mailbox.derive(uids[start : start + RECORDS_AT_ONCE], name, make)
         yield [EMPTY if value is None else value for value in made]
 
 

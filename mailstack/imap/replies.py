@@ -49,6 +49,8 @@ class Declined(Exception):
 
 SAID = ok("")
 """The command said its tagged response itself."""
+UNASKED = bad("a literal of more than 4096 octets has to wait for leave", "TOOBIG")
+"""RFC 7888 §5."""
 BUG = no("internal error, it has been logged", "SERVERBUG")
 
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
+from functools import lru_cache
 from typing import assert_never
 
 from mailstack.imap.search_keys import ContentKey
 from mailstack.imap.wire.values import And, BodyHas, DateOrder, HeaderHas, Not, Or, SearchKey, SentDay, TextHas
 from mailstack.mail import mime, transfer, words
-from mailstack.mail.header import block, body_start, unfold, values
+from mailstack.mail.header import block, unfold, values, whole_header
 from mailstack.ports import MEMORY_LIMIT, Octets
 
 WINDOW = MEMORY_LIMIT
 """Octets of an encoded text part that are decoded at a time."""
+SHORT = 16
+"""Characters of a run outside of US-ASCII that is remembered with what it is folded to."""
+MAX_REMEMBERED = 4096
+_OTHERS = re.compile(r"([^\x00-\x7f]+)")
 Verdict = bool | SearchKey
 """Whether a message matches, or the key that has to be decided yet."""
 
@@ -61,14 +66,27 @@ def fold(text: str) -> str:
     some that it does not: "ß" and "ss", and compatible forms of a letter in either case."""
     if text.isascii():
         return text.lower()
+    # Letters of US-ASCII have no part in what becomes of others: whether marks stand behind them, or what they follow.
+    pieces = _OTHERS.split(text)
+    pieces[::2] = [piece.lower() for piece in pieces[::2]]
+    pieces[1::2] = [_remembered(piece) if len(piece) <= SHORT else _folded(piece) for piece in pieces[1::2]]
+    return "".join(pieces)
+
+
+def _folded(text: str) -> str:
     return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold()).replace("ı", "i")
+
+
+_remembered = lru_cache(MAX_REMEMBERED)(_folded)
 
 
 class Content:
     """One message, taken apart as far as its key needs. Implements `search_keys.Message`."""
 
-    def __init__(self, octets: Octets) -> None:
+    def __init__(self, octets: Octets, compared: Callable[[str], str] = fold) -> None:
         self.octets = octets
+        self._fold = compared
+        """What makes text that is compared."""
         self._fields: dict[bytes, list[bytes]] | None = None
         self._structure: mime.Part | None = None
         self._remembered: list[str] | None = None
@@ -83,13 +101,13 @@ class Content:
             case Not(inside):
                 return negation(self.verdict(inside))
             case HeaderHas(field, text):
-                wanted = fold(one_blank(text))
-                return any(wanted in fold(readable(raw)) for raw in self.fields().get(field.lower(), ()))
+                wanted = self._fold(one_blank(text))
+                return any(wanted in self._fold(readable(raw)) for raw in self.fields().get(field.lower(), ()))
             case SentDay(order, day):
                 sent = sent_day(self.fields().get(b"date", [b""])[0])
                 return sent is not None and stands(order, sent, day)
             case BodyHas(text):
-                return self.body_has(fold(text))
+                return self.body_has(self._fold(text))
             case TextHas(text):
                 return self._text_has(text)
             case ContentKey():
@@ -99,22 +117,22 @@ class Content:
 
     def fields(self) -> dict[bytes, list[bytes]]:
         if self._fields is None:
-            self._fields = values(block(self.octets, 0, body_start(self.octets, 0, len(self.octets))))
+            self._fields = values(whole_header(self.octets))
         return self._fields
 
     def _text_has(self, text: str) -> bool:
-        wanted = fold(one_blank(text))
-        if wanted in self.header_text() or self.body_has(fold(text)):
+        wanted = self._fold(one_blank(text))
+        if wanted in self.header_text() or self.body_has(self._fold(text)):
             return True
         return any(wanted in text for text in self.part_header_texts())
 
     def header_text(self) -> str:
         """The folded text of the header."""
-        return fold(readable(block(self.octets, 0, body_start(self.octets, 0, len(self.octets)))))
+        return self._fold(readable(whole_header(self.octets)))
 
     def part_header_texts(self) -> Iterator[str]:
         """The folded texts of the headers of body parts, which TEXT looks into and BODY does not."""
-        return (fold(readable(header)) for header in self._part_headers(self._scanned()))
+        return (self._fold(readable(header)) for header in self._part_headers(self._scanned()))
 
     def _part_headers(self, part: mime.Part) -> Iterator[bytes]:
         for child in part.children:
@@ -148,7 +166,7 @@ class Content:
 
     def _texts_of(self, part: mime.Part, overlap: int) -> Iterator[str]:
         if part.message is not None:
-            yield fold(readable(block(self.octets, part.message.header_start, part.message.body_start)))
+            yield self._fold(readable(block(self.octets, part.message.header_start, part.message.body_start)))
             yield from self._texts_of(part.message, overlap)
         for child in part.children:
             yield from self._texts_of(child, overlap)
@@ -160,7 +178,7 @@ class Content:
         undone = transfer.decoder(part.encoding) or transfer.Identity()
         if part.size <= WINDOW:
             data = undone.feed(self.octets[part.body_start : part.end]) + undone.finish()
-            yield fold(words.decode(data, charset))
+            yield self._fold(words.decode(data, charset))
             return
         text: codecs.IncrementalDecoder | None = None
         before = ""
@@ -171,7 +189,7 @@ class Content:
                 data += undone.finish()
             if text is None:
                 text = _incremental(charset, data)
-            before += fold(text.decode(data, end == part.end))
+            before += self._fold(text.decode(data, end == part.end))
             yield before
             before = before[-overlap:] if overlap else ""
 

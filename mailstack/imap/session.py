@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,15 +18,17 @@ from mailstack.errors import (
     ShuttingDown,
 )  # fmt: skip
 from mailstack.imap import replies
+from mailstack.imap.comparator import Comparator
 from mailstack.imap.ext.rfc9738_messagelimit import stopped
 from mailstack.imap.looks import Looks
 from mailstack.imap.registry import Row, State, StreamedRow
 from mailstack.imap.replies import Reply, bye
 from mailstack.imap.settings import ImapResources, ImapSettings
 from mailstack.imap.view import View, permanent_flags
+from mailstack.imap.wire import framing
 from mailstack.imap.wire.append_grammar import Segment
 from mailstack.imap.wire.cursor import Cursor, sp, tag, tag_of
-from mailstack.imap.wire.framing import MAX_COMMAND, MAX_LINE, Command, Event, Framer, LiteralAnnounced, Oversized
+from mailstack.imap.wire.framing import MAX_COMMAND, MAX_LINE, Command, Event, Framer, LiteralAnnounced
 from mailstack.imap.wire.search_grammar import BadCharset
 from mailstack.ports import AccountName, AccountStore, Connection
 
@@ -44,10 +46,6 @@ COMMANDS_A_TURN = 100
 """Commands of one client that are answered before others have their turn: some milliseconds."""
 
 
-class LiteralTooBig(FramingLost):
-    """A client that does not wait for leave sends more than anybody wants to read (RFC 7888 §4)."""
-
-
 class ImapSession:
     """Serves one connection until it is to be closed. Commands reach what they need through it."""
 
@@ -61,6 +59,8 @@ class ImapSession:
         self.enabled: set[str] = set()
         self.condstore = False
         """Whether the client is to be told mod-sequences, since it asked for any (RFC 7162 §3.1)."""
+        self.comparator = Comparator()
+        """By what text is compared (RFC 5255 §4.2)."""
         self.client_name = ""
         """What the client calls itself by ID."""
         self.login_failures = 0
@@ -68,7 +68,7 @@ class ImapSession:
         self.compressed = False
         self.notifier: Notifier | None = None
         """Tells what the client asked to be told unasked, if it did."""
-        self.framer = Framer()
+        self.framer = Framer(framing.LITERAL_MINUS if settings.literal_minus else None)
         self._store: AccountStore | None = None
         self._view: View | None = None
         self._bulk = 0
@@ -82,7 +82,9 @@ class ImapSession:
         self.stopped_at = 0
         """The lowest UID that the command got to, if it may not be about more messages (RFC 9738)."""
         self._looks = Looks()
-        self._table, self._guards = _features()
+        from mailstack.imap.features import GUARDS, TABLE  # late, since the rows' coroutines take a session
+
+        self._table, self._guards = TABLE, GUARDS
 
     # --- what commands use
 
@@ -195,7 +197,7 @@ class ImapSession:
         """A client that waits for leave is told no; one that does not would have to be read to the end.
         Raises: FramingLost."""
         if not announced.synchronising and announced.size > limit:
-            raise LiteralTooBig(f"a literal of {announced.size} octets, above any limit")
+            raise framing.LiteralTooBig(f"a literal of {announced.size} octets, above any limit")
 
     async def logged_in(self, account: AccountName) -> None:
         """The credentials were right."""
@@ -213,6 +215,7 @@ class ImapSession:
         self.account = AccountName("")
         self.enabled.clear()
         self.condstore = False
+        self.comparator = Comparator()
         self.state = State.NOT_AUTHENTICATED
         self.connection.timeout = self.settings.login_timeout
 
@@ -293,10 +296,8 @@ class ImapSession:
             self.say(bye("the server is stopping", "UNAVAILABLE"))
         except IdleTimeout:
             self.say(bye("idle for too long"))
-        except LiteralTooBig as lost:
-            self.say(bye(f"cannot go on: {lost}", "TOOBIG"))
         except FramingLost as lost:
-            self.say(bye(f"cannot go on: {lost}"))
+            self.say(bye(f"cannot go on: {lost}", lost.code))
         except ConnectionClosed:
             self.log.event("client gone")
         finally:
@@ -304,12 +305,14 @@ class ImapSession:
             self.deselect()
 
     async def _take(self, event: Event) -> None:
+        await self.still_open()
         if isinstance(event, Command):
             await self._command(event.octets)
         elif isinstance(event, LiteralAnnounced):
             await self._literal(event)
         else:
-            self._oversized(event)
+            self._say_too_long(event.octets, TOO_LONG, replies.UNASKED if event.unasked else None)
+            self._mistake()
 
     async def _literal(self, announced: LiteralAnnounced) -> None:
         segment = Segment(Cursor(announced.so_far, utf8=self.utf8), announced)
@@ -352,17 +355,13 @@ class ImapSession:
             pass
         return None
 
-    def _oversized(self, event: Oversized) -> None:
-        self._say_too_long(event.octets, TOO_LONG)
-        self._mistake()
-
-    def _say_too_long(self, began: bytes, text: str) -> None:
+    def _say_too_long(self, began: bytes, text: str, reply: Reply | None = None) -> None:
         row = self._table.get(b"".join(began.upper().split(b" ", 2)[1:2]))
-        reply = row.too_long if row is not None and self.state in row.states else None
+        reply = reply or (row.too_long if row is not None and self.state in row.states else None)
         self.say((reply or replies.bad(text, "LIMIT")).line(tag_of(began)))
 
     async def _command(self, octets: bytes) -> None:
-        cur = Cursor(octets, utf8=self.utf8)
+        cur = Cursor(octets, utf8=self.utf8, accepts="UTF8=ACCEPT" in self.enabled)
         self.tag = b"*"
         try:
             self.tag = tag(cur)
@@ -459,6 +458,12 @@ class ImapSession:
         else:
             await self.notifier.tell(allow_expunge=allow_expunge, with_items=not adding)
 
+    async def still_open(self) -> None:
+        """Leave the selected mailbox if it is gone, or if it is another's who has closed it to the user."""
+        view = self._view
+        if view is not None and (view.gone or view.mailbox.is_shared):
+            await self._look(view)
+
     async def _look(self, view: View) -> None:
         """Take in what others did to the selected mailbox."""
         if not self._looks.due(view, self.framer.fed, self.resources.clock.now()):
@@ -466,9 +471,9 @@ class ImapSession:
         try:
             await view.mailbox.refresh()
         except Refused as refused:
-            if refused.problem is not Problem.NO_SUCH_MAILBOX:
-                raise
-            view.gone = True
+            view.gone = view.gone or refused.problem is Problem.NO_SUCH_MAILBOX
+            if not view.gone:
+                self.log.warning("mailbox not refreshed", mailbox=view.mailbox.name, reason=str(refused))
         if view.gone:
             self.leave()
         elif view.new_rights():  # RFC 4314 §5.1.1
@@ -489,10 +494,3 @@ class ImapSession:
         if self._errors >= self.settings.max_errors:
             self.say(bye("too many bad commands"))
             self.state = State.LOGOUT
-
-
-def _features() -> tuple[Mapping[bytes, Row | StreamedRow], Sequence[Callable[[ImapSession, bytes], None]]]:
-    # Late, since the rows' coroutines take a session.
-    from mailstack.imap.features import GUARDS, TABLE
-
-    return TABLE, GUARDS

@@ -29,6 +29,8 @@ class ImapSettings:
     """Capabilities that are not announced."""
     utf8_only: bool = False
     """Whether mailboxes are for clients that enabled UTF8=ACCEPT or IMAP4rev2 only (RFC 6855 §6)."""
+    literal_minus: bool = False
+    """Whether a client needs leave to send a long literal: LITERAL- and not LITERAL+ (RFC 7888 §5)."""
     message_limit: int = 0
     """Messages that one command may be about (RFC 9738); 0: any."""
     save_limit: int = 0

@@ -10,24 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
-from functools import partial
+from functools import lru_cache, partial
 
 from mailstack.imap.search_content import fold, one_blank, readable, sent_day
 from mailstack.imap.wire.values import And, DateOrder, HeaderHas, Not, Or, SearchKey, SentDay
-from mailstack.mail.header import block, body_start, unfold, values
+from mailstack.mail.header import common_values, unfold
 from mailstack.ports import Octets, Wanted
 
 ITEM = "summary/2"
 """The name under which summaries are kept; another one whenever what `summarize` makes changes."""
 SEARCHED = (b"subject", b"from", b"to", b"cc", b"bcc", b"message-id", b"in-reply-to", b"references")
 """Fields whose text can be searched, in the order of a summary."""
+SHORT = 100
+"""Octets of a raw value that is remembered with what it is folded to, if that has to be decoded: who writes again."""
+MAX_REMEMBERED = 1024
 _DAY = 4
 _FIELD, _EACH = b"\xff", b"\xfe"
 
 
 def summarize(octets: Octets) -> bytes:
     """The summary of a message. Pure; for Mailbox.derive."""
-    found = values(block(octets, 0, body_start(octets, 0, len(octets))))
+    found = common_values(octets)
     day = sent_day(found.get(b"date", [b""])[0])
     head = (day.toordinal() if day else 0).to_bytes(_DAY)
     return _FIELD.join([head, *[_each(found.get(name, ())) for name in SEARCHED]])
@@ -41,12 +44,15 @@ def _folded(raw: bytes) -> bytes:
     """A raw value, readable and folded."""
     if b"=?" not in raw and raw.isascii():  # nearly all
         return unfold(raw).lower().replace(b"\t", b" ")
-    return folded(readable(raw))
+    return _remembered(raw) if len(raw) <= SHORT else folded(readable(raw))
 
 
 def folded(text: str) -> bytes:
     """A text as it stands in a summary."""
     return fold(text).encode("utf-8", "surrogatepass")
+
+
+_remembered = lru_cache(MAX_REMEMBERED)(lambda raw: folded(readable(raw)))
 
 
 def texts_of(place: int, summary: bytes) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mailstack.mail.header import unfold, values
+from mailstack.mail.header import Values, unfold, values
 
 
 class EnvelopeFields(NamedTuple):
@@ -24,9 +24,13 @@ class EnvelopeFields(NamedTuple):
 
 
 def envelope(header: bytes) -> EnvelopeFields:
-    """The envelope's fields of a header section. A field that is there more than once though it may not be
+    """The envelope's fields of a header section."""
+    return envelope_of_values(values(header))
+
+
+def envelope_of_values(found: Values) -> EnvelopeFields:
+    """The same of the header's values. A field that is there more than once though it may not be
     (RFC 5322 §3.6) counts with its first, lists of addresses with all."""
-    found = values(header)
     return EnvelopeFields(
         _text(found, b"date"),
         _text(found, b"subject"),
@@ -41,12 +45,12 @@ def envelope(header: bytes) -> EnvelopeFields:
     )
 
 
-def _text(found: dict[bytes, list[bytes]], name: bytes) -> bytes | None:
+def _text(found: Values, name: bytes) -> bytes | None:
     raw = found.get(name)
     return None if raw is None else unfold(raw[0])
 
 
-def _addresses(found: dict[bytes, list[bytes]], name: bytes) -> bytes:
+def _addresses(found: Values, name: bytes) -> bytes:
     raw = found.get(name)
     if raw is None:
         return b""

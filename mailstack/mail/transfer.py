@@ -6,7 +6,8 @@ import binascii
 import re
 from typing import Protocol
 
-_NON_BASE64 = re.compile(rb"[^A-Za-z0-9+/=]+")
+_NON_BASE64 = bytes(octet for octet in range(256) if not re.match(rb"[A-Za-z0-9+/=]", bytes([octet])))
+_TRAILING = (b" \r\n", b" \n", b"\t\r\n", b"\t\n")
 _TRAILING_SPACE = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n)")
 
 
@@ -40,7 +41,7 @@ class Base64:
     def feed(self, data: bytes) -> bytes:
         if self._ended:
             return b""
-        data = self._rest + _NON_BASE64.sub(b"", data)
+        data = self._rest + data.translate(None, _NON_BASE64)
         pad = data.find(b"=")
         if pad >= 0:
             self._ended = True
@@ -79,7 +80,9 @@ class QuotedPrintable:
 
 
 def _quoted_printable(data: bytes) -> bytes:
-    return binascii.a2b_qp(_TRAILING_SPACE.sub(b"", data))
+    if any(space in data for space in _TRAILING):  # rare, and to remove it costs more than all the rest
+        data = _TRAILING_SPACE.sub(b"", data)
+    return binascii.a2b_qp(data)
 
 
 def decoder(encoding: bytes) -> Decoder | None:

@@ -22,7 +22,7 @@ _NOT_CHARSETS = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_es
 
 # encoded-word = "=?" charset ["*" language] "?" encoding "?" encoded-text "?="  ; RFC 2047 §2, RFC 2231 §5
 _ENCODED_WORD = re.compile(rb"=\?([^?*\s]{1,64})(?:\*[^?\s]{0,64})?\?([bBqQ])\?([^?\r\n]*)\?=")
-_NON_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
+_NON_BASE64 = bytes(octet for octet in range(256) if not re.match(rb"[A-Za-z0-9+/]", bytes([octet])))
 
 
 def decode(data: bytes, charset: str) -> str:
@@ -107,7 +107,7 @@ def _encoded_text(encoding: bytes, text: bytes) -> bytes:
 
 def base64(text: bytes) -> bytes:
     """What base64 decodes to, whatever is between or missing at the end."""
-    text = _NON_BASE64.sub(b"", text)
+    text = text.translate(None, _NON_BASE64)
     if len(text) % 4 == 1:
         text = text[:-1]
     return binascii.a2b_base64(text + b"=" * (-len(text) % 4))

@@ -9,7 +9,8 @@ when it next waits, so that a batch of pipelined commands is answered with one w
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -238,6 +239,22 @@ class WireProtocol(protocol.Protocol):
             await self._turn()  # a slow peer makes pauseProducing come meanwhile
         if self._end is ConnectionClosed:
             raise ConnectionClosed
+
+    @contextmanager
+    def saying(self, seconds: float, say: Callable[[], bytes]) -> Iterator[None]:
+        timers: list[Any] = []
+
+        def due() -> None:
+            timers[:] = [self._reactor.callLater(seconds, due)]
+            if not self._paused_writing and self._end is None and (octets := say()):
+                self.write(octets)
+                self._flush()
+
+        timers.append(self._reactor.callLater(seconds, due))
+        try:
+            yield
+        finally:
+            timers[0].cancel()
 
     def wake(self) -> None:
         self._woken = True

@@ -50,6 +50,7 @@ COUNTERS = (
     Counter("outbound_deferred", "domain", "Attempts after which recipients still wait"),
     Counter("outbound_tls", "tls", "Sessions with other servers", ("none", "unverified", "verified", "failed")),
     Counter("reports", "kind", "Reports to senders", ("failed", "delayed")),
+    Counter("messages_indexed", "", "Messages of which the index was filled while nobody waited", ("",)),
     Counter("internal_errors", "protocol", "Commands that met a bug of ours", ("smtp", "imap", "pop3", "queue")),
 )  # fmt: skip
 MAX_LABELS = 200

@@ -30,6 +30,7 @@ from mailstack.ports import (
 from mailstack.quota import Quota, QuotaLimit
 from mailstack.store.account_directory import directory_of
 from mailstack.store.annotations import StoredAnnotations
+from mailstack.store.background import Background
 from mailstack.store.hub import Hub
 from mailstack.store.index import TEXTS_FILE, AccountIndex, Indexes
 from mailstack.store.mailbox import OpenMailbox
@@ -72,6 +73,8 @@ class Store:
         self.texts: Indexes | None = None
         """What is kept of messages' texts, where that is wanted."""
         self.keep_texts(texts)
+        self.background: Background | None = None
+        """Fills indexes while nobody waits, if that is wanted."""
         self.quotas = Quotas(log)
         self.names = UniqueNames()
         self.directories = Directories()

@@ -225,9 +225,9 @@ class MessageColumns:
         ]
 
     def measured(self, uid: int, size: int, date: int) -> None:
-        """What was looked up; NO_DATE for a date that was not."""
+        """What was looked up; NO_DATE for a date that was not, UNKNOWN for the size of a message that is gone."""
         row = self.row(uid)
-        if row >= 0:
+        if row >= 0 and size != UNKNOWN:
             self.sizes[row] = size
             if date != NO_DATE:
                 self.dates[row] = date

@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mailstack.ports import Octets
@@ -85,6 +85,10 @@ class Contents:
     def _open(self, path: str) -> Octets:
         known_crlf = names.has_crlf(path.rpartition("/")[2])
         return open_octets(path, known_crlf=known_crlf, spool=self._spool)
+
+    def measured_all(self, uids: Sequence[int], dates: bool) -> list[tuple[int, int, int]]:
+        """As `measured`, of each. Raises: OSError."""
+        return [self.measured(uid, date_too=dates) for uid in uids]
 
     def measured(self, uid: int, *, date_too: bool) -> tuple[int, int, int]:
         """Its UID, its size or UNKNOWN, and its internal date or NO_DATE. Raises: OSError."""

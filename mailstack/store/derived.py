@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic, sleep
 from typing import Any
 
+from mailstack.mail.header import Headed
 from mailstack.ports import Octets, Wanted
 from mailstack.store.index import SCATTERED, AccountIndex
 
@@ -23,6 +25,11 @@ MADE_AT_ONCE = 256
 """Messages of which values are made, or read and checked, in one visit to a worker."""
 TEXTS_AT_ONCE = 32
 """The same of what is large."""
+FILLED_AT_ONCE = 1024
+"""Messages that are looked at for what the index lacks, in one visit to a worker."""
+TURN, REST = 0.001, 0.0003
+"""Seconds after which who fills lets the other threads have the interpreter, which they would have to wait five times
+as long for, and seconds that it takes them to take it."""
 SEARCHED_AT_ONCE = 16 * 1024
 """Messages that the index searches in one visit to a worker."""
 
@@ -38,6 +45,42 @@ class Made:
     values: list[bytes | None]
     kept: list[int]
     opened: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Up to which UID there is nothing left to make, of how many messages something was, and whether it is kept."""
+
+    last: int
+    messages: int
+    kept: bool
+
+
+Items = Mapping[str, Callable[[Octets], bytes]]
+"""What makes what is kept, by its name."""
+
+
+class Foreseen:
+    """What will be asked for of a mailbox, and the UID up to which all of that is kept."""
+
+    def __init__(self, items: Items | None = None) -> None:
+        self.items: Items = items or {}
+        self.filled = 0
+
+    def add(self, items: Items) -> None:
+        """Of what is new, nothing is kept."""
+        if not items.keys() <= self.items.keys():
+            self.items = {**self.items, **items}
+            self.filled = 0
+
+    def lacks(self, uids: Sequence[int]) -> bool:
+        """Whether there may be something to do."""
+        return bool(self.items and uids and uids[-1] > self.filled)
+
+    def first(self, uids: Sequence[int]) -> Sequence[int]:
+        """Those of the mailbox's messages that come first."""
+        start = bisect_right(uids, self.filled)
+        return uids[start : start + FILLED_AT_ONCE]
 
 
 class Derived:
@@ -56,22 +99,56 @@ class Derived:
         """By item: UIDs, ascending, of which the index is known to have the value."""
         self._opened = -1
 
-    def make(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> Made:
-        """Read values, or make and keep them. In a worker; UIDs ascend."""
+    def make(self, uids: Sequence[int], items: Items) -> list[Made]:
+        """Read values of each item, or make and keep them. In a worker; UIDs ascend."""
         opened = self.index.opened
-        values: dict[int, bytes | None] = {**self.index.derived(*self._key, item, uids)}
-        kept = [*values]
-        made: list[tuple[int, bytes]] = []
-        for uid in uids:
-            if uid not in values:
-                octets = self._octets(uid)
-                values[uid] = value = None if octets is None else fn(octets)
-                if value is not None and len(value) <= self._largest:
-                    made.append((uid, value))
-        if made and self.index.keep(*self._key, item, made):
-            kept += [uid for uid, _ in made]
-        same = self.index.opened == opened
-        return Made([values[uid] for uid in uids], kept, opened if same else -1)
+        values: dict[str, dict[int, bytes | None]] = {
+            name: {**self.index.derived(*self._key, name, uids)} for name in items
+        }
+        kept = {name: [*found] for name, found in values.items()}
+        made: dict[str, list[tuple[int, bytes]]] = {name: [] for name in items}
+        short = [found for found in values.values() if not all(map(found.__contains__, uids))]
+        for uid in uids if short else ():
+            if any(uid not in found for found in short):
+                octets = self._read(uid, len(short))
+                for name, fn in items.items():
+                    if uid not in values[name]:
+                        values[name][uid] = value = None if octets is None else fn(octets)
+                        if value is not None and len(value) <= self._largest:
+                            made[name].append((uid, value))
+        if any(made.values()) and self.index.keep_several(*self._key, made):
+            for name, new in made.items():
+                kept[name] += [uid for uid, _ in new]
+        same = opened if self.index.opened == opened else -1
+        return [Made([values[name][uid] for uid in uids], kept[name], same) for name in items]
+
+    def _read(self, uid: int, times: int) -> Octets | None:
+        """A message of which so many things are made."""
+        octets = self._octets(uid)
+        return Headed(octets) if times > 1 and isinstance(octets, bytes) else octets
+
+    def fill(self, uids: Sequence[int], items: Items, seconds: float) -> Filled:
+        """Make and keep what the index lacks of these messages (UIDs ascending), for so long. In a worker."""
+        now = monotonic()
+        until, turn = now + seconds, now + TURN
+        lacking = {name: frozenset(self.index.lacking(*self._key, name, uids)) for name in items}
+        made: dict[str, list[tuple[int, bytes]]] = {name: [] for name in items}
+        before, last, count = 0, uids[-1], 0
+        for uid in sorted(frozenset[int]().union(*lacking.values())):
+            now = monotonic()
+            if count and now >= until:
+                last = before
+                break
+            if now >= turn:
+                sleep(REST)
+                turn = now + REST + TURN
+            octets = self._read(uid, len(items))
+            if octets is not None:
+                for name, fn in items.items():
+                    if uid in lacking[name] and len(value := fn(octets)) <= self._largest:
+                        made[name].append((uid, value))
+            before, count = uid, count + 1
+        return Filled(last, count, not count or self.index.keep_several(*self._key, made))
 
     def search(self, piece: Sequence[int], item: str, wanted: Wanted) -> list[int] | None:
         """Hits among messages that were checked. In a worker."""
@@ -85,10 +162,30 @@ class Derived:
         self, piece: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
     ) -> tuple[list[int], Made]:
         """Hits among other messages; the values are not given back. In a worker."""
-        made = self.make(piece, item, fn)
+        (made,) = self.make(piece, {item: fn})
         pairs = zip(piece, made.values, strict=True)
         hits = [uid for uid, value in pairs if value is not None and wanted.matches(value)]
         return hits, Made([], made.kept, made.opened)
+
+    async def values(self, run: Run, uids: Sequence[int], items: Items) -> list[list[bytes | None]]:
+        """As `Mailbox.derive_each`. In the reactor's thread; `run` goes to a worker."""
+        if len(uids) and all(self._are_checked(uids, name) for name in items):
+            read: list[Any] = await run(lambda: [self.index.believed(*self._key, name, uids) for name in items])
+            if None not in read and self.believes():
+                return read
+        made: list[Made] = await run(partial(self.make, uids, items))
+        for name, some in zip(items, made, strict=True):
+            known = self._known(name)
+            if some.kept and (not known or min(some.kept) > known[-1]):  # else it costs more than it saves
+                self.check(name, [some])
+        return [some.values for some in made]
+
+    def _are_checked(self, uids: Sequence[int], item: str) -> bool:
+        """Whether the index can be asked of all of these, of which there is one."""
+        known = self._known(item)
+        wanted = uids if isinstance(uids, array) else array("I", uids)
+        start = bisect_left(known, wanted[0])
+        return known[start : start + len(wanted)] == wanted
 
     async def grep(
         self, run: Run, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
@@ -118,9 +215,9 @@ class Derived:
         """Those that the index can be asked of, and those that have to be read."""
         known = self._known(item)
         wanted = uids if isinstance(uids, array) else array("I", uids)
-        start = bisect_left(known, wanted[0]) if wanted else 0
-        if known[start : start + len(wanted)] == wanted:
+        if not wanted or self._are_checked(wanted, item):
             return wanted, ()
+        start = bisect_left(known, wanted[0])
         if len(wanted) * SCATTERED < wanted[-1] - wanted[0]:
             return (), wanted
         those = frozenset(known[start : bisect_right(known, wanted[-1])])

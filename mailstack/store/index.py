@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -160,15 +160,50 @@ class AccountIndex:
 
         return self._try(read, {}) if uids else {}
 
+    def believed(self, guid: str, validity: int, item: str, uids: Sequence[int]) -> list[bytes] | None:
+        """The values of these messages (UIDs ascending), which all have one, in their order; no checksum is compared.
+        None if it cannot say, or if others have values between them."""
+
+        def read(database: apsw.Connection) -> list[bytes] | None:
+            where = self._mailbox(database, guid, validity), item, uids[0], uids[-1]
+            question = (
+                "SELECT uid, substr(value, 5) FROM derived WHERE mailbox = ? AND item = ? AND uid BETWEEN ? AND ?"
+            )
+            found: list[tuple[int, bytes]] = database.execute(question + " ORDER BY uid", where).fetchall()  # type: ignore[assignment]  # an INTEGER and a BLOB
+            return [value for _, value in found] if [uid for uid, _ in found] == [*uids] else None
+
+        return self._try(read, None)
+
+    def lacking(self, guid: str, validity: int, item: str, uids: Sequence[int]) -> list[int]:
+        """Those of these messages (UIDs ascending) of which nothing is kept under `item`. Checksums are not compared.
+        All of them, if the index cannot say."""
+
+        def read(database: apsw.Connection) -> list[int]:
+            where = self._mailbox(database, guid, validity), item, uids[0], uids[-1]
+            among = "FROM derived WHERE mailbox = ? AND item = ? AND uid BETWEEN ? AND ?"
+            if database.execute(f"SELECT count(*) {among}", where).get == len(uids):
+                return []
+            known = {uid for (uid,) in database.execute(f"SELECT uid {among}", where)}
+            return [uid for uid in uids if uid not in known]
+
+        return self._try(read, list(uids)) if uids else []
+
     def keep(self, guid: str, validity: int, item: str, values: Iterable[tuple[int, bytes]]) -> bool:
         """Keep what was made of some messages; whether that was done."""
+        return self.keep_several(guid, validity, {item: values})
+
+    def keep_several(self, guid: str, validity: int, made: Mapping[str, Iterable[tuple[int, bytes]]]) -> bool:
+        """The same of several items, by name."""
 
         def write(database: apsw.Connection) -> bool:
             number = self._mailbox(database, guid, validity)
-            seed = _seed(guid, validity, item)
-            rows = [(number, item, uid, (crc32(value, seed) ^ uid).to_bytes(4) + value) for uid, value in values]
             with database:
-                database.executemany("INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?)", rows)
+                for item, values in made.items():
+                    seed = _seed(guid, validity, item)
+                    rows = [
+                        (number, item, uid, (crc32(value, seed) ^ uid).to_bytes(4) + value) for uid, value in values
+                    ]
+                    database.executemany("INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?)", rows)
             return True
 
         return self._try(write, False)

@@ -55,8 +55,7 @@ async def build(
                 await mailbox.measure(uids)
                 wanted = uids if derivers and len(uids) >= WORTH_KEEPING else []
                 for start in range(0, len(wanted), AT_ONCE):
-                    for item, fn in derivers:
-                        await mailbox.derive(wanted[start : start + AT_ONCE], item, fn)
+                    await mailbox.derive_each(wanted[start : start + AT_ONCE], derivers)
                     progress(f"{name} {entry.name}", start)
                 mailbox.close(reader)
                 tell(Indexed(entry.name, len(uids), len(wanted)))

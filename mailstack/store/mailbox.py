@@ -5,7 +5,7 @@ belong to the account's lane. Between them go `Differences`: values, applied in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -37,7 +37,7 @@ from mailstack.ports import (
 from mailstack.store.appends import Appends
 from mailstack.store.columns import NO_DATE, UNKNOWN, MessageColumns
 from mailstack.store.contents import Contents
-from mailstack.store.derived import Derived, looked_through, pieces
+from mailstack.store.derived import Derived, Foreseen, looked_through, pieces
 from mailstack.store.maildir import change, counted, names
 from mailstack.store.maildir.change import Incoming, Unchanged
 from mailstack.store.maildir.differences import Differences, Hints
@@ -45,10 +45,10 @@ from mailstack.store.maildir.folder import FolderFiles
 from mailstack.store.maildir.sync import sync
 from mailstack.store.snapshots import NOTHING, restore, take
 from mailstack.store.spool import refusal
+from mailstack.store.watch import Watched, heedless
 
 if TYPE_CHECKING:
     from mailstack.store.api import StoredAccount
-    from mailstack.store.watch import Watched
 
 T = TypeVar("T")
 
@@ -56,12 +56,6 @@ AT_ONCE = 2000
 """Messages that are measured, renamed or removed in one visit to a worker: others have their turn."""
 WORTH_KEEPING = 100
 """Messages of a mailbox from which on what is made of them is kept: fewer are quickly read again."""
-SEVERAL = 16
-"""Changes of one command that are told by the watch all at once, not as they come."""
-MANY = 1000
-"""Changes of one command that are many, if the mailbox is not too large for reading all of it afterwards."""
-READ_AS_QUICKLY = 4
-"""Messages of a directory that are read in the time in which a watch tells of one change."""
 
 
 class OpenMailbox:
@@ -76,6 +70,7 @@ class OpenMailbox:
         self.files = files
         self.gone = False
         self.rights = ALL_RIGHTS
+        self.is_shared = False
         self._account = account
         self._columns = MessageColumns()
         self._keywords: tuple[str, ...] = ()
@@ -97,6 +92,7 @@ class OpenMailbox:
         """Whether what the index keeps may be of other messages."""
         self._kept: dict[bool, Derived] = {}
         """What is kept of messages, and by True of their texts."""
+        self._foreseen = Foreseen()
 
     # --- what memory knows
 
@@ -254,13 +250,13 @@ class OpenMailbox:
         if watch is not None and told:
             watch.drain()
         columns = self._columns.copy()
-        snapshot = await self._in_lane(partial(take, self.files, columns, watched=told and not self._hinted()))
+        snapshot = await self._in_lane(partial(take, self.files, columns, watched=told and not self._hinted))
         if watch is not None and told:
             watch.drain()
         if snapshot is None:
             self._unsaved = True
             return
-        if told and self._hinted():
+        if told and self._hinted:
             snapshot.stamps = NOTHING
         index, guid, validity = self._account.index, self.mailbox_id, self.uid_validity
         await self._run(partial(index.save, guid, validity, snapshot))
@@ -269,6 +265,7 @@ class OpenMailbox:
             for one in self._account.indexes:
                 await self._run(partial(one.forget, guid, validity, gone))
 
+    @property
     def _hinted(self) -> bool:
         return self._watched is not None and bool(self._watched.hints)
 
@@ -283,13 +280,9 @@ class OpenMailbox:
         wanted = self._columns.unmeasured(uids, dates=dates)
         for start in range(0, len(wanted), AT_ONCE):
             piece = wanted[start : start + AT_ONCE]
-            for uid, size, date in await self._run(partial(self._measure_all, piece, dates)):
-                if size != UNKNOWN:
-                    self._columns.measured(uid, size, date)
+            for found in await self._run(partial(self._contents.measured_all, piece, dates)):
+                self._columns.measured(*found)
             self._unsaved = True
-
-    def _measure_all(self, uids: Sequence[int], dates: bool) -> list[tuple[int, int, int]]:
-        return [self._contents.measured(uid, date_too=dates) for uid in uids]
 
     # --- what sessions do
 
@@ -324,14 +317,8 @@ class OpenMailbox:
         return Unchanged(modseq, {uid: flips.get(uid, ALL_FLAGS) for uid in changed}, self.highest_modseq)
 
     def heedless(self, count: int) -> AbstractContextManager[object]:
-        """So much is to be changed that nobody should be woken for each file, or even that hearing of each costs
-        more than reading the directory afterwards."""
-        watch, watched, messages = self._account.store.watch, self._watched, len(self._columns)
-        if watch is None or watched is None or count < SEVERAL:
-            return nullcontext()
-        if count < MANY or READ_AS_QUICKLY * count < messages:
-            return watch.unhurried()
-        return watch.paused(watched)
+        """As `watch.heedless`."""
+        return heedless(self._account.store.watch, self._watched, count, len(self._columns))
 
     async def copy(
         self, uids: Collection[int], destination: str, *, into: AccountStore | None = None, keep: int = ALL_FLAGS
@@ -373,10 +360,17 @@ class OpenMailbox:
         return await self._run(work)
 
     async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
+        return (await self.derive_each(uids, ((item, fn),)))[0]
+
+    async def derive_each(
+        self, uids: Sequence[int], items: Sequence[tuple[str, Callable[[Octets], bytes]]]
+    ) -> list[list[bytes | None]]:
         if len(self._columns) < WORTH_KEEPING:
-            return await self.examine(uids, fn)
-        derived = await self._derived(item)
-        return (await self._run(partial(derived.make, uids, item, fn))).values
+            made = await self.examine(uids, lambda octets: [fn(octets) for _, fn in items])
+            return [[None if each is None else each[i] for each in made] for i in range(len(items))]
+        derived, each = await self._derived(items[0][0]), dict(items)
+        values = dict(zip(each, await derived.values(self._run, uids, each), strict=True))
+        return [values[name] for name, _ in items]
 
     async def grep(
         self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
@@ -404,6 +398,26 @@ class OpenMailbox:
             return [None] * len(uids)
         found = await self._run(partial(self._account.index.derived, self.mailbox_id, self.uid_validity, item, uids))
         return [found.get(uid) for uid in uids]
+
+    def foresee(self, items: Mapping[str, Callable[[Octets], bytes]]) -> None:
+        self._foreseen.add(items)
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Let what is foreseen be made of messages that are new, if that is wanted."""
+        if self._account.store.background is not None and self._foreseen.lacks(self._columns.uids):
+            self._account.store.background.want(self)
+
+    async def fill(self, seconds: float) -> tuple[int, bool]:
+        """Make some of what is foreseen, for about so long; of how many messages, and whether there is more."""
+        uids, foreseen = self._foreseen.first(self._columns.uids), self._foreseen
+        remembered = self._account.store.hub.find(self._account.name, self.name) is self
+        if self.gone or not remembered or not uids or len(self._columns) < WORTH_KEEPING:
+            return 0, False
+        derived = await self._derived("")
+        done = await self._run(partial(derived.fill, uids, foreseen.items, seconds))
+        foreseen.filled = done.last
+        return done.messages, done.kept and self._foreseen.lacks(self._columns.uids)
 
     async def compute(self, fn: Callable[[], T]) -> T:
         return await self._run(fn)
@@ -442,18 +456,19 @@ class OpenMailbox:
             self._columns.history.since = self._columns.flips.since = found.modseq
             self._recent.clear()
             self._contents.renew()
-            self._stale, self._kept = True, {}
+            self._stale, self._kept, self._foreseen = True, {}, Foreseen(self._foreseen.items)
             self.gone = found.gone
             self._tell(MailboxGone())
         if found.vanished and (vanished := self._columns.remove(found.vanished, found.modseq)):
             self._recent.difference_update(vanished)
             self._expunged += vanished
             self._contents.forget(vanished)
-            self._tell(Expunged(_uids(vanished), by))
+            self._tell(Expunged(tuple(map(Uid, vanished)), by))
         added = self._columns.add(found.added, found.added_flags, found.modseq)
         if added:
             self._recent |= found.recent
-            self._tell(Added(_uids(added)))
+            self._tell(Added(tuple(map(Uid, added))))
+            self._look_ahead()
         if found.changed:
             self._apply_flags(found, by)
 
@@ -462,7 +477,7 @@ class OpenMailbox:
         others = set(found.others)
         for which, who in (([uid for uid in changed if uid not in others], by), (sorted(others & set(changed)), None)):
             if which:
-                self._tell(FlagsChanged(_uids(which), who))
+                self._tell(FlagsChanged(tuple(map(Uid, which)), who))
 
     def _tell(self, what: Change) -> None:
         for listener in list(self._listeners):
@@ -481,7 +496,3 @@ class OpenMailbox:
             return await self._account.store.workers.run(fn)
         except OSError as error:
             raise refusal(error) from error
-
-
-def _uids(uids: Sequence[int]) -> tuple[Uid, ...]:
-    return tuple(map(Uid, uids))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 from mailstack.mail.lines import CrlfStream, with_crlf
@@ -78,9 +79,56 @@ class FileOctets:
         return b"".join(pieces)
 
 
+class UnconvertedOctets:
+    """Implements `ports.Octets` on an open file that has LF line ends, perhaps, and may be large: it is looked through,
+    and converted into an unnamed file in `spool`, only when more than its beginning is asked for. That is enough for
+    the header."""
+
+    def __init__(self, fd: int, begin: bytes, spool: Path) -> None:
+        self._fd = fd
+        self._begin = begin
+        self._spool = spool
+        self._whole: FileOctets | None = None
+        self._lock = threading.Lock()
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def __len__(self) -> int:
+        return len(self._converted())
+
+    def __getitem__(self, key: slice, /) -> bytes:
+        start, stop = key.start or 0, key.stop
+        if stop is not None and start >= 0 and 0 <= stop <= len(self._begin):
+            return self._begin[start:stop]
+        return self._converted()[key]
+
+    def find(self, sub: bytes, start: int = 0, end: int | None = None, /) -> int:
+        if start >= 0 and (end is None or end >= 0):
+            found = self._begin.find(sub, start, len(self._begin) if end is None else end)
+            if found >= 0 or (end is not None and end <= len(self._begin)):
+                return found
+        return self._converted().find(sub, start, end)
+
+    def count(self, sub: bytes, start: int = 0, end: int | None = None, /) -> int:
+        return self._converted().count(sub, start, end)
+
+    def _converted(self) -> FileOctets:
+        with self._lock:
+            if self._whole is None:
+                fd = self._fd
+                if _has_bare_lf(fd):
+                    fd = _converted(fd, self._spool)
+                    os.close(self._fd)
+                self._fd = -1
+                self._whole = FileOctets(fd)
+            return self._whole
+
+
 def open_octets(path: str | Path, *, known_crlf: bool, spool: Path) -> Octets:
     """The octets of a message file. `known_crlf` when its name says so (S= equals W=). A large file with
-    LF line ends is converted into an unnamed file in `spool`. Raises: OSError."""
+    LF line ends is converted when it has to be. Raises: OSError."""
     fd = _open(path)
     try:
         data = os.read(fd, USUAL)
@@ -88,10 +136,8 @@ def open_octets(path: str | Path, *, known_crlf: bool, spool: Path) -> Octets:
             data += os.read(fd, size - USUAL)
         if len(data) != USUAL or size == USUAL:
             return data if known_crlf else with_crlf(data)
-        if known_crlf or not _has_bare_lf(fd):
-            kept, fd = fd, -1
-            return FileOctets(kept)
-        return FileOctets(_converted(fd, spool))
+        kept, fd = fd, -1
+        return FileOctets(kept) if known_crlf else UnconvertedOctets(kept, with_crlf(data), spool)
     finally:
         if fd >= 0:
             os.close(fd)

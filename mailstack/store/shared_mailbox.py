@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -47,6 +47,7 @@ class SharedMailbox:
     def __init__(self, account: SharingAccount, mailbox: Mailbox, place: Place, name: str) -> None:
         self.name = name
         self.rights: Rights = place.rights
+        self.is_shared = not place.own
         self._account = account
         self._place = place
         self._of = mailbox
@@ -111,6 +112,11 @@ class SharedMailbox:
     async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
         return await self._of.derive(uids, item, fn)
 
+    async def derive_each(
+        self, uids: Sequence[int], items: Sequence[tuple[str, Callable[[Octets], bytes]]]
+    ) -> list[list[bytes | None]]:
+        return await self._of.derive_each(uids, items)
+
     async def grep(
         self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
     ) -> Sequence[int]:
@@ -118,6 +124,9 @@ class SharedMailbox:
 
     async def kept(self, uids: Sequence[int], item: str) -> list[bytes | None]:
         return await self._of.kept(uids, item)
+
+    def foresee(self, items: Mapping[str, Callable[[Octets], bytes]]) -> None:
+        self._of.foresee(items)
 
     async def compute(self, fn: Callable[[], T]) -> T:
         return await self._of.compute(fn)

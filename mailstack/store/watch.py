@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,6 +43,12 @@ _SELF = IN_DELETE_SELF | IN_MOVE_SELF
 
 Half = tuple[int, str]
 """inotify's descriptor and a name."""
+SEVERAL = 16
+"""Changes of one command that are told by the watch all at once, not as they come."""
+MANY = 1000
+"""Changes of one command that are many, if the mailbox is not too large for reading all of it afterwards."""
+READ_AS_QUICKLY = 4
+"""Messages of a directory that are read in the time in which a watch tells of one change."""
 
 
 class Noticing(Protocol):
@@ -308,3 +314,13 @@ class Watch:
         for watched in list(self._unwatched):
             watched.who.noticed()
         self._plan_sweep()
+
+
+def heedless(watch: Watch | None, watched: Watched | None, count: int, messages: int) -> AbstractContextManager[object]:
+    """So much is to be changed (`count` of `messages`) that nobody should be woken for each file, or even that hearing
+    of each costs more than reading the directory afterwards."""
+    if watch is None or watched is None or count < SEVERAL:
+        return nullcontext()
+    if count < MANY or READ_AS_QUICKLY * count < messages:
+        return watch.unhurried()
+    return watch.paused(watched)

@@ -67,6 +67,7 @@ class Workers:
         self._wake_lock = threading.Lock()
         self._waking = False
         self._lanes: dict[str, deque[Job[Any]]] = {}
+        self._given = 0
         self._threads = [
             threading.Thread(target=self._work, name=f"store-{number}", daemon=True) for number in range(threads)
         ]
@@ -76,6 +77,7 @@ class Workers:
     def run(self, fn: Callable[[], T]) -> Deferred[T]:
         """Run `fn` in any worker; its result or its exception comes back."""
         job = Job(fn)
+        self._given += 1
         self._jobs.put(job)
         return job.done
 
@@ -83,6 +85,7 @@ class Workers:
         """As `run`, after all earlier jobs of the same lane are done."""
         job = Job(fn)
         job.after = lambda: self._next(lane)
+        self._given += 1
         waiting = self._lanes.get(lane)
         if waiting is None:
             self._lanes[lane] = deque()
@@ -90,6 +93,11 @@ class Workers:
         else:
             waiting.append(job)
         return job.done
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for anything. In the reactor's thread."""
+        return not self._given
 
     def close(self) -> None:
         """Finish what was given, then end the threads. Blocks for as long as that takes; results
@@ -123,7 +131,9 @@ class Workers:
             self._waking = False
         finished = self._finished
         while finished:
-            finished.popleft().finish()
+            job = finished.popleft()
+            self._given -= 1
+            job.finish()
 
 
 class InlineWorkers(Workers):
@@ -140,6 +150,10 @@ class InlineWorkers(Workers):
 
     def run_in_lane(self, lane: str, fn: Callable[[], T]) -> Deferred[T]:
         return self.run(fn)
+
+    @property
+    def idle(self) -> bool:
+        return True
 
     def close(self) -> None:
         """There is nothing to end."""

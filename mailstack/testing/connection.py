@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from twisted.internet.defer import Deferred
 
@@ -44,6 +45,7 @@ class MemoryConnection:
         self._at_most: float | None = None
         self._silent = False
         self._draining = False
+        self._saying: Callable[[], bytes] | None = None
         self._end: type[SessionEnded] | None = None
         self._deflate: Deflate | None = None
 
@@ -73,6 +75,14 @@ class MemoryConnection:
             await self.stalled
         if self._end is ConnectionClosed:
             raise ConnectionClosed
+
+    @contextmanager
+    def saying(self, seconds: float, say: Callable[[], bytes]) -> Iterator[None]:
+        self._saying = say
+        try:
+            yield
+        finally:
+            self._saying = None
 
     async def receive(self, *, in_flight: bool = False, at_most: float | None = None) -> bytes:
         while True:
@@ -151,6 +161,12 @@ class MemoryConnection:
         """The peer was silent for `timeout` seconds."""
         self._end = IdleTimeout
         self._fire()
+
+    def pass_time(self) -> None:
+        """The session has waited for something else for as long as `saying` was told."""
+        if self._saying is not None:
+            self.write(self._saying())
+            self._flush()
 
     def be_silent(self) -> None:
         """The peer was silent for as long as the session wants to wait, or did not mind."""

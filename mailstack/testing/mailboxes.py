@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import TypeVar
@@ -77,6 +77,9 @@ class MemoryMailbox:
         self.listeners: list[MailboxListener] = []
         self.read_only = False
         self.rights = ALL_RIGHTS
+        self.is_shared = False
+        self.foreseen: dict[str, Callable[[Octets], bytes]] = {}
+        """What sessions said that they will ask for."""
         self.keeps_texts = False
         self._account = account
         self._uids: tuple[int, ...] | None = ()  # None when it has to be made anew
@@ -246,6 +249,11 @@ class MemoryMailbox:
     async def derive(self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes]) -> list[bytes | None]:
         return await self.examine(uids, fn)
 
+    async def derive_each(
+        self, uids: Sequence[int], items: Sequence[tuple[str, Callable[[Octets], bytes]]]
+    ) -> list[list[bytes | None]]:
+        return [await self.derive(uids, item, fn) for item, fn in items]
+
     async def grep(
         self, uids: Sequence[int], item: str, fn: Callable[[Octets], bytes], wanted: Wanted
     ) -> Sequence[int]:
@@ -254,6 +262,9 @@ class MemoryMailbox:
 
     async def kept(self, uids: Sequence[int], item: str) -> list[bytes | None]:
         return [None] * len(uids)
+
+    def foresee(self, items: Mapping[str, Callable[[Octets], bytes]]) -> None:
+        self.foreseen = dict(items)
 
     async def compute(self, fn: Callable[[], T]) -> T:
         return fn()

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from mailstack.imap.wire.framing import (
     MAX_COMMAND,
     MAX_LINE,
+    MAX_UNASKED,
     Command,
     Event,
     Framer,
     LiteralAnnounced,
+    LiteralTooBig,
     Oversized,
 )
 
@@ -212,3 +214,30 @@ def test_cuts_do_not_matter(parts: list[bytes], data: st.DataObject) -> None:
     borders = [0, *cuts, len(octets)]
     pieces = [octets[a:b] for a, b in zip(borders, borders[1:], strict=False)]
     assert events(pieces) == events([octets])
+
+
+@pytest.mark.parametrize("cut", [1, 7, 100_000])
+def test_a_long_literal_that_came_without_leave_is_read_over(cut: int) -> None:
+    framer, found = Framer(10), list[Event]()
+    octets = (
+        b"a X {11+}\r\nb NOOP\r\n111 {11+}\r\n" + b"x" * 11 + b"\r\nc X {10+}\r\n" + b"y" * 10 + b"\r\nd X {11}\r\n"
+    )
+    for start in range(0, len(octets), cut):
+        framer.feed(octets[start : start + cut])
+        while (event := framer.next_event()) is not None:
+            found.append(event)
+            if isinstance(event, LiteralAnnounced):
+                framer.take()
+    assert found == [
+        Oversized(b"a X {11+}\r\n", True),
+        LiteralAnnounced(10, False, b"c X "),
+        Command(b"c X {10+}\r\nyyyyyyyyyy"),
+        LiteralAnnounced(11, True, b"d X "),
+    ]
+
+
+def test_a_literal_without_leave_that_would_never_end_is_not_read() -> None:
+    framer = Framer(10)
+    framer.feed(b"a X {%d+}\r\n" % (MAX_UNASKED + 1))
+    with pytest.raises(LiteralTooBig):
+        framer.next_event()

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 from imap_world import Client, World
+from twisted.internet.defer import Deferred
 
+from mailstack.imap.ext.rfc9585_inprogress import FEW, INTERVAL
 from mailstack.imap.search import CONTENTS_AT_ONCE
+from mailstack.ports import Flag
 from mailstack.testing.clock import ManualClock
 
 BATCHES = 9
@@ -48,3 +51,78 @@ def test_a_tag_that_would_end_the_response_code_is_left_out() -> None:
     client = world.log_in()
     slow(client, world, 20.0)
     assert b"* OK [INPROGRESS] still working" in client.say(b"a]b SEARCH BODY x\r\n")
+
+
+def held_up(client: Client, world: World) -> Deferred[None]:
+    """What the store does waits until the Deferred is called back."""
+    released: Deferred[None] = Deferred()
+    for place, names in (
+        (world.inbox, ("copy", "move", "store_flags", "expunge", "measure", "derive")),
+        (client.session.store, ("open",)),
+    ):
+        for name in names:
+            setattr(place, name, after(released, getattr(place, name)))
+    return released
+
+
+def after(released: Deferred[None], act: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, done once the Deferred is called back."""
+
+    async def later(*args: Any, **named: Any) -> Any:
+        if not released.called:
+            await released
+        return await act(*args, **named)
+
+    return later
+
+
+COMMANDS = (
+    b"COPY 1:* Trash",
+    b"UID MOVE 1:* Trash",
+    b"STORE 1:* +FLAGS.SILENT (\\Flagged)",
+    b"EXPUNGE",
+    b"UID EXPUNGE 1:*",
+    b"CLOSE",
+    b"FETCH 1:* RFC822.SIZE",
+    b"SELECT INBOX",
+    b"SORT (SUBJECT) UTF-8 ALL",
+    b"THREAD REFERENCES UTF-8 ALL",
+    b"SEARCH LARGER 1",
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_the_store_takes_long_for(command: bytes) -> None:
+    world = World()
+    for _ in range(FEW + 1):
+        world.inbox.insert(b"Subject: x\r\n\r\n", int(Flag.DELETED))
+    client = world.log_in()
+    released = held_up(client, world)
+    client.connection.feed(b"t " + command + b"\r\n")
+    client.connection.take()
+    clock: Any = client.session.resources.clock
+    for _ in range(2):
+        clock.advance(INTERVAL)
+        client.connection.pass_time()
+    assert client.connection.take() == b'* OK [INPROGRESS ("t" NIL NIL)] still working on it\r\n' * 2
+    client.connection.pass_time()
+    assert client.connection.take() == b""  # it was told just now
+    released.callback(None)
+    assert b"\r\nt OK" in b"\r\n" + client.connection.take()
+    clock.advance(INTERVAL)
+    client.connection.pass_time()
+    assert client.connection.take() == b""
+
+
+def test_of_few_messages_nothing_is_said() -> None:
+    world = World()
+    world.inbox.insert(b"x")
+    client = world.log_in()
+    released = held_up(client, world)
+    client.connection.feed(b"t COPY 1 Trash\r\n")
+    clock: Any = client.session.resources.clock
+    clock.advance(INTERVAL)
+    client.connection.pass_time()
+    assert client.connection.take() == b""
+    released.callback(None)
+    assert b"t OK" in client.connection.take()

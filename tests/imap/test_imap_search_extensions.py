@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from imap_world import ALICE, Client, World
 
 from mailstack.imap.ext.rfc6203_fuzzy import slipped
@@ -307,7 +309,7 @@ def test_filters_that_name_one_another_come_to_an_end() -> None:
     assert client.lines(b"SEARCH FILTER c9")[0].startswith(b"t NO [LIMIT]")
 
 
-# --- I18NLEVEL=1 (RFC 5255) -------------------------------------------------------------------
+# --- I18NLEVEL=2 (RFC 5255) -------------------------------------------------------------------
 
 
 def test_what_unicode_casemap_takes_for_the_same_is_the_same() -> None:
@@ -322,3 +324,14 @@ def test_what_unicode_casemap_takes_for_the_same_is_the_same() -> None:
     for number in [*range(0xD800), *range(0xE000, 0x20000)]:
         folded = fold(chr(number))
         assert classes.setdefault(casemap(chr(number)), folded) == folded, hex(number)
+
+
+ODD = "aZ\u0301\u0323\u0345\u00e4\u00df\u0130\u0131\u03a3\u03c2\ufb01\uac00\u13a0\uab70\u1e9b\U0001f600 \n"
+
+
+@given(st.text(st.sampled_from(ODD)))
+def test_a_text_is_folded_as_if_it_were_in_one_piece(text: str) -> None:
+    import unicodedata
+
+    once = unicodedata.normalize("NFKD", text).casefold()
+    assert fold(text) == unicodedata.normalize("NFKD", once).replace("\u0131", "i")

@@ -312,3 +312,13 @@ def test_one_look_is_of_the_mailbox_that_is_selected(monkeypatch: pytest.MonkeyP
     assert [name for number, name in enumerate(looks) if looks[number - 1 : number] != [name]] == [
         "INBOX", "Other", "INBOX",
     ]  # fmt: skip
+
+
+def test_what_clients_will_ask_for_is_foreseen_when_they_open_a_mailbox() -> None:
+    world = World()
+    client = world.log_in()
+    names = set(world.inbox.foreseen)
+    assert any(name.startswith("ENVELOPE") for name in names)
+    client.lines(b"ENABLE UTF8=ACCEPT")
+    client.lines(b"SELECT INBOX")
+    assert any(name.endswith("/utf8") for name in set(world.inbox.foreseen) - names)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailstack.mail.collation import casemap
+from mailstack.mail.collation import COLLATIONS, ascii_casemap, casemap
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,15 @@ def test_it_is_done_character_by_character(one: str, other: str) -> None:
 @given(st.text(alphabet=st.characters(max_codepoint=127)))
 def test_ascii_is_upper_case(text: str) -> None:
     assert casemap(text) == text.upper() == casemap("é" + text)[2:]
+
+
+@given(st.text(), st.text())
+def test_ascii_casemap_minds_the_case_of_no_other_letter(one: str, other: str) -> None:
+    folded = [text.translate({code: code - 32 for code in range(ord("a"), ord("z") + 1)}) for text in (one, other)]
+    assert [ascii_casemap(one), ascii_casemap(other)] == folded
+
+
+def test_collations_by_name() -> None:
+    assert [COLLATIONS[name].map("Stra\u00dfe \u00e4") for name in COLLATIONS] == [
+        "STRA\u00dfE A\u0308", "STRA\u00dfE \u00e4", "Stra\u00dfe \u00e4",
+    ]  # fmt: skip

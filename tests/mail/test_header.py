@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,3 +65,35 @@ def test_subset_and_its_complement_have_every_octet(pieces: list[bytes]) -> None
     outside = header.subset(head, {b"a"}, exclude=True)
     blank = 2 if head.endswith(b"\r\n\r\n") or head == b"\r\n" else 0
     assert len(inside) + len(outside) == len(head) + blank
+
+
+COMMON = (
+    b"date", b"subject", b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"message-id", b"in-reply-to",
+    b"references",
+)  # fmt: skip
+LINES = st.sampled_from(
+    [
+        b"To: a@b", b"tO : c", b"Cc:", b" folded", b"\tSubject: folded", b"Subject: x", b"From:y", b"X-To: z", b"To",
+        b"", b":", b"In-Reply-To: <a@b>", b"References: <c>", b"Date: 1", b"Sender\t: s", b"To\r: odd", b"garbage",
+        b"Message-ID:\r",
+    ]
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(LINES, st.sampled_from([b"\r\n", b"\n", b"\r", b""]))), st.booleans())
+def test_common_values_are_those_of_all_values(lines: list[tuple[bytes, bytes]], whole: bool) -> None:
+    octets = b"".join([line + end for line, end in lines])
+    head = octets[: header.body_start(octets, 0, len(octets))]
+    expected = {
+        name: [header.unfold(raw) for raw in found] for name, found in header.values(head).items() if name in COMMON
+    }
+    message = header.Headed(octets) if whole else octets
+    for _ in range(2):
+        found = header.common_values(message)
+        assert {name: [header.unfold(raw) for raw in each] for name, each in found.items()} == expected
+
+
+@given(st.lists(st.sampled_from([b"\r\n", b"\n", b"\r", b" ", b"\t", b"x", b"\r\n ", b"\r\n\t"])))
+def test_unfolding_takes_out_line_ends_before_white_space(pieces: list[bytes]) -> None:
+    value = b"".join(pieces)
+    assert header.unfold(value) == re.sub(rb"\r?\n(?=[ \t])", b"", value.strip(b" \t\r\n"))

@@ -520,3 +520,32 @@ def test_replies_leave_at_once_and_in_one_piece() -> None:
     assert (transport.sent, transport.value()) == (2, b"220 hello\r\n250 ok\r\n")
     protocol.connectionLost(None)
     assert transport.sent == 2, "nothing is sent to a socket that is closed"
+
+
+def test_what_has_to_be_said_meanwhile_leaves_in_time_and_not_afterwards() -> None:
+    released: Deferred[None] = Deferred()
+
+    async def body(connection: WireProtocol) -> None:
+        connection.write(b"a")
+        said = iter([b"1", b"", b"2", b"3"])
+        with connection.saying(10.0, lambda: next(said)):
+            await released
+        connection.write(b"b")
+        await connection.receive()
+
+    rig = Rig(body)
+    protocol, transport = rig.connect()
+    rig.clock.advance(9.9)
+    assert transport.value() == b""
+    rig.clock.advance(0.2)
+    assert transport.value() == b"a1"
+    rig.clock.pump([10.0, 10.0])
+    assert transport.value() == b"a12"
+    protocol.pauseProducing()
+    rig.clock.advance(10.0)
+    assert transport.value() == b"a12"
+    protocol.resumeProducing()
+    released.callback(None)
+    assert transport.value() == b"a12b"
+    rig.clock.advance(100.0)
+    assert transport.value().startswith(b"a12b") and b"3" not in transport.value()

@@ -277,6 +277,19 @@ def test_few_messages_far_apart_do_not_load_all_between(saved: Saved) -> None:
     index.close()
 
 
+def test_what_is_believed_is_of_those_messages(saved: Saved) -> None:
+    index = AccountIndex(saved.path, RecordingLog())
+    where = *header(saved.path), ITEMS[0]
+    kept = index.derived(*where, range(10, 20))
+    assert index.believed(*where, range(10, 20)) == [kept[uid] for uid in range(10, 20)]
+    assert index.believed(*where, [10, 12]) is None
+    index.forget(*header(saved.path), [11])
+    assert index.believed(*where, [10, 11]) is None
+    assert index.believed(*where, [10, 12]) == [kept[10], kept[12]]
+    assert index.believed(*where, [10, 11, 13]) is None, "another one is in its place"
+    index.close()
+
+
 def test_only_values_that_were_checked_are_searched_by_the_index(saved: Saved) -> None:
     """After the first look at each message the files are not read, and the values not fetched."""
     world = saved.opened()
@@ -303,6 +316,36 @@ def test_only_values_that_were_checked_are_searched_by_the_index(saved: Saved) -
     index.close()  # as when many accounts are in use
     assert searched(list(mailbox.uids)) == ["grep", "derived"]
     assert searched(list(mailbox.uids)) == ["grep"]
+    world.stop()
+
+
+def test_checksums_of_values_are_compared_once(saved: Saved) -> None:
+    world = saved.opened()
+    mailbox, index = world.mailbox, world.mailbox._account.index  # type: ignore[attr-defined]
+    asked: list[str] = []
+    for name in ("derived", "believed"):
+        real = getattr(index, name)
+        setattr(index, name, lambda *args, name=name, real=real: asked.append(name) or real(*args))
+    make = PLAN.kept[0].make
+    every = list(mailbox.uids)
+    expected = dict(zip(every, got(mailbox.examine(every, make)), strict=True))
+
+    def given(uids: list[int]) -> list[str]:
+        asked.clear()
+        assert got(mailbox.derive(uids, ITEMS[0], make)) == [expected[uid] for uid in uids]
+        return list(asked)
+
+    assert given(every[:60]) == ["derived"]
+    assert given(every[:60]) == ["believed"]
+    assert given(every[5:50]) == ["believed"]
+    assert given(every[:60:2]) == ["derived"]
+    assert given(every[50:]) == ["derived"], "not all of them are known"
+    assert given(every[60:]) == ["derived"]
+    assert given(every) == ["believed"]
+    assert given([]) == ["derived"]
+    index.close()  # as when many accounts are in use
+    assert given(every[:5]) == ["believed", "derived"]
+    assert given(every[:5]) == ["believed"]
     world.stop()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mailstack.mail.header import whole_header
 from mailstack.ports import MEMORY_LIMIT
 from mailstack.store.octets import USUAL, open_octets
 
@@ -29,6 +30,27 @@ def test_every_octet_comes_out(tmp_path: Path, size: int, end: bytes) -> None:
     assert isinstance(found, bytes) == (size <= MEMORY_LIMIT)
     assert found.count(b"\r\n") == wanted.count(b"\r\n")
     assert found.find(b"line 9") == wanted.find(b"line 9")
+
+
+def test_a_large_file_is_converted_when_more_than_its_beginning_is_asked_for(tmp_path: Path) -> None:
+    octets = b"Subject: x\nTo: y\n\n" + b"line\n" * MEMORY_LIMIT
+    wanted = octets.replace(b"\n", b"\r\n")
+    (tmp_path / "message").write_bytes(octets)
+    spool = tmp_path / "spool"
+    found = open_octets(tmp_path / "message", known_crlf=False, spool=spool)
+    assert whole_header(found) == b"Subject: x\r\nTo: y\r\n\r\n"
+    assert (found[9:12], found.find(b"line"), found.find(b"z", 0, 50)) == (b"x\r\n", 21, -1)
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):  # there is no spool
+            found.find(b"z")
+    spool.mkdir()
+    assert found.find(b"z") == -1
+    assert (len(found), found[-4:], found.count(b"\n")) == (len(wanted), b"ne\r\n", MEMORY_LIMIT + 3)
+    border = len(found._begin)  # type: ignore[attr-defined]
+    assert found[border - 3 : border + 3] == wanted[border - 3 : border + 3]
+    before = len(os.listdir("/proc/self/fd"))
+    del found
+    assert len(os.listdir("/proc/self/fd")) == before - 1
 
 
 def test_reading_leaves_the_inode_alone(tmp_path: Path) -> None:

@@ -61,6 +61,11 @@ async def noop(session: ImapSession, _: None) -> Reply:
     return replies.ok("NOOP completed")
 
 
+def literals(session: ImapSession) -> str:
+    """RFC 7888 §5: one of the two, never both."""
+    return "LITERAL-" if session.settings.literal_minus else "LITERAL+"
+
+
 async def logout(session: ImapSession, _: None) -> Reply:
     session.stop_notifying()
     session.deselect()
@@ -78,7 +83,7 @@ FEATURE = Feature(
     capabilities=(
         Capability("IMAP4rev1"),
         Capability("IMAP4rev2"),
-        Capability("LITERAL+"),
+        Capability("LITERAL+", shown=literals),
         Capability("SASL-IR", NOT_AUTHENTICATED),
     ),
     enables=(Enable("IMAP4rev2"),),

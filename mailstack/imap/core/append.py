@@ -110,6 +110,8 @@ class Building:
             return Segment(Cursor(event.octets, start), None)
         if isinstance(event, LiteralAnnounced):
             return Segment(Cursor(event.so_far, start), event)
+        if event.unasked:
+            raise replies.Declined(replies.UNASKED)
         raise Refused(Problem.LIMIT, "the command is too long")
 
     async def _into_command(self) -> None:

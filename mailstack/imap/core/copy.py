@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mailstack.errors import Problem, Refused
 from mailstack.imap import replies
 from mailstack.imap.core.fetch import check_numbers
+from mailstack.imap.ext.rfc9585_inprogress import working
 from mailstack.imap.ext.rfc9738_messagelimit import all_or_nothing
 from mailstack.imap.registry import SELECTED, Feature, command
 from mailstack.imap.replies import Reply
@@ -57,7 +58,8 @@ async def copy(session: ImapSession, asked: Arguments, *, by_uid: bool) -> Reply
     uids = chosen(session, wanted, by_uid=by_uid)
     all_or_nothing(session, len(uids))
     try:
-        copied = await session.view.mailbox.copy(uids, destination)
+        with working(session, len(uids)):
+            copied = await session.view.mailbox.copy(uids, destination)
     except Refused as refused:
         return missing(refused)
     return replies.ok("COPY completed", copyuid(copied))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mailstack.errors import BadSyntax, Refused
 from mailstack.imap import replies
+from mailstack.imap.ext.rfc9585_inprogress import working
 from mailstack.imap.ext.rfc9738_messagelimit import limited
 from mailstack.imap.fetch import FetchPlan, Piece, Slice, Trouble, plan, send_slice
 from mailstack.imap.registry import SELECTED, Capability, Feature, FetchRequest, Modifiers, command, modifiers
@@ -26,6 +27,10 @@ COLUMNS_AT_ONCE = 1000
 """Messages whose responses are made in one piece."""
 DERIVED_AT_ONCE = 256
 """Messages whose envelopes or structures are made, or found in the index, in one visit to a worker."""
+DERIVED_AT_MOST = 1024
+"""The same as long as all of them are found in the index, so that it is quick."""
+QUICK = 0.005
+"""Seconds below which a visit was quick."""
 CONTENTS_AT_ONCE = 64
 """Messages that are read in one visit to a worker."""
 TOGETHER = 64 * 1024
@@ -78,7 +83,8 @@ async def fetch(session: ImapSession, asked: Fetch, *, by_uid: bool) -> Reply:
 async def respond(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> Reply:
     """A FETCH response for each of the messages, and what the command ends with."""
     if what.needs_measure:
-        await session.view.mailbox.measure(uids, dates=FetchAtt.INTERNALDATE in what.columns)
+        with working(session, len(uids)):
+            await session.view.mailbox.measure(uids, dates=FetchAtt.INTERNALDATE in what.columns)
     if what.needs_content:
         if what.sets_seen and not session.view.read_only and "s" in session.view.mailbox.rights:
             await set_seen(session, uids, told=FetchAtt.FLAGS in what.columns)
@@ -98,7 +104,8 @@ async def set_seen(session: ImapSession, uids: Sequence[int], *, told: bool) -> 
     unseen = [uid for uid, flags in zip(found.uids, found.flags, strict=True) if not flags & bit]
     if unseen:
         try:
-            await mailbox.store_flags(unseen, FlagAction.ADD, Flags(Flag.SEEN), session.view)
+            with working(session, len(unseen)):
+                await mailbox.store_flags(unseen, FlagAction.ADD, Flags(Flag.SEEN), session.view)
         except Refused as refused:  # what cannot be marked can be read all the same
             session.log.warning("messages not marked as seen", count=len(unseen), reason=str(refused))
             return
@@ -127,11 +134,13 @@ async def rendered(session: ImapSession, what: FetchPlan, found: Columns, conten
 
 async def derived(session: ImapSession, what: FetchPlan, uids: Sequence[int]) -> Reply:
     """Responses whose content is small and is kept once it is made."""
-    mailbox = session.view.mailbox
-    vanished = 0
-    for start in range(0, len(uids), DERIVED_AT_ONCE):
-        batch = uids[start : start + DERIVED_AT_ONCE]
-        made = [await mailbox.derive(batch, name, make) for name, make in what.kept]
+    mailbox, now = session.view.mailbox, session.resources.clock.now
+    start, vanished, at_once = 0, 0, DERIVED_AT_ONCE
+    while start < len(uids):
+        batch, begun = uids[start : start + at_once], now()
+        made = await mailbox.derive_each(batch, what.kept)
+        start += len(batch)
+        at_once = min(2 * at_once, DERIVED_AT_MOST) if now() - begun < QUICK else DERIVED_AT_ONCE
         contents = made[0] if len(made) == 1 else map(joined, *made)
         whole = {uid: content for uid, content in zip(batch, contents, strict=True) if content is not None}
         vanished += len(batch) - await several(session, what, whole)

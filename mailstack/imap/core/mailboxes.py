@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from mailstack.acl import WRITES
 from mailstack.errors import Problem, Refused
 from mailstack.imap import replies
+from mailstack.imap.ext.rfc9585_inprogress import working
+from mailstack.imap.foreseen import foreseen
 from mailstack.imap.registry import AUTHENTICATED, Capability, Feature, Modifiers, StatusItem, command, modifiers
 from mailstack.imap.replies import Reply
 from mailstack.imap.view import View, all_flags, permanent_flags
@@ -112,9 +114,11 @@ async def open_mailbox(session: ImapSession, name: str, *, read_only: bool) -> N
     if was_selected:
         session.say(replies.ok("the mailbox that was selected is closed", "CLOSED").line(b"*"))
     view = View(session.wake, read_only=read_only, uid_only=session.uid_only)
-    opened = await session.store.open(name, view)
+    with working(session):
+        opened = await session.store.open(name, view)
     view.read_only = read_only or not opened.rights & WRITES
     view.begin(opened)
+    opened.foresee(foreseen(utf8=session.utf8))
     session.select(view)
     session.say(b"* %d EXISTS\r\n" % len(view.uids))
     if not session.rev2:
@@ -181,7 +185,8 @@ async def status(session: ImapSession, asked: tuple[str, tuple[str, ...]]) -> Re
 
 async def find_status(session: ImapSession, name: str, items: tuple[str, ...]) -> MailboxStatus:
     """What STATUS with these items has to know. Raises: Refused."""
-    return await session.store.status(name, size=not NEEDS_SIZES.isdisjoint(items))
+    with working(session):
+        return await session.store.status(name, size=not NEEDS_SIZES.isdisjoint(items))
 
 
 def status_response(session: ImapSession, name: str, items: tuple[str, ...], found: MailboxStatus) -> bytes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mailstack.errors import BadSyntax, Problem, Refused
 from mailstack.imap import replies
-from mailstack.imap.ext.rfc9585_inprogress import turn
+from mailstack.imap.ext.rfc9585_inprogress import turn, working
 from mailstack.imap.ext.rfc9586_uidonly import REQUIRED
 from mailstack.imap.ext.rfc9738_messagelimit import narrowed
 from mailstack.imap.registry import SELECTED, Capability, Feature, command
@@ -103,7 +103,8 @@ async def matching(session: ImapSession, key: SearchKey) -> list[int]:
     """UIDs of the messages of the selected mailbox that match, ascending. The key has come from `resolved`."""
     view = session.view
     where = Searched(view.mailbox, view.uids, view.recent)
-    return await search(narrowed(session, key), where, session.resources.clock.now(), partial(turn, session))
+    with working(session, len(view.uids)):
+        return await search(narrowed(session, key), where, session.resources.clock.now(), partial(turn, session))
 
 
 async def resolved(session: ImapSession, key: SearchKey) -> SearchKey:
@@ -139,7 +140,7 @@ class _Resolving:
                 if self._left < 0:
                     raise Refused(Problem.LIMIT, "search keys that stand for too many others")
                 return await self.key(found, depth + 1)
-        return key
+        return self._session.comparator.key(key)
 
 
 def numbered(session: ImapSession, result: Result) -> Sequence[int]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mailstack.errors import Problem, Refused
 from mailstack.imap import replies
+from mailstack.imap.ext.rfc9585_inprogress import working
 from mailstack.imap.registry import SELECTED, Feature, command, nothing
 from mailstack.imap.replies import Reply
 from mailstack.ports import Flag
@@ -29,6 +30,12 @@ def writable(session: ImapSession) -> None:
         raise Refused(Problem.READ_ONLY, "opened by EXAMINE")
 
 
+async def expunged(session: ImapSession, uids: Sequence[int]) -> None:
+    """Remove these messages (UIDs ascending)."""
+    with working(session, len(uids)):
+        await session.view.mailbox.expunge(uids, session.view)
+
+
 async def check(session: ImapSession, _: None) -> Reply:
     return replies.ok("CHECK completed")
 
@@ -36,15 +43,14 @@ async def check(session: ImapSession, _: None) -> Reply:
 async def close(session: ImapSession, _: None) -> Reply:
     view = session.view
     if not view.read_only and "e" in view.mailbox.rights:  # RFC 4314 §4: without it, nothing is expunged
-        await view.mailbox.expunge(deleted(session, view.uids), view)
+        await expunged(session, deleted(session, view.uids))
     session.deselect()
     return replies.ok("CLOSE completed")
 
 
 async def expunge(session: ImapSession, _: None) -> Reply:
     writable(session)
-    view = session.view
-    await view.mailbox.expunge(deleted(session, view.uids), view)
+    await expunged(session, deleted(session, session.view.uids))
     return replies.ok("EXPUNGE completed")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mailstack.imap import replies
 from mailstack.imap.core.fetch import check_numbers
 from mailstack.imap.core.selected import writable
+from mailstack.imap.ext.rfc9585_inprogress import working
 from mailstack.imap.ext.rfc9738_messagelimit import limited
 from mailstack.imap.registry import SELECTED, Feature, Modifiers, StoreRequest, command, modifiers
 from mailstack.imap.replies import Reply
@@ -66,9 +67,10 @@ async def store(session: ImapSession, asked: Store, *, by_uid: bool) -> Reply:
     for name, value in asked.modifiers.items():
         request = STORE_MODIFIERS[name].act(session, request, value)
     uids = request.uids
-    failed = await view.mailbox.store_flags(
-        uids, asked.action, asked.flags, view, unchanged_since=request.unchanged_since
-    )
+    with working(session, len(uids)):
+        failed = await view.mailbox.store_flags(
+            uids, asked.action, asked.flags, view, unchanged_since=request.unchanged_since
+        )
     view.note_flags(failed)
     if not asked.silent:
         view.note_flags(uids)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mailstack.imap import replies
+from mailstack.imap.ext.rfc9738_messagelimit import too_many
 from mailstack.imap.registry import SELECTED, Capability, Feature, command
 from mailstack.imap.replies import Reply
 from mailstack.imap.wire.cursor import Cursor, number
@@ -55,7 +56,10 @@ def batches(uids: Sequence[int], size: int, wanted: tuple[int, int] | None) -> l
 
 async def uidbatches(session: ImapSession, asked: Arguments) -> Reply:
     size, wanted = asked
-    if size < MIN_SIZE:
+    limit = session.settings.message_limit
+    if limit and size > limit:  # no command could be about such a batch (RFC 9738)
+        raise too_many(limit)
+    if size < min(MIN_SIZE, limit or MIN_SIZE):
         return replies.no(f"a batch has at least {MIN_SIZE} messages", "TOOFEW")
     tag = session.tag.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
     found = batches(session.view.uids, size, wanted)

@@ -52,10 +52,8 @@ async def tell(session: ImapSession) -> None:
     if session.notifier is not None:
         await session.notifier.tell(allow_expunge=True)
     elif session.state is State.SELECTED:
-        if session.view.gone:
-            session.leave()
-        else:
-            await session.flush(allow_expunge=True)
+        await session.still_open()
+        await session.flush(allow_expunge=True)
     if code := session.modseq_code():
         session.say(replies.ok("the highest mod-sequence", code).line(b"*"))
 

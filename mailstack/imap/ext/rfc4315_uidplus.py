@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mailstack.imap import replies
-from mailstack.imap.core.selected import deleted, writable
+from mailstack.imap.core.selected import deleted, expunged, writable
 from mailstack.imap.ext.rfc9738_messagelimit import limited
 from mailstack.imap.registry import SELECTED, Capability, Feature, command
 from mailstack.imap.replies import Reply
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 async def uid_expunge(session: ImapSession, wanted: SequenceSet) -> Reply:
     writable(session)
-    view = session.view
-    await view.mailbox.expunge(limited(session, deleted(session, view.select(wanted, by_uid=True))), view)
+    await expunged(session, limited(session, deleted(session, session.view.select(wanted, by_uid=True))))
     return replies.ok("UID EXPUNGE completed")
 
 

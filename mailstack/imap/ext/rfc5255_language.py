@@ -1,7 +1,7 @@
 """LANGUAGE (RFC 5255 §3): the language of texts for people. There is one, English, as "en" and as "i-default",
 which everybody has who did not ask for another (RFC 2277 §4.5); so nothing needs to be remembered.
 
-The comparators of §4 are not here."""
+The comparators of §4 are in `rfc5255_i18nlevel.py`."""
 
 from __future__ import annotations
 

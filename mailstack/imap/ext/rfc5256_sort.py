@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from mailstack.imap import replies
 from mailstack.imap.core import search
+from mailstack.imap.ext.rfc9585_inprogress import working
+from mailstack.imap.ext.rfc9738_messagelimit import whole
 from mailstack.imap.orders import in_order
 from mailstack.imap.registry import SELECTED, Capability, Feature, command
 from mailstack.imap.replies import Reply
@@ -37,10 +39,13 @@ def arguments(cur: Cursor) -> SortProgram:
 
 async def sort(session: ImapSession, asked: SortProgram, *, by_uid: bool) -> Reply:
     search.check_returns(asked.returns or {})
-    key = await search.resolved(session, asked.key)
+    key = whole(session, await search.resolved(session, asked.key))
     session.uses_numbers = any(isinstance(leaf, InSequence) for leaf in leaves(key))
-    found = await in_order(session, await search.matching(session, key), asked.criteria)
-    result = SortResult(key, asked.returns, found, by_uid, asked.criteria)
+    criteria = session.comparator.criteria(asked.criteria)
+    matching = await search.matching(session, key)
+    with working(session, len(matching)):
+        found = await in_order(session, matching, criteria)
+    result = SortResult(key, asked.returns, found, by_uid, criteria)
     await search.prepare(session, result)
     if asked.returns is None:
         await say_numbers(session, result)

@@ -11,6 +11,8 @@ from zlib import crc32
 
 from mailstack.imap import replies
 from mailstack.imap.core import search
+from mailstack.imap.ext.rfc9585_inprogress import working
+from mailstack.imap.ext.rfc9738_messagelimit import whole
 from mailstack.imap.orders import fill_dates, internal_dates, memory_key, records
 from mailstack.imap.registry import SELECTED, Capability, Feature, command
 from mailstack.imap.replies import Reply
@@ -38,22 +40,23 @@ def arguments(cur: Cursor) -> ThreadProgram:
 
 
 async def thread(session: ImapSession, asked: ThreadProgram, *, by_uid: bool) -> Reply:
-    key = await search.resolved(session, asked.key)
+    key = whole(session, await search.resolved(session, asked.key))
     found = await search.matching(session, key)
-    forest = await threaded(session, found, asked.algorithm)
+    with working(session, len(found)):
+        forest = await threaded(session, found, asked.algorithm)
     await say_threads(session, forest, found if by_uid else session.view.numbers(found))
     return replies.ok("THREAD completed")
 
 
 async def threaded(session: ImapSession, found: Sequence[int], algorithm: bytes) -> Forest:
     """The threads of messages (UIDs ascending), which are remembered: the same ones are asked for again."""
-    uids = array("I", found)
-    memory, key = session.resources.memory, memory_key(session, algorithm, len(uids), crc32(uids))
+    uids, collation = array("I", found), session.comparator.collation.name
+    memory, key = session.resources.memory, memory_key(session, algorithm, collation, len(uids), crc32(uids))
     known: tuple[array[int], Forest] | None = memory.get(key)
     if known is not None and known[0] == uids:
         return known[1]
     mailbox = session.view.mailbox
-    messages = await _messages(mailbox, uids)
+    messages = await _messages(mailbox, uids, collation)
     if algorithm == b"REFS":
         messages.arrivals = await internal_dates(mailbox, uids)
     forest = await mailbox.compute(partial(ALGORITHMS[algorithm], messages))
@@ -61,9 +64,9 @@ async def threaded(session: ImapSession, found: Sequence[int], algorithm: bytes)
     return forest
 
 
-async def _messages(mailbox: Mailbox, uids: Sequence[int]) -> Messages:
+async def _messages(mailbox: Mailbox, uids: Sequence[int], collation: str) -> Messages:
     messages = Messages()
-    async for made in records(mailbox, uids):
+    async for made in records(mailbox, uids, collation):
         for value in made:
             messages.add(*ids_of(value), text_of(value, SUBJECT))
     await fill_dates(mailbox, uids, messages.dates)

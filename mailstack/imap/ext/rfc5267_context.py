@@ -50,6 +50,7 @@ class Context:
     async def changed(self, session: ImapSession, uids: Sequence[int]) -> None:
         """These (UIDs ascending) are new or have other flags; the client was told so."""
         matching = frozenset(await search.matching(session, And((InUids(tuple(encode.runs(uids))), self._key))))
+        session.stopped_at = 0  # no command was
         known = frozenset(self.shown)
         going = known.intersection(session.view.going())  # has no place any more when messages are ordered
         await self._remove(session, going | (known.intersection(uids) - matching))

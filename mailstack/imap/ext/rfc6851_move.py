@@ -9,6 +9,7 @@ from mailstack.errors import Refused
 from mailstack.imap import replies
 from mailstack.imap.core.copy import Arguments, chosen, copy_arguments, copyuid, missing
 from mailstack.imap.core.selected import writable
+from mailstack.imap.ext.rfc9585_inprogress import working
 from mailstack.imap.ext.rfc9738_messagelimit import limited
 from mailstack.imap.registry import SELECTED, Capability, Feature, command
 from mailstack.imap.replies import Reply
@@ -22,7 +23,8 @@ async def move(session: ImapSession, asked: Arguments, *, by_uid: bool) -> Reply
     uids = limited(session, chosen(session, wanted, by_uid=by_uid))
     writable(session)
     try:
-        copied = await session.view.mailbox.move(uids, destination, session.view)
+        with working(session, len(uids)):
+            copied = await session.view.mailbox.move(uids, destination, session.view)
     except Refused as refused:
         return missing(refused)
     if copied.source:  # before the EXPUNGEs (RFC 6851 §4.3)

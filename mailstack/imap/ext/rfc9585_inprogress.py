@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from mailstack.imap import replies
@@ -12,15 +13,30 @@ if TYPE_CHECKING:
 
 INTERVAL = 10.0
 """Seconds between two of them; RFC 9585 §4 has 10 to 15 in mind, well below the time-outs of clients."""
+FEW = 100
+"""Messages with which nothing takes that long."""
+
+
+def working(session: ImapSession, messages: int | None = None) -> AbstractContextManager[None]:
+    """While something is done to so many messages, or to who knows how many, the client is told that it is."""
+    if messages is not None and messages <= FEW:
+        return nullcontext()
+    return session.connection.saying(INTERVAL, lambda: _due(session))
 
 
 async def turn(session: ImapSession) -> None:
     """Others have their turn; and the client is told, if it has heard nothing for a while."""
-    now = session.resources.clock.now()
-    if now - session.told >= INTERVAL:
-        session.told = now
-        session.say(replies.ok("still working on it", inprogress(session.tag)).line(b"*"))
+    session.say(_due(session))
     await session.connection.drain()
+
+
+def _due(session: ImapSession) -> bytes:
+    """The response, if the client has heard nothing for a while; or else b""."""
+    now = session.resources.clock.now()
+    if now - session.told < INTERVAL:
+        return b""
+    session.told = now
+    return replies.ok("still working on it", inprogress(session.tag)).line(b"*")
 
 
 def inprogress(tag: bytes) -> str:

@@ -1,7 +1,7 @@
 """MESSAGELIMIT and SAVELIMIT (RFC 9738): how many messages one command may be about, if the configuration says so.
 
-A command that may do a part does it to the messages with the highest UIDs, and says where it stopped (§3.1); COPY
-and APPEND, which do all or nothing, are refused. SAVELIMIT is for those two alone."""
+A command that may do a part does it to the messages with the highest UIDs, and says where it stopped (§3.1); COPY,
+APPEND, SORT and THREAD, which do all or nothing, are refused. SAVELIMIT is for the first two alone."""
 
 from __future__ import annotations
 
@@ -44,11 +44,23 @@ def narrowed(session: ImapSession, key: SearchKey) -> SearchKey:
     return key if len(kept) == len(uids) else And((key, InUids(((kept[0], MAX_UID),))))
 
 
+def whole(session: ImapSession, key: SearchKey) -> SearchKey:
+    """The key of SORT or THREAD, which put all messages in order or none (§3.3). Raises: Declined."""
+    if narrowed(session, key) is key:
+        return key
+    session.stopped_at = 0
+    raise too_many(session.settings.message_limit)
+
+
+def too_many(limit: int) -> replies.Declined:
+    return replies.Declined(replies.no(f"at most {limit} messages at once", f"MESSAGELIMIT {limit}"))
+
+
 def all_or_nothing(session: ImapSession, count: int) -> None:
     """Raises: Declined, for more messages than may be copied or appended at once."""
     limit = session.settings.message_limit or session.settings.save_limit
     if limit and count > limit:
-        raise replies.Declined(replies.no(f"at most {limit} messages at once", f"MESSAGELIMIT {limit}"))
+        raise too_many(limit)
 
 
 def stopped(session: ImapSession, reply: replies.Reply) -> replies.Reply:

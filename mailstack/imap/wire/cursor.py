@@ -42,14 +42,15 @@ _SYSTEM_FLAGS = {
 
 class Cursor:
     """A place in the octets of one command. `utf8`: mailbox names are UTF-8 and nothing else, as the
-    client enabled IMAP4rev2."""
+    client enabled IMAP4rev2. `accepts`: it enabled UTF8=ACCEPT, so that no string has another charset (RFC 9755 §3)."""
 
-    __slots__ = ("octets", "position", "utf8")
+    __slots__ = ("accepts", "octets", "position", "utf8")
 
-    def __init__(self, octets: bytes, position: int = 0, *, utf8: bool = False) -> None:
+    def __init__(self, octets: bytes, position: int = 0, *, utf8: bool = False, accepts: bool = False) -> None:
         self.octets = octets
         self.position = position
         self.utf8 = utf8
+        self.accepts = accepts
 
     def expected(self, what: str, at: int | None = None) -> BadSyntax:
         """The error that says what should stand here, or at column `at`, where a token began that is

@@ -13,8 +13,8 @@ from functools import lru_cache
 from itertools import chain, islice
 
 from mailstack.mail.addresses import address_list
-from mailstack.mail.envelope import envelope
-from mailstack.mail.header import Findable, block
+from mailstack.mail.envelope import envelope_of_values as envelope_fields
+from mailstack.mail.header import Findable, Values, block, values
 from mailstack.mail.mailbox_name import to_modified_utf7
 from mailstack.mail.mime import Part
 from mailstack.mail.words import Parameters
@@ -217,10 +217,16 @@ def ordered_set(numbers: Sequence[int]) -> bytes:
 
 
 def envelope_of(header: bytes, *, utf8: bool = False) -> bytes:
+    """ENVELOPE of a header section."""
+    return envelope_of_values(values(header), utf8=utf8)
+
+
+def envelope_of_values(found: Values, *, utf8: bool = False) -> bytes:
     # envelope = "(" env-date SP env-subject SP env-from SP env-sender SP env-reply-to SP env-to SP env-cc SP
     #            env-bcc SP env-in-reply-to SP env-message-id ")"   ; RFC 9051 §9
-    """Who sent it and who is to be answered is the author, unless the header says otherwise (RFC 9051 §7.5.2)."""
-    fields = envelope(header)
+    """Of a header's values. Who sent it and who is to be answered is the author, unless the header says otherwise
+    (RFC 9051 §7.5.2)."""
+    fields = envelope_fields(found)
     author = _addresses(fields.from_, utf8)
     sender, reply_to = _addresses(fields.sender, utf8), _addresses(fields.reply_to, utf8)
     return b"(%b %b %b %b %b %b %b %b %b %b)" % (

@@ -9,10 +9,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mailstack.errors import FramingLost
+
 MAX_LINE = 64 * 1024
 """Octets of one line. RFC 7162 §4 asks for 8192 at least; clients send long UID sets."""
 MAX_COMMAND = 256 * 1024
 """Octets of a command with its short literals."""
+LITERAL_MINUS = 4096
+"""Octets of the largest literal that may come without leave where LITERAL- is offered (RFC 7888 §5)."""
+MAX_UNASKED = 64 * 1024 * 1024
+"""Octets of a literal above this limit that are read over; of a larger one nothing is read any more."""
 _LITERAL = re.compile(rb"(~?)\{(\d{1,19})(\+?)\}$")
 
 
@@ -36,22 +42,35 @@ class LiteralAnnounced:
 
 @dataclass(frozen=True, slots=True)
 class Oversized:
-    """A command was too long and is thrown away; `octets` is how it began."""
+    """A command was too long and is thrown away; `octets` is how it began. `unasked`: because of a literal that may
+    not come without leave."""
 
     octets: bytes
+    unasked: bool = False
+
+
+class LiteralTooBig(FramingLost):
+    """A client that does not wait for leave sends more than anybody wants to read (RFC 7888 §4)."""
+
+    code = "TOOBIG"
 
 
 Event = Command | LiteralAnnounced | Oversized
 
 
 class Framer:
-    """Feed it what comes; ask for the next event."""
+    """Feed it what comes; ask for the next event. `unasked`: octets of a literal that may come without leave; None
+    for any."""
 
-    __slots__ = ("_announced", "_at", "_buffer", "_command", "_poisoned", "_size", "_skip", "_stream", "_want", "fed")
+    __slots__ = (
+        "_announced", "_at", "_buffer", "_command", "_most", "_poisoned", "_size", "_skip", "_stream", "_unasked",
+        "_want", "fed",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, unasked: int | None = None) -> None:
         self.fed = 0
         """How often something came: commands that came in one piece have the same number."""
+        self._most = unasked
         self._buffer = b""
         self._at = 0  # what is before it is used up: cutting the buffer at each line would copy it each time
         self._command: list[bytes] = []
@@ -61,6 +80,7 @@ class Framer:
         self._stream = 0
         self._announced = 0
         self._poisoned = False
+        self._unasked = False  # whether that is because of a literal which came without leave
 
     def feed(self, data: bytes) -> None:
         """Take what came from the connection."""
@@ -70,7 +90,7 @@ class Framer:
 
     def clear(self) -> None:
         """Drop everything: what came before TLS is not the client's (RFC 9051 §6.2.1)."""
-        self.__init__()  # type: ignore[misc]  # the state of a new one
+        self.__init__(self._most)  # type: ignore[misc]  # the state of a new one
 
     def rest(self) -> bytes:
         """What came after the last event. It is forgotten."""
@@ -79,7 +99,7 @@ class Framer:
         return rest
 
     def next_event(self) -> Event | None:
-        """None: feed more."""
+        """None: feed more. Raises: FramingLost."""
         while True:
             if self._skip and not self._skip_some():
                 return None
@@ -143,6 +163,9 @@ class Framer:
             return Command(octets)
         self._keep(line + b"\r\n")
         self._announced = int(found[2])
+        if self._most is not None and found[3] and self._announced > self._most:
+            self._read_over(self._announced)
+            return None
         so_far = b"".join(self._command)[: -len(found[0]) - 2]
         return LiteralAnnounced(self._announced, not found[3], so_far, bool(found[1]))
 
@@ -152,9 +175,16 @@ class Framer:
         if found is not None and found[3]:
             self._skip = int(found[2])
             return None
-        began = self._command[0]
+        began, unasked = self._command[0], self._unasked
         self._reset()
-        return Oversized(began)
+        return Oversized(began, unasked)
+
+    def _read_over(self, size: int) -> None:
+        """RFC 7888 §4: refused, though it has to be read. Raises: LiteralTooBig."""
+        if size > MAX_UNASKED:
+            raise LiteralTooBig(f"a literal of {size} octets, of which {self._most} may come without leave")
+        self._skip = size
+        self._poisoned = self._unasked = True
 
     def _unended(self) -> None:
         if self._at >= len(self._buffer):
@@ -183,4 +213,4 @@ class Framer:
     def _reset(self) -> None:
         self._command.clear()
         self._size = self._want = 0
-        self._poisoned = False
+        self._poisoned = self._unasked = False

@@ -84,7 +84,10 @@ def search_program(cur: Cursor, vocabulary: Vocabulary = PLAIN) -> SearchProgram
     # search = "SEARCH" [SP search-return-opts] SP search-program
     # search-program = ["CHARSET" SP charset SP] search-key *(SP search-key)
     returns = return_options(cur, vocabulary)
+    start = cur.position
     if cur.skip(b"CHARSET "):
+        if cur.accepts:
+            raise cur.expected("no CHARSET after ENABLE UTF8=ACCEPT", start)
         charset(cur)
         sp(cur)
     return SearchProgram(criteria(cur, vocabulary), returns)
@@ -92,7 +95,11 @@ def search_program(cur: Cursor, vocabulary: Vocabulary = PLAIN) -> SearchProgram
 
 def charset(cur: Cursor) -> None:
     """Text is decoded as UTF-8 in either. Raises: BadCharset."""
-    if astring(cur).upper() not in (b"US-ASCII", b"UTF-8"):
+    start = cur.position
+    found = astring(cur).upper()
+    if cur.accepts and found != b"UTF-8":
+        raise cur.expected("UTF-8, after ENABLE UTF8=ACCEPT", start)
+    if found not in (b"US-ASCII", b"UTF-8"):
         raise BadCharset
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import Enum
 
+from mailstack.mail.collation import DEFAULT
 from mailstack.ports import Columns, Flag, Mailbox, Octets
 
 STAR = 1 << 32
@@ -283,6 +284,8 @@ class Criterion:
 
     key: SortKey
     reverse: bool = False
+    collation: str = DEFAULT.name
+    """By which texts are compared."""
 
 
 Criteria = tuple[Criterion, ...]
