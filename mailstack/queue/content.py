@@ -10,6 +10,7 @@ files in tmp/, and files that no row speaks of; they were never acknowledged, or
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,8 @@ MAGIC = b"mailstack-queue "
 """How the first line begins."""
 MAX_FIRST_LINE = 4 * 1024 * 1024
 """Octets of the first line: some 20,000 recipients with all that may be said of each."""
+RESERVE = 2 * 1024 * 1024
+"""Octets of the disk that new messages leave free: to take down what was sent, and so to make room, needs some."""
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -61,6 +64,12 @@ class Files:
     def close(self) -> None:
         """No more calls."""
         os.close(self._fd)
+
+    def demand_room(self, size: int) -> None:
+        """For a new message of so many octets. Raises: OSError(ENOSPC)."""
+        disk = os.fstatvfs(self._fd)
+        if disk.f_bavail * disk.f_frsize < size + RESERVE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.directory))
 
     def write(
         self,

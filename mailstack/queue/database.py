@@ -26,6 +26,9 @@ MAX_ATTEMPTS = 5
 """Attempts whose conversations are kept of each item and destination: the latest."""
 CACHE = 8 * 1024
 """KiB of pages in memory."""
+LOG = 256
+"""Pages of 4 KiB after which the log is written into the database and begun anew: it keeps its room then, and neither
+needs more than content.RESERVE on a disk that has become full."""
 _TABLE_OPTIONS = "WITHOUT ROWID"
 _TABLES = (
     f"""CREATE TABLE item (id TEXT PRIMARY KEY, arrived REAL NOT NULL, expires REAL NOT NULL, sender TEXT NOT NULL,
@@ -91,7 +94,23 @@ class QueueDatabase:
             raise QueueDatabaseDamaged(f"{self.path}: {found}")
 
     def transaction(self, work: Callable[[], None]) -> None:
-        """Do it all, durably, or nothing. Raises: what `work` raises."""
+        """Do it all, durably, or nothing. `work` may run twice. Raises: what `work` raises."""
+        try:
+            self._transaction(work)
+        except apsw.FullError:
+            if not self._reuse_log():
+                raise
+            self._transaction(work)
+
+    def _reuse_log(self) -> bool:
+        """Write the log's content into the database, so that the next transaction takes its room and no new one. What
+        was sent can be taken down on a full disk then, and its files go."""
+        try:
+            return bool(self._one("PRAGMA wal_checkpoint(RESTART)") == 0)
+        except apsw.Error:
+            return False
+
+    def _transaction(self, work: Callable[[], None]) -> None:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             work()
@@ -420,7 +439,7 @@ def _open(path: Path) -> apsw.Connection:
         path.chmod(0o600)
     db.set_busy_timeout(BUSY)
     db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
-    db.execute(f"PRAGMA cache_size = {-CACHE}")
+    db.execute(f"PRAGMA cache_size = {-CACHE}; PRAGMA wal_autocheckpoint = {LOG}")
     with db:
         version = db.pragma("user_version")
         if version == 0:

@@ -109,7 +109,7 @@ class MailQueue:
         size = len(prefix) + blob.size
         try:
             parts = (prefix, *blob.chunks)
-            written = await self._workers.run(partial(self._write, envelope, parts, size, blob.fd, blob.start))
+            written = await self._workers.run(partial(self._write_new, envelope, parts, size, blob.fd, blob.start))
             await self._commit_new((written,), partial(written.add_to, self._database))
         except (OSError, apsw.Error) as error:
             raise _refused(error) from error
@@ -246,6 +246,12 @@ class MailQueue:
             await self._commits.change(change)
         except (OSError, apsw.Error) as error:
             raise _refused(error) from error
+
+    def _write_new(
+        self, envelope: Envelope, parts: Sequence[bytes | Slice], size: int, source: int, start: int
+    ) -> NewItem:
+        self._files.demand_room(size)
+        return self._write(envelope, parts, size, source, start)
 
     def _write(
         self, envelope: Envelope, parts: Sequence[bytes | Slice], size: int, source: int = -1, start: int = 0
