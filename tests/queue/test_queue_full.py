@@ -56,7 +56,7 @@ def test_what_was_sent_is_taken_down_on_a_full_disk(disk: Path, monkeypatch: pyt
 def test_new_messages_leave_room_for_the_end_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = QueueWorld(tmp_path)
     world.send("bob@example.net")
-    left = SimpleNamespace(f_bavail=RESERVE // 4096 - 1, f_frsize=4096)
+    left = SimpleNamespace(f_bavail=RESERVE // 4096 - 1, f_frsize=4096, f_flag=0)
     monkeypatch.setattr(os, "fstatvfs", lambda fd: left)
     with pytest.raises(Refused) as refused:
         world.send("eve@example.net")
