@@ -15,7 +15,7 @@ import apsw
 from mailstack.handover import Outcome, Verdict
 from mailstack.ports import Envelope
 from mailstack.queue.envelopes import document, envelope_of
-from mailstack.queue.items import Attempt, DestinationState, Item, Placed, Waiting
+from mailstack.queue.items import GIVEN_UP, Attempt, DestinationState, Item, Placed, Waiting
 
 DATABASE = "queue.sqlite3"
 VERSION = 1
@@ -36,6 +36,7 @@ _TABLES = (
         warn_at REAL, last TEXT NOT NULL, last_at REAL NOT NULL, PRIMARY KEY (item, destination)) {_TABLE_OPTIONS}""",
     "CREATE INDEX waiting_turn ON waiting (destination, held, priority, due)",
     "CREATE INDEX waiting_warn ON waiting (warn_at)",
+    "CREATE INDEX waiting_held ON waiting (held, item) WHERE held <> ''",
     "CREATE INDEX item_expires ON item (expires)",
     f"""CREATE TABLE attempt (item TEXT NOT NULL, destination TEXT NOT NULL, at REAL NOT NULL, seconds REAL NOT NULL,
         mta TEXT NOT NULL, transcript TEXT NOT NULL, PRIMARY KEY (item, destination, at)) {_TABLE_OPTIONS}""",
@@ -140,6 +141,7 @@ class QueueDatabase:
         self._db.execute("DELETE FROM attempt WHERE item = ? AND destination = ?", (item, destination))
         if self._db.execute("SELECT 1 FROM waiting WHERE item = ? LIMIT 1", (item,)).fetchone():
             return False
+        self._db.execute("DELETE FROM attempt WHERE item = ?", (item,))  # at destinations that it has left
         self._db.execute("DELETE FROM item WHERE id = ?", (item,))
         return True
 
@@ -219,6 +221,10 @@ class QueueDatabase:
             "i.expires <= ? AND i.expires > ? AND w.held = '' ORDER BY i.expires LIMIT ?", (now, after, most)
         )
 
+    def given_up(self, most: int) -> list[Waiting]:
+        """Rows that are given up by hand."""
+        return self._rows("w.held = ? AND w.held <> '' LIMIT ?", (GIVEN_UP, most))
+
     def pull_forward(self, latest: float, now: float) -> int:
         """The clock was set back: what was tried before is due now if it is due later than any interval would have it.
         Returns how many rows that is. Within a transaction."""
@@ -259,11 +265,14 @@ class QueueDatabase:
 
     def attempts(self, item: str, destination: str) -> list[Attempt]:
         """The latest, in the order of time."""
+        return [attempt for where, attempt in self.attempts_of(item) if where == destination]
+
+    def attempts_of(self, item: str) -> list[tuple[str, Attempt]]:
+        """The latest of each destination, also of those that the item has left, in the order of time."""
         rows = self._db.execute(
-            "SELECT at, seconds, mta, transcript FROM attempt WHERE item = ? AND destination = ? ORDER BY at",
-            (item, destination),
+            "SELECT destination, at, seconds, mta, transcript FROM attempt WHERE item = ? ORDER BY at", (item,)
         )
-        return [Attempt(*row) for row in rows]
+        return [(str(row[0]), Attempt(*row[1:])) for row in rows]
 
     def note(self, name: str) -> str:
         """What `set_note` has set, "" for nothing."""

@@ -11,6 +11,8 @@ LOCAL = "local"
 """The destination of recipients whose mailboxes are here."""
 BY_HAND = "by hand"
 """Why an item is held that `mailstack queue hold` holds."""
+GIVEN_UP = "given up by hand"
+"""Why an item is held that `mailstack queue fail` gives up: the server takes it out and reports it, nobody else."""
 
 
 @dataclass(frozen=True, slots=True)
