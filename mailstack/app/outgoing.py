@@ -26,7 +26,7 @@ from mailstack.journeys import Event, Journal, Step
 from mailstack.mail.address import ascii_domain
 from mailstack.net.hop import Dialer
 from mailstack.ports import Blob, Clock, Counters, Directory, Envelope, Log, MailStore, Spool
-from mailstack.queue.content import Files
+from mailstack.queue.content import QUEUE, Files
 from mailstack.queue.database import DATABASE, QueueDatabase, QueueDatabaseError
 from mailstack.queue.items import LOCAL, Waiting
 from mailstack.queue.queue import MailQueue
@@ -43,8 +43,6 @@ from mailstack.relay.tls_policy import NoPolicies
 from mailstack.smtp.client.downconversion import downconversion
 from mailstack.store.workers import Workers
 
-QUEUE = "queue"
-"""The directory, in the data directory."""
 DRAIN_TIME = 20.0
 """Seconds that messages on their way to others have to arrive when the server stops."""
 

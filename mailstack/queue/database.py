@@ -15,7 +15,7 @@ import apsw
 from mailstack.handover import Outcome, Verdict
 from mailstack.ports import Envelope
 from mailstack.queue.envelopes import document, envelope_of
-from mailstack.queue.items import GIVEN_UP, Attempt, DestinationState, Item, Placed, Waiting
+from mailstack.queue.items import GIVEN_UP, Attempt, Census, DestinationLine, DestinationState, Item, Placed, Waiting
 
 DATABASE = "queue.sqlite3"
 VERSION = 1
@@ -282,6 +282,51 @@ class QueueDatabase:
         """Something small to remember. Within a transaction."""
         self._db.execute("DELETE FROM note WHERE name = ?", (name,))
         self._db.execute("INSERT INTO note (name, value) VALUES (?, ?)", (name, value))
+
+    def lines(self) -> list[DestinationLine]:
+        """Each destination at which something waits: where most does first."""
+        states = {state.name: state for state in self.destination_states()}
+        rows: list[Any] = self._db.execute(
+            "SELECT w.destination, count(*), sum(CASE WHEN w.held <> '' THEN 1 ELSE 0 END), min(i.arrived),"
+            " min(CASE WHEN w.held = '' THEN w.due END) FROM waiting w JOIN item i ON i.id = w.item"
+            " GROUP BY w.destination ORDER BY count(*) DESC, w.destination"
+        ).fetchall()
+        return [
+            DestinationLine(
+                name,
+                number,
+                held,
+                oldest,
+                due,
+                states[name].text if name in states else self._error(name),
+                states.get(name),
+            )  # fmt: skip
+            for name, number, held, oldest, due in rows
+        ]
+
+    def _error(self, destination: str) -> str:
+        text = self._one("SELECT last FROM waiting WHERE destination = ? ORDER BY last_at DESC LIMIT 1", (destination,))
+        return next((outcome.text for outcome in _outcomes(text or "").values()), "")
+
+    def census(self, now: float) -> Census:
+        """How much waits; looks into indexes only."""
+        rows: Any = self._db.execute("SELECT held, count(*) FROM waiting WHERE held <> '' GROUP BY held")
+        held: dict[str, int] = dict(rows)
+        given_up = held.pop(GIVEN_UP, 0)
+        return Census(
+            messages=self.count(),
+            waiting=int(self._one("SELECT count(*) FROM waiting WHERE held = ''")),
+            due=int(self._one("SELECT count(*) FROM waiting WHERE held = '' AND due <= ?", (now,))),
+            held=sum(held.values()),
+            given_up=given_up,
+            failing=int(
+                self._one(
+                    "SELECT count(*) FROM destination d"
+                    " WHERE EXISTS (SELECT 1 FROM waiting w WHERE w.destination = d.name AND w.held = '')"
+                )
+            ),
+            oldest=self._one("SELECT arrived FROM item ORDER BY id LIMIT 1"),
+        )
 
     def count(self) -> int:
         """How many items there are."""
