@@ -7,7 +7,7 @@ import json
 import random
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -189,7 +189,26 @@ class OutgoingMail:
         self.runner.connections = config.outbound.connections
         self._reports.use(config.reports)
         self._suppressed.settings = config.reports
-        Deferred.fromCoroutine(self.queue.reroute(self._choose, signature(config))).addErrback(self._failed)
+        Deferred.fromCoroutine(self._place_anew()).addErrback(self._failed)
+
+    async def _place_anew(self) -> None:
+        moved = await self.queue.reroute(self._choose, signature(self._config))
+        if moved:
+            self._around.log.event("queue rerouted", rows=moved)
+            await self.runner.look_again()
+
+    def gauges(self) -> Iterator[tuple[str, str, Callable[[], float]]]:
+        """Names, what they are, and their values."""
+        runner = self.runner
+        yield "outbound_connections", "Connections to other servers now", lambda: runner.active
+        yield "queue_messages", "Messages in the outbound queue", lambda: runner.census.messages
+        yield "queue_held", "Of what waits, held", lambda: runner.census.held
+        yield "queue_failing_destinations", "Destinations that cannot be reached", lambda: runner.census.failing
+        yield "queue_oldest_seconds", "Age of the oldest message that waits", self._oldest
+
+    def _oldest(self) -> float:
+        oldest = self.runner.census.oldest
+        return 0.0 if oldest is None else max(0.0, self._around.clock.now() - oldest)
 
     # --- queue.carrying.Screen
 
@@ -259,6 +278,7 @@ class LogJournal:
                     mta=outcome.mta, status=outcome.status, reply=outcome.text,
                     seconds=round(now - waiting.item.arrived, 3),
                 )  # fmt: skip
+                self._counters.count(f"outbound_{word}", waiting.item.envelope.recipients[number].domain.lower())
                 self._note(step, waiting, number, outcome, now)
             if outcomes:
                 self._counters.count("outbound", word, len(outcomes))

@@ -72,7 +72,7 @@ Examples:
 @everything
 def retry(config_path: Path, wanted: Wanted, everything: bool) -> None:
     """Try again now, and forget that the destinations could not be reached. What is held stays so."""
-    _do(config_path, wanted, everything, "due now", lambda by_hand, keys: by_hand.retry(keys))
+    _do(config_path, wanted, everything, "due now", lambda by_hand, keys: by_hand.retry(keys), leaves_held=True)
 
 
 @click.command(
@@ -124,15 +124,20 @@ def _do(
     done: str,
     change: Callable[[ByHand, Sequence[Key]], int],
     question: str | None = None,
+    leaves_held: bool = False,
 ) -> None:
     if wanted.is_everything is not everything:
         raise click.UsageError("expected items, filters, or --all")
     with opened_queue(read_config(path)) as queue:
-        keys = [(row.item.id, row.destination) for row in wanted.rows(queue)]
+        rows = list(wanted.rows(queue))
+        keys = [(row.item.id, row.destination) for row in rows]
         missing = wanted.missing(queue)
         if keys and question is not None:
             _confirm(question.format(_counted(keys)))
         click.echo(f"{done} {change(queue.by_hand, keys) if keys else 0}")
+        held = sum(bool(row.held) for row in rows)
+        if held and leaves_held:
+            click.echo(f"held, and left so: {held}; `mailstack queue release` lets them go", err=True)
     if missing:
         raise click.ClickException(f"not in the queue: {', '.join(missing)}")
 

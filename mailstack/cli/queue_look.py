@@ -113,7 +113,7 @@ def _message(queue: Queue, item: Item, *, whole: bool) -> None:
         if whole:
             for start in range(0, item.size, CHUNK):
                 octets = queue.files.read(item.id, item.offset + start, min(CHUNK, item.size - start))
-                click.get_binary_stream("stdout").write(octets)
+                click.echo(octets, nl=False)
             return
         head = queue.head(item, header.MAX_HEADER)
     except Damaged as damaged:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from mailstack.cli.progress import printable
+from mailstack.cli.progress import counted, printable
 from mailstack.cli.progress import size as size_text
 from mailstack.handover import Outcome
 from mailstack.queue.items import GIVEN_UP, Attempt, Census, DestinationLine, Item, Waiting
@@ -49,7 +49,7 @@ def line(row: Waiting, now: float) -> str:
         state(row, now),
     ]
     if row.attempts:
-        parts.append(f"{row.attempts} {'attempt' if row.attempts == 1 else 'attempts'}")
+        parts.append(counted(row.attempts, "attempt"))
     text = next((outcome.text for outcome in row.last.values()), "")
     return "; ".join(parts) + (f": {printable(text)}" if text else "")
 
@@ -92,7 +92,7 @@ def item_lines(
     if asked:
         yield f"  asked for {', '.join(asked)}"
     for row in rows:
-        yield f"{row.destination}: {state(row, now)}; {row.attempts} attempts, {_next(row)}"
+        yield f"{row.destination}: {state(row, now)}; {counted(row.attempts, 'attempt')}, {_next(row)}"
         for number in row.recipients:
             yield f"  {item.envelope.recipients[number]}{_became(row.last.get(number))}"
     settled = _settled(rows)
@@ -166,20 +166,20 @@ def census_line(census: Census, now: float) -> str:
     """Totals."""
     if not census.messages:
         return "the queue is empty"
-    parts = [f"{census.messages:,} {'message' if census.messages == 1 else 'messages'}"]
+    parts = [counted(census.messages, "message")]
     parts += [f"{census.waiting:,} waiting ({census.due:,} due)"]
     parts += [f"{census.held:,} held"] if census.held else []
     parts += [f"{census.given_up:,} given up, not reported yet"] if census.given_up else []
-    parts += [f"{census.failing:,} destinations failing"] if census.failing else []
+    parts += [f"{counted(census.failing, 'destination')} failing"] if census.failing else []
     parts += [f"the oldest {span(now - census.oldest)}"] if census.oldest is not None else []
     return ", ".join(parts)
 
 
 def destination_lines(lines: Sequence[DestinationLine], now: float) -> Iterator[str]:
-    """A table: how many wait, how many of these are held, the oldest, the next attempt, the name and what is wrong."""
+    """A table: how many there are, how many of these are held, the oldest, the next attempt, the name and what is wrong."""
     if not lines:
         return
-    yield f"{'waiting':>8} {'held':>6} {'oldest':>8} {'next':>8}  destination"
+    yield f"{'all':>8} {'held':>6} {'oldest':>8} {'next':>8}  destination"
     for each in lines:
         due = "-" if each.next_due is None else "now" if each.next_due <= now else span(each.next_due - now)
         failing = f", failing for {span(now - each.failing.since)}" if each.failing else ""
@@ -201,7 +201,7 @@ def summary_document(census: Census, lines: Sequence[DestinationLine]) -> dict[s
         "destinations": [
             {
                 "destination": each.name,
-                "waiting": each.rows,
+                "count": each.rows,
                 "held": each.held,
                 "oldest": each.oldest,
                 "next": each.next_due,

@@ -47,6 +47,8 @@ _TABLES = (
 _WAITING = """SELECT w.item, w.destination, w.recipients, w.due, w.attempts, w.priority, w.held, w.warn_at,
     w.last, w.last_at, i.arrived, i.expires, i.start, i.size, i.document FROM waiting w JOIN item i ON i.id = w.item"""
 
+_IDLE = "until <= ? AND NOT EXISTS (SELECT 1 FROM waiting WHERE waiting.destination = destination.name)"
+
 
 class QueueDatabaseError(Exception):
     """The file is not one that we can use; the message names it and says why."""
@@ -249,6 +251,14 @@ class QueueDatabase:
         """All that could not be reached."""
         rows = self._db.execute("SELECT name, since, tried, until, failures, reason FROM destination ORDER BY name")
         return [DestinationState(*row) for row in rows]
+
+    def idle_destinations(self, now: float) -> bool:
+        """Whether there are states of destinations that could be tried again, but nothing waits for them any more."""
+        return self._one(f"SELECT 1 FROM destination WHERE {_IDLE} LIMIT 1", (now,)) is not None
+
+    def forget_idle_destinations(self, now: float) -> None:
+        """Of these, everything. Within a transaction."""
+        self._db.execute(f"DELETE FROM destination WHERE {_IDLE}", (now,))
 
     def add_attempt(self, item: str, destination: str, attempt: Attempt) -> None:
         """Within a transaction."""

@@ -300,6 +300,20 @@ class MailQueue:
         self._log.warning("queue database was not there; its rows were made of the files", messages=adopted)
 
 
+class QueuedContent:
+    """Implements `handover.Content`."""
+
+    __slots__ = ("_item", "_queue", "size")
+
+    def __init__(self, queue: MailQueue, item: Item) -> None:
+        self._queue = queue
+        self._item = item
+        self.size = item.size
+
+    async def read(self, start: int, end: int) -> bytes:
+        return await self._queue.read(self._item, start, end)
+
+
 def _refused(error: OSError | apsw.Error) -> Refused:
     if isinstance(error, apsw.FullError):
         return Refused(Problem.DISK_FULL, str(error))

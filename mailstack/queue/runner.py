@@ -23,8 +23,8 @@ from mailstack.ports import Counters, Log
 from mailstack.queue.carrying import Carrier, Hop, Journal, Reporter, Screen
 from mailstack.queue.content import Damaged
 from mailstack.queue.in_flight import InFlight
-from mailstack.queue.items import Attempt, DestinationState, Item, Waiting
-from mailstack.queue.queue import MailQueue
+from mailstack.queue.items import Attempt, Census, DestinationState, Waiting
+from mailstack.queue.queue import MailQueue, QueuedContent
 from mailstack.queue.settlement import Settlement, settlement
 from mailstack.queue.settler import TROUBLE, Settler
 from mailstack.queue.upkeep import HORIZON, Upkeep
@@ -134,6 +134,15 @@ class Runner:
     def active(self) -> int:
         """Connections, or attempts to have one, now."""
         return self._lanes
+
+    @property
+    def census(self) -> Census:
+        """How much waits: at most CENSUS seconds old."""
+        return self._upkeep.census
+
+    async def look_again(self) -> None:
+        """The queue has been changed otherwise than by `arrived`. Raises: apsw.Error."""
+        await self._upkeep.see_changes()
 
     # --- for the upkeep
 
@@ -431,7 +440,7 @@ class Runner:
             self._hops.add(hop)
             known.open += 1
         try:
-            return hop, await hop.send(waiting, _QueuedContent(self._queue, waiting.item), transcript)
+            return hop, await hop.send(waiting, QueuedContent(self._queue, waiting.item), transcript)
         except HopFailed as failed:
             await self._close(known, hop)
             if new or not failed.stale:
@@ -478,17 +487,3 @@ class Runner:
     def _cut(self) -> None:
         for hop in list(self._hops):
             hop.abort()
-
-
-class _QueuedContent:
-    """Implements `handover.Content`."""
-
-    __slots__ = ("_item", "_queue", "size")
-
-    def __init__(self, queue: MailQueue, item: Item) -> None:
-        self._queue = queue
-        self._item = item
-        self.size = item.size
-
-    async def read(self, start: int, end: int) -> bytes:
-        return await self._queue.read(self._item, start, end)

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from mailstack.handover import Outcome, Verdict
 from mailstack.ports import Log
 from mailstack.queue.database import QueueDatabase
-from mailstack.queue.items import DestinationState, Waiting
+from mailstack.queue.items import Census, DestinationState, Waiting
 from mailstack.queue.queue import MailQueue
 from mailstack.queue.settlement import Settlement, expired, lateness
 
@@ -22,6 +22,8 @@ SWEEP = 60.0
 """Seconds between two looks for what is late, what is over, and what comes within the horizon."""
 OTHERS = 1.0
 """Seconds between two looks whether another process has changed the queue."""
+CENSUS = 15.0
+"""Seconds between two counts of what waits."""
 AT_ONCE = 50
 """Rows that are read at once."""
 
@@ -56,6 +58,7 @@ class Upkeep:
         self._log = log
         self._timers: dict[str, Any] = {}
         self._stopped = False
+        self.census = Census()
         self._data_version = -1
         self._again = False
         self._last_sweep = 0.0
@@ -66,6 +69,8 @@ class Upkeep:
         await self._look_ahead()
         self._every("others", OTHERS, self._see_others)
         self._every("sweep", SWEEP, self.sweep)
+        self._every("census", CENSUS, self._count)
+        await self._count()
 
     def stop(self) -> None:
         """What runs is finished; nothing more begins."""
@@ -106,6 +111,12 @@ class Upkeep:
         except apsw.Error as error:
             self._log.warning("queue cannot be read", reason=str(error))
 
+    async def _count(self) -> None:
+        try:
+            self.census = await self._queue.ask(lambda database: database.census(self._now()))
+        except apsw.Error as error:
+            self._log.warning("queue cannot be read", reason=str(error))
+
     async def see_changes(self) -> None:
         """Somebody has changed the queue. Raises: apsw.Error."""
         states = await self._queue.ask(lambda database: database.destination_states())
@@ -122,6 +133,9 @@ class Upkeep:
             await self._give_up(now)
             for waiting in await self._queue.ask(lambda database: database.late(now, AT_ONCE)):
                 await self._runner.settle_at_rest(waiting, lateness(waiting, now))
+            if await self._queue.ask(lambda database: database.idle_destinations(now)):
+                await self._queue.change(lambda database: database.forget_idle_destinations(now))
+                await self.see_changes()
             await self._look_ahead()
         except (apsw.Error, OSError) as error:
             self._log.warning("queue cannot be swept", reason=str(error))
