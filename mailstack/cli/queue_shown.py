@@ -176,7 +176,7 @@ def census_line(census: Census, now: float) -> str:
 
 
 def destination_lines(lines: Sequence[DestinationLine], now: float) -> Iterator[str]:
-    """A table: how many there are, how many of these are held, the oldest, the next attempt, the name and what is wrong."""
+    """A table: how many there are, how many of these are held, the oldest, the next attempt, what is wrong."""
     if not lines:
         return
     yield f"{'all':>8} {'held':>6} {'oldest':>8} {'next':>8}  destination"
