@@ -19,6 +19,7 @@ from mailstack.queue.carrying import Pace
 from mailstack.queue.content import Files
 from mailstack.queue.database import DATABASE, QueueDatabase
 from mailstack.queue.items import BY_HAND, GIVEN_UP
+from mailstack.queue.queue import Settled
 from mailstack.queue.selection import Selection
 
 BOB, EVE = "bob@example.net", "eve@example.net"
@@ -228,8 +229,8 @@ def test_dropped_on_its_way_is_not_put_back_nor_reported(world: QueueWorld, oper
         gate.callback(outcome)
         world.pass_time(7200)
         assert world.rows() == [] and world.on_disk() == [], outcome
+        assert world.carrier.recipients == [BOB], outcome
         world.restart()
-    assert world.carrier.recipients == []
 
 
 @pytest.mark.parametrize(("outcome", "reports"), [(LATER, 1), (NEVER, 1), (DONE, 0)])
@@ -241,6 +242,8 @@ def test_failed_on_its_way_is_reported_once_unless_it_arrives(
     world.pass_time(3, 1)
     assert failures(world) == [], "nobody knows yet what becomes of it"
     gate.callback(outcome)
+    world.pass_time(2, 1)
+    assert len(failures(world)) == reports
     world.pass_time(7200)
     assert len(failures(world)) == reports
     assert world.carrier.recipients == [BOB] + ["me@example.org"] * reports
@@ -275,17 +278,25 @@ def test_rerouted_on_its_way_goes_the_new_way_when_it_did_not_arrive(world: Queu
     gate = on_its_way(world, BOB, EVE)
     assert operator.to_new_destinations() == 1
     world.pass_time(2, 1)
+    world.carrier.answers["relay.example.net"] = deque([LATER])
     gate.callback({BOB: DONE, EVE: LATER})
+    (row,) = world.rows()
+    assert (row.destination, row.recipients) == ("relay.example.net", (1,))
+    tried = world.database.attempts_of(row.item.id)
+    assert [name for name, _ in tried] == ["example.net", "relay.example.net"]
     assert [(to, names) for to, names, _ in world.carrier.sent] == [
         ("example.net", (BOB, EVE)), ("relay.example.net", (EVE,)),
     ]  # fmt: skip
+    world.pass_time(400)
     assert world.rows() == [] and world.on_disk() == []
+    assert world.database.attempts_of(row.item.id) == []
 
 
 def test_what_is_given_up_takes_nobody_along(world: QueueWorld, operator: Operator) -> None:
     world.send(BOB, "carol@example.com")
     assert operator.do("fail", destination="example.net") == 1
     assert operator.by_hand.place_anew(lambda envelope, number: "example.net") == 0
+    assert operator.by_hand.place_anew(lambda envelope, number: "example.com") == 0
     world.start()
     world.pass_time(2, 1)
     assert sorted(world.carrier.recipients) == ["carol@example.com", "me@example.org"]
@@ -314,12 +325,41 @@ def test_what_is_about_to_be_sent_is_looked_at_again(world: QueueWorld, operator
         world.send(name)
         world.time.advance(0.01)
     assert world.carrier.recipients == names[:1]
-    assert operator.do("drop", recipient=names[1]) == operator.do("hold", recipient=names[2]) == 1
+    assert operator.do("hold", recipient=names[1]) == operator.do("drop", recipient=names[2]) == 1
     assert operator.do("fail", recipient=names[3]) == 1
     world.pass_time(600, 1)
     assert [name for name in world.carrier.recipients if name in names] == [names[0], *names[4:]]
     assert len(failures(world)) == 1
     assert [row.held for row in world.rows()] == [BY_HAND]
+
+
+def test_what_a_lane_has_read_ahead_is_read_again(world: QueueWorld, operator: Operator) -> None:
+    world.carrier.paces["example.net"] = Pace(connections=1)
+    for number in range(4):
+        world.send(f"user{number}@example.net")
+        world.time.advance(0.01)
+    gate: Deferred[Any] = Deferred()
+    world.carrier.answers["example.net"] = deque([gate])
+    world.start()
+    world.pass_time(2, 1)
+    assert operator.do("hold", recipient="user1@*") == operator.do("fail", recipient="user2@*") == 1
+    world.pass_time(2, 1)
+    gate.callback(DONE)
+    world.pass_time(2, 1)
+    assert sorted(world.carrier.recipients) == ["me@example.org", "user0@example.net", "user3@example.net"]
+    assert [row.held for row in world.rows()] == [BY_HAND]
+
+
+def test_what_was_decided_of_an_older_row_is_not_done(world: QueueWorld) -> None:
+    world.carrier.answers["example.net"] = deque([LATER])
+    world.send(BOB)
+    (before,) = world.rows()
+    world.start()
+    result(world.queue.settle(Settled(before, None)))
+    (row,) = world.rows()
+    assert row.attempts == 1
+    result(world.queue.settle(Settled(row, None)))
+    assert world.rows() == []
 
 
 def test_reports_that_are_late_are_not_made_of_what_was_tried_meanwhile(tmp_path: Path) -> None:
