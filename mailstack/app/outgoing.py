@@ -43,6 +43,14 @@ from mailstack.relay.tls_policy import NoPolicies
 from mailstack.smtp.client.downconversion import downconversion
 from mailstack.store.workers import Workers
 
+GAUGES = {
+    "outbound_connections": "Connections to other servers now",
+    "queue_messages": "Messages in the outbound queue",
+    "queue_held": "Of what waits, held",
+    "queue_failing_destinations": "Destinations at which something waits that cannot be reached",
+    "queue_oldest_seconds": "Age of the oldest message in the queue",
+}
+"""Names and what they are, of what is measured here."""
 DRAIN_TIME = 20.0
 """Seconds that messages on their way to others have to arrive when the server stops."""
 
@@ -198,13 +206,14 @@ class OutgoingMail:
             await self.runner.look_again()
 
     def gauges(self) -> Iterator[tuple[str, str, Callable[[], float]]]:
-        """Names, what they are, and their values."""
+        """GAUGES, with their values."""
         runner = self.runner
-        yield "outbound_connections", "Connections to other servers now", lambda: runner.active
-        yield "queue_messages", "Messages in the outbound queue", lambda: runner.census.messages
-        yield "queue_held", "Of what waits, held", lambda: runner.census.held
-        yield "queue_failing_destinations", "Destinations that cannot be reached", lambda: runner.census.failing
-        yield "queue_oldest_seconds", "Age of the oldest message that waits", self._oldest
+        values: tuple[Callable[[], float], ...] = (
+            lambda: runner.active, lambda: runner.census.messages, lambda: runner.census.held,
+            lambda: runner.census.failing, self._oldest,
+        )  # fmt: skip
+        for (name, text), value in zip(GAUGES.items(), values, strict=True):
+            yield name, text, value
 
     def _oldest(self) -> float:
         oldest = self.runner.census.oldest

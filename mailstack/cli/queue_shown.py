@@ -97,7 +97,7 @@ def item_lines(
             yield f"  {item.envelope.recipients[number]}{_became(row.last.get(number))}"
     settled = _settled(rows)
     if settled:
-        yield "done with, as lines with this id in the log say:"
+        yield f"done with; `mailstack log trace {item.id}` says how:"
         yield from (f"  {name}" for name in settled)
     for destination, attempt in attempts:
         yield ""

@@ -143,7 +143,7 @@ def test_show(made: Made) -> None:
     assert "one from alice@example.org, submitted by alice@example.org" in text
     assert "asked for ENVID E1" in text
     assert r"  bob@example.net  4.2.0 450 4.2.0 grey\x1b[31m (mx.example.net)" in text
-    assert "done with, as lines with this id in the log say:\n  eve@example.com" in text
+    assert "done with; `mailstack log trace one` says how:\n  eve@example.com" in text
     assert re.search(r"attempt of .* at example.net with mx.example.net, 1.5 s\n  C: EHLO x\n  S: 450", text)
     document = json.loads(queue(made.config, "show", "one", "--json")[1])
     assert document["done"] == ["eve@example.com"]
