@@ -7,7 +7,7 @@ import json
 import random
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -26,7 +26,7 @@ from mailstack.journeys import Event, Journal, Step
 from mailstack.mail.address import ascii_domain
 from mailstack.net.hop import Dialer
 from mailstack.ports import Blob, Clock, Counters, Directory, Envelope, Log, MailStore, Spool
-from mailstack.queue.content import Files
+from mailstack.queue.content import QUEUE, Files
 from mailstack.queue.database import DATABASE, QueueDatabase, QueueDatabaseError
 from mailstack.queue.items import LOCAL, Waiting
 from mailstack.queue.queue import MailQueue
@@ -43,8 +43,14 @@ from mailstack.relay.tls_policy import NoPolicies
 from mailstack.smtp.client.downconversion import downconversion
 from mailstack.store.workers import Workers
 
-QUEUE = "queue"
-"""The directory, in the data directory."""
+GAUGES = {
+    "outbound_connections": "Connections to other servers now",
+    "queue_messages": "Messages in the outbound queue",
+    "queue_held": "Of what waits, held",
+    "queue_failing_destinations": "Destinations at which something waits that cannot be reached",
+    "queue_oldest_seconds": "Age of the oldest message in the queue",
+}
+"""Names and what they are, of what is measured here."""
 DRAIN_TIME = 20.0
 """Seconds that messages on their way to others have to arrive when the server stops."""
 
@@ -191,7 +197,27 @@ class OutgoingMail:
         self.runner.connections = config.outbound.connections
         self._reports.use(config.reports)
         self._suppressed.settings = config.reports
-        Deferred.fromCoroutine(self.queue.reroute(self._choose, signature(config))).addErrback(self._failed)
+        Deferred.fromCoroutine(self._place_anew()).addErrback(self._failed)
+
+    async def _place_anew(self) -> None:
+        moved = await self.queue.reroute(self._choose, signature(self._config))
+        if moved:
+            self._around.log.event("queue rerouted", rows=moved)
+            await self.runner.look_again()
+
+    def gauges(self) -> Iterator[tuple[str, str, Callable[[], float]]]:
+        """GAUGES, with their values."""
+        runner = self.runner
+        values: tuple[Callable[[], float], ...] = (
+            lambda: runner.active, lambda: runner.census.messages, lambda: runner.census.held,
+            lambda: runner.census.failing, self._oldest,
+        )  # fmt: skip
+        for (name, text), value in zip(GAUGES.items(), values, strict=True):
+            yield name, text, value
+
+    def _oldest(self) -> float:
+        oldest = self.runner.census.oldest
+        return 0.0 if oldest is None else max(0.0, self._around.clock.now() - oldest)
 
     # --- queue.carrying.Screen
 
@@ -261,6 +287,7 @@ class LogJournal:
                     mta=outcome.mta, status=outcome.status, reply=outcome.text,
                     seconds=round(now - waiting.item.arrived, 3),
                 )  # fmt: skip
+                self._counters.count(f"outbound_{word}", waiting.item.envelope.recipients[number].domain.lower())
                 self._note(step, waiting, number, outcome, now)
             if outcomes:
                 self._counters.count("outbound", word, len(outcomes))

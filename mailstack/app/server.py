@@ -281,7 +281,8 @@ def _outgoing(
         resources.journal or NoJournal(),
     )  # fmt: skip
     outgoing = OutgoingMail(running.reactor, config, queue, around)
-    counts.gauge("outbound_connections", "Connections to other servers now", lambda: outgoing.runner.active)
+    for gauge in outgoing.gauges():
+        counts.gauge(*gauge)
     running.closers.append(outgoing.stop)
     running.reactor.callWhenRunning(outgoing.start)
     return outgoing

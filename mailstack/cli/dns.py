@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -109,40 +108,7 @@ def _is_address(name: str) -> bool:
 
 
 def _run(settings: Dns, ask: Callable[[Lookup], Coroutine[Any, Any, Any]]) -> Any:
-    """What `ask` comes to, in a reactor that runs for as long."""
-    from twisted.internet import reactor
-    from twisted.internet.defer import Deferred
-
-    from mailstack.dns.exchange import ReactorExchange
+    from mailstack.cli.resolving import with_resolver
     from mailstack.dns.lookup import Lookup
-    from mailstack.dns.resolver import DnsResolver
-    from mailstack.observe.log import FORMATS, Level, StructuredLog, Target
-    from mailstack.observe.metrics import Counts
 
-    running: Any = reactor
-    log = StructuredLog(Target(sys.stderr, FORMATS["text"], Level.ERROR))
-    resolver = DnsResolver(settings, running, ReactorExchange(running), log, Counts())
-    results: list[Any] = []
-    interrupted: list[bool] = []
-
-    def end(result: Any) -> None:
-        results.append(result)
-        if not interrupted:
-            running.stop()
-
-    def stopping() -> None:
-        if not results:
-            interrupted.append(True)
-            resolver.close()
-
-    def begin() -> None:
-        Deferred.fromCoroutine(ask(Lookup(resolver, time.monotonic))).addBoth(end)
-
-    running.callWhenRunning(begin)
-    running.addSystemEventTrigger("before", "shutdown", stopping)
-    running.run()
-    if interrupted:  # Ctrl-C
-        raise click.Abort
-    if hasattr(results[0], "raiseException"):
-        results[0].raiseException()
-    return results[0]
+    return with_resolver(settings, lambda resolver: ask(Lookup(resolver, time.monotonic)))

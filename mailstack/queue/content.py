@@ -20,6 +20,8 @@ from mailstack.store.maildir.deliver import copy
 from mailstack.store.maildir.layout import sync_directory
 from mailstack.store.spool import write_all
 
+QUEUE = "queue"
+"""The directory, in the data directory."""
 SUFFIX = ".msg"
 MAGIC = b"mailstack-queue "
 """How the first line begins."""

@@ -15,7 +15,7 @@ import apsw
 from mailstack.handover import Outcome, Verdict
 from mailstack.ports import Envelope
 from mailstack.queue.envelopes import document, envelope_of
-from mailstack.queue.items import Attempt, DestinationState, Item, Placed, Waiting
+from mailstack.queue.items import GIVEN_UP, Attempt, Census, DestinationLine, DestinationState, Item, Placed, Waiting
 
 DATABASE = "queue.sqlite3"
 VERSION = 1
@@ -36,6 +36,7 @@ _TABLES = (
         warn_at REAL, last TEXT NOT NULL, last_at REAL NOT NULL, PRIMARY KEY (item, destination)) {_TABLE_OPTIONS}""",
     "CREATE INDEX waiting_turn ON waiting (destination, held, priority, due)",
     "CREATE INDEX waiting_warn ON waiting (warn_at)",
+    "CREATE INDEX waiting_held ON waiting (held, item) WHERE held <> ''",
     "CREATE INDEX item_expires ON item (expires)",
     f"""CREATE TABLE attempt (item TEXT NOT NULL, destination TEXT NOT NULL, at REAL NOT NULL, seconds REAL NOT NULL,
         mta TEXT NOT NULL, transcript TEXT NOT NULL, PRIMARY KEY (item, destination, at)) {_TABLE_OPTIONS}""",
@@ -45,6 +46,8 @@ _TABLES = (
 )
 _WAITING = """SELECT w.item, w.destination, w.recipients, w.due, w.attempts, w.priority, w.held, w.warn_at,
     w.last, w.last_at, i.arrived, i.expires, i.start, i.size, i.document FROM waiting w JOIN item i ON i.id = w.item"""
+
+_IDLE = "until <= ? AND NOT EXISTS (SELECT 1 FROM waiting WHERE waiting.destination = destination.name)"
 
 
 class QueueDatabaseError(Exception):
@@ -140,6 +143,7 @@ class QueueDatabase:
         self._db.execute("DELETE FROM attempt WHERE item = ? AND destination = ?", (item, destination))
         if self._db.execute("SELECT 1 FROM waiting WHERE item = ? LIMIT 1", (item,)).fetchone():
             return False
+        self._db.execute("DELETE FROM attempt WHERE item = ?", (item,))  # at destinations that it has left
         self._db.execute("DELETE FROM item WHERE id = ?", (item,))
         return True
 
@@ -219,6 +223,10 @@ class QueueDatabase:
             "i.expires <= ? AND i.expires > ? AND w.held = '' ORDER BY i.expires LIMIT ?", (now, after, most)
         )
 
+    def given_up(self, most: int) -> list[Waiting]:
+        """Rows that are given up by hand."""
+        return self._rows("w.held = ? AND w.held <> '' LIMIT ?", (GIVEN_UP, most))
+
     def pull_forward(self, latest: float, now: float) -> int:
         """The clock was set back: what was tried before is due now if it is due later than any interval would have it.
         Returns how many rows that is. Within a transaction."""
@@ -244,6 +252,14 @@ class QueueDatabase:
         rows = self._db.execute("SELECT name, since, tried, until, failures, reason FROM destination ORDER BY name")
         return [DestinationState(*row) for row in rows]
 
+    def idle_destinations(self, now: float) -> bool:
+        """Whether there are states of destinations that could be tried again, but nothing waits for them any more."""
+        return self._one(f"SELECT 1 FROM destination WHERE {_IDLE} LIMIT 1", (now,)) is not None
+
+    def forget_idle_destinations(self, now: float) -> None:
+        """Of these, everything. Within a transaction."""
+        self._db.execute(f"DELETE FROM destination WHERE {_IDLE}", (now,))
+
     def add_attempt(self, item: str, destination: str, attempt: Attempt) -> None:
         """Within a transaction."""
         self._db.execute(
@@ -259,11 +275,14 @@ class QueueDatabase:
 
     def attempts(self, item: str, destination: str) -> list[Attempt]:
         """The latest, in the order of time."""
+        return [attempt for where, attempt in self.attempts_of(item) if where == destination]
+
+    def attempts_of(self, item: str) -> list[tuple[str, Attempt]]:
+        """The latest of each destination, also of those that the item has left, in the order of time."""
         rows = self._db.execute(
-            "SELECT at, seconds, mta, transcript FROM attempt WHERE item = ? AND destination = ? ORDER BY at",
-            (item, destination),
+            "SELECT destination, at, seconds, mta, transcript FROM attempt WHERE item = ? ORDER BY at", (item,)
         )
-        return [Attempt(*row) for row in rows]
+        return [(str(row[0]), Attempt(*row[1:])) for row in rows]
 
     def note(self, name: str) -> str:
         """What `set_note` has set, "" for nothing."""
@@ -273,6 +292,54 @@ class QueueDatabase:
         """Something small to remember. Within a transaction."""
         self._db.execute("DELETE FROM note WHERE name = ?", (name,))
         self._db.execute("INSERT INTO note (name, value) VALUES (?, ?)", (name, value))
+
+    def lines(self) -> list[DestinationLine]:
+        """Each destination at which something waits: where most does first."""
+        states = {state.name: state for state in self.destination_states()}
+        rows: list[Any] = self._db.execute(
+            "SELECT w.destination, count(*), sum(CASE WHEN w.held <> '' THEN 1 ELSE 0 END), min(i.arrived),"
+            " min(CASE WHEN w.held = '' THEN w.due END) FROM waiting w JOIN item i ON i.id = w.item"
+            " GROUP BY w.destination ORDER BY count(*) DESC, w.destination"
+        ).fetchall()
+        return [
+            DestinationLine(
+                name,
+                number,
+                held,
+                oldest,
+                due,
+                states[name].text if name in states else self._error(name),
+                states.get(name),
+            )  # fmt: skip
+            for name, number, held, oldest, due in rows
+        ]
+
+    def _error(self, destination: str) -> str:
+        text = self._one("SELECT last FROM waiting WHERE destination = ? ORDER BY last_at DESC LIMIT 1", (destination,))
+        return next((outcome.text for outcome in _outcomes(text or "").values()), "")
+
+    def census(self, now: float) -> Census:
+        """How much waits; looks into indexes only."""
+        rows: Any = self._db.execute("SELECT held, count(*) FROM waiting WHERE held <> '' GROUP BY held")
+        held: dict[str, int] = dict(rows)
+        given_up = held.pop(GIVEN_UP, 0)
+        counted: Any = self._db.execute(
+            "SELECT count(*), sum(CASE WHEN due <= ? THEN 1 ELSE 0 END) FROM waiting WHERE held = ''", (now,)
+        ).fetchone()
+        return Census(
+            messages=self.count(),
+            waiting=counted[0],
+            due=counted[1] or 0,
+            held=sum(held.values()),
+            given_up=given_up,
+            failing=int(
+                self._one(
+                    "SELECT count(*) FROM destination d"
+                    " WHERE EXISTS (SELECT 1 FROM waiting w WHERE w.destination = d.name AND w.held = '')"
+                )
+            ),
+            oldest=self._one("SELECT arrived FROM item ORDER BY id LIMIT 1"),
+        )
 
     def count(self) -> int:
         """How many items there are."""

@@ -11,6 +11,8 @@ LOCAL = "local"
 """The destination of recipients whose mailboxes are here."""
 BY_HAND = "by hand"
 """Why an item is held that `mailstack queue hold` holds."""
+GIVEN_UP = "given up by hand"
+"""Why an item is held that `mailstack queue fail` gives up: the server takes it out and reports it, nobody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,34 @@ class DestinationState:
     until: float
     failures: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationLine:
+    """What waits at a destination: `rows`, of which `held` are not tried; when the oldest came, and when something is
+    due next, None if all is held. `error` is what went wrong last, "" for nothing; `failing` is its state."""
+
+    name: str
+    rows: int
+    held: int
+    oldest: float
+    next_due: float | None
+    error: str
+    failing: DestinationState | None
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How much waits: messages; rows of those that are tried, that are due by now, that are held, that are given up but
+    not reported yet; destinations that cannot be reached; and when the oldest message came, None for none."""
+
+    messages: int = 0
+    waiting: int = 0
+    due: int = 0
+    held: int = 0
+    given_up: int = 0
+    failing: int = 0
+    oldest: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from mailstack.queue.commits import Commits
 from mailstack.queue.content import Damaged, Files, Slice
 from mailstack.queue.database import QueueDatabase
 from mailstack.queue.items import Attempt, DestinationState, Item, Placed, Waiting
+from mailstack.queue.recording import Recorded, record
 from mailstack.queue.rerouting import Choose, reroute
 from mailstack.queue.schedule import Schedule
 from mailstack.store.spool import StoredBlob, refusal
@@ -171,37 +172,36 @@ class MailQueue:
 
     async def settle(self, settled: Settled, state: DestinationState | None = None, *, reached: bool = False) -> None:
         """Take down what an attempt has come to; `state` is that of a destination that could not be reached, `reached`
-        says that one can be again. Durable on return. Raises: apsw.Error, OSError; then nothing has changed."""
+        says that one can be again. What somebody has taken out meanwhile is not put back, nor reported. Durable on
+        return. Raises: apsw.Error, OSError; then nothing has changed."""
         reports: list[_Written] = []
         for report in settled.reports:
             size = sum(map(len, report.parts))
             reports.append(await self._workers.run(partial(self._write, report.envelope, report.parts, size)))
-        gone = await self._commit_new(reports, partial(self._take_down, settled, reports, state, reached))
-        if gone:
+        recorded = await self._commit_new(reports, partial(self._take_down, settled, reports, state, reached))
+        if recorded.gone:
             self._remove(settled.waiting.item.id)
         for written in reports:
-            self._tell(written)
-        if settled.rest is not None and self.hears is not None and not settled.rest.held:
-            self.hears.arrived(settled.rest.destination, settled.rest.due)
+            if recorded.holds:
+                self._tell(written)
+            else:
+                self._remove(written.item.id)
+        for row in recorded.left:
+            if self.hears is not None and not row.held:
+                self.hears.arrived(row.destination, row.due)
 
     def _take_down(
         self, settled: Settled, reports: Sequence[_Written], state: DestinationState | None, reached: bool
-    ) -> bool:
-        for written in reports:
-            self._add(written)
-        before, rest = settled.waiting, settled.rest
+    ) -> Recorded:
         if state is not None:
             self._database.set_destination(state)
         elif reached:
-            self._database.clear_destination(before.destination)
-        if self._database.row(before.item.id, before.destination) is None:
-            return False  # somebody took it out meanwhile
-        if rest is None:
-            return self._database.remove(before.item.id, before.destination)
-        self._database.replace(rest)
-        if settled.attempt is not None:
-            self._database.add_attempt(before.item.id, before.destination, settled.attempt)
-        return False
+            self._database.clear_destination(settled.waiting.destination)
+        recorded = record(self._database, settled)
+        if recorded.holds:
+            for written in reports:
+                self._add(written)
+        return recorded
 
     # --- inside
 
@@ -298,6 +298,20 @@ class MailQueue:
 
         self._database.transaction(add)
         self._log.warning("queue database was not there; its rows were made of the files", messages=adopted)
+
+
+class QueuedContent:
+    """Implements `handover.Content`."""
+
+    __slots__ = ("_item", "_queue", "size")
+
+    def __init__(self, queue: MailQueue, item: Item) -> None:
+        self._queue = queue
+        self._item = item
+        self.size = item.size
+
+    async def read(self, start: int, end: int) -> bytes:
+        return await self._queue.read(self._item, start, end)
 
 
 def _refused(error: OSError | apsw.Error) -> Refused:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mailstack.ports import Envelope
 from mailstack.queue.database import QueueDatabase
-from mailstack.queue.items import Waiting
+from mailstack.queue.items import GIVEN_UP, Waiting
 
 AT_ONCE = 500
 """Rows of one transaction."""
@@ -21,9 +21,11 @@ def reroute(database: QueueDatabase, choose: Choose, after: tuple[str, str]) -> 
     rows = database.all(after, AT_ONCE)
     moved = 0
     for row in rows:
+        if row.held == GIVEN_UP:
+            continue  # it goes nowhere
         places: dict[str, list[int]] = {}
         for number in row.recipients:
-            places.setdefault(choose(row.item.envelope, number), []).append(number)
+            places.setdefault(_where(database, row, choose(row.item.envelope, number)), []).append(number)
         if list(places) == [row.destination]:
             continue
         moved += 1
@@ -31,6 +33,14 @@ def reroute(database: QueueDatabase, choose: Choose, after: tuple[str, str]) -> 
         for destination, numbers in places.items():
             _put(database, replace(row, destination=destination, recipients=tuple(numbers)))
     return (rows[-1].item.id, rows[-1].destination) if rows else None, moved
+
+
+def _where(database: QueueDatabase, row: Waiting, destination: str) -> str:
+    """There, but not to what is given up there: then it stays."""
+    if destination == row.destination:
+        return destination
+    there = database.row(row.item.id, destination)
+    return destination if there is None or there.held != GIVEN_UP else row.destination
 
 
 def _put(database: QueueDatabase, row: Waiting) -> None:

@@ -19,12 +19,14 @@ import apsw
 from twisted.internet.defer import Deferred
 
 from mailstack.handover import HopFailed, Outcome, Transcript, Verdict
-from mailstack.ports import MEMORY_LIMIT, Counters, Log
+from mailstack.ports import Counters, Log
 from mailstack.queue.carrying import Carrier, Hop, Journal, Reporter, Screen
 from mailstack.queue.content import Damaged
-from mailstack.queue.items import Attempt, DestinationState, Item, Waiting
-from mailstack.queue.queue import MailQueue, NewReport, Settled
+from mailstack.queue.in_flight import InFlight
+from mailstack.queue.items import Attempt, Census, DestinationState, Waiting
+from mailstack.queue.queue import MailQueue, QueuedContent
 from mailstack.queue.settlement import Settlement, settlement
+from mailstack.queue.settler import TROUBLE, Settler
 from mailstack.queue.upkeep import HORIZON, Upkeep
 
 IDLE = 2.0
@@ -33,8 +35,6 @@ AT_FIRST = 5
 """Connections to a destination of which nothing is known yet; as Postfix's initial_destination_concurrency."""
 AHEAD = 50
 """Rows that are read at once."""
-TROUBLE = 5.0
-"""Seconds until what the disk did not take is tried again."""
 
 
 @dataclass(slots=True)
@@ -45,7 +45,6 @@ class _Destination:
     open: int = 0
     allowed: int = AT_FIRST
     ready: deque[Waiting] = field(default_factory=deque)
-    in_flight: set[str] = field(default_factory=set)
     idle: list[Deferred[bool]] = field(default_factory=list)
     refills: list[Deferred[None]] | None = None
     failing: DestinationState | None = None
@@ -53,7 +52,7 @@ class _Destination:
 
     @property
     def is_quiet(self) -> bool:
-        return not (self.lanes or self.ready or self.in_flight or self.failing) and self.due == float("inf")
+        return not (self.lanes or self.ready or self.failing) and self.due == float("inf")
 
 
 class Runner:
@@ -76,14 +75,16 @@ class Runner:
         self.connections = connections
         self._queue = queue
         self._carrier = carrier
-        self._reporter = reporter
-        self._journal = journal
+        self._settler = Settler(queue, reporter, journal, screen, reactor, now, log)
         self._screen = screen
         self._reactor = reactor
         self._now = now
         self._log = log
         self._counters = counters
         self._known: dict[str, _Destination] = {}
+        self._in_flight = InFlight()
+        self._obstructed: set[str] = set()
+        self._changes = 0
         self._agenda: list[tuple[float, str]] = []
         self._starving: dict[str, None] = {}
         self._hops: set[Hop] = set()
@@ -104,7 +105,7 @@ class Runner:
 
     async def stop(self, within: float) -> None:
         """Let messages that are on their way finish, for so many seconds; then cut their connections."""
-        self._stopping = True
+        self._stopping = self._settler.stopping = True
         self._queue.hears = None
         self._upkeep.stop()
         if self._timer is not None and self._timer.active():
@@ -134,23 +135,52 @@ class Runner:
         """Connections, or attempts to have one, now."""
         return self._lanes
 
+    @property
+    def census(self) -> Census:
+        """How much waits: at most CENSUS seconds old."""
+        return self._upkeep.census
+
+    async def look_again(self) -> None:
+        """The queue has been changed otherwise than by `arrived`. Raises: apsw.Error."""
+        await self._upkeep.see_changes()
+
     # --- for the upkeep
 
-    def is_in_flight(self, waiting: Waiting) -> bool:
-        """Whether a lane has it, or is about to."""
-        known = self._known.get(waiting.destination)
-        return known is not None and waiting.item.id in known.in_flight
+    async def settle_at_rest(self, waiting: Waiting, settled: Settlement) -> bool:
+        """Settle without an attempt. False when it is on its way, and nothing is done."""
+        if self._in_flight.has(waiting):
+            return False
+        self._in_flight.add(waiting)
+        try:
+            await self._settler.settle(waiting, settled)
+        finally:
+            self._landed(waiting)
+        return True
 
     def failing(self, destination: str) -> DestinationState | None:
         """The state of a destination that cannot be reached."""
         known = self._known.get(destination)
         return None if known is None else known.failing
 
-    def forget_failures(self, but: Collection[str]) -> None:
-        """Try all destinations but these as if nothing had been wrong with them."""
-        for known in self._known.values():
-            if known.name not in but:
+    def changed(self, failing: Collection[str]) -> None:
+        """Somebody has changed the queue: what was read is read again, and all destinations but those that are failing
+        are tried as if nothing had been wrong with them."""
+        self._changes += 1
+        for known in list(self._known.values()):
+            if known.name not in failing:
                 known.failing = None
+            self._put_back(known)
+            if known.is_quiet:
+                del self._known[known.name]
+
+    def _put_back(self, known: _Destination) -> None:
+        """What was to be sent next is read again when it is its turn."""
+        if known.ready:
+            known.due = min(known.due, self._now())
+            heapq.heappush(self._agenda, (known.due, known.name))
+        for waiting in known.ready:
+            self._in_flight.discard(waiting)
+        known.ready.clear()
 
     # --- whose turn it is
 
@@ -224,10 +254,11 @@ class Runner:
                         return
                     continue
                 try:
-                    await self._in_turn(known)
+                    if not await self._in_turn(known, waiting):
+                        continue
                     hop, well = await self._attempt(known, hop, waiting)
                 finally:
-                    known.in_flight.discard(waiting.item.id)
+                    self._landed(waiting)
                 sent = sent + 1 if hop is not None else 0
                 if not well:
                     return
@@ -253,9 +284,7 @@ class Runner:
         now = self._now()
         if known.ready and known.failing is not None:
             # They are read again when it can be reached.
-            known.in_flight.difference_update(waiting.item.id for waiting in known.ready)
-            known.ready.clear()
-            known.due = min(known.due, now)
+            self._put_back(known)
         if known.ready:
             self._starving[known.name] = None
         elif known.due < float("inf"):
@@ -268,6 +297,13 @@ class Runner:
             if (hungry := self._known.get(name)) is not None and hungry.lanes < self._allowed(hungry):
                 self._open_lane(hungry)
         self._work()
+
+    def _landed(self, waiting: Waiting) -> None:
+        """It is not in flight any more: what waited for that is looked at again."""
+        self._in_flight.discard(waiting)
+        obstructed, self._obstructed = self._obstructed, set()
+        for name in obstructed:
+            self.arrived(name, self._now())
 
     async def _take(self, known: _Destination) -> Waiting | None:
         """The next row to send, None if nothing is due."""
@@ -291,11 +327,17 @@ class Runner:
             return
         known.refills = []
         known.due = float("inf")  # what comes meanwhile sets it again
+        before = self._changes
         try:
-            found, due = await self._queue.due(known.name, AHEAD, known.in_flight)
-            known.ready.extend(found)
-            known.in_flight.update(waiting.item.id for waiting in found)
-            if found:
+            found, due = await self._queue.due(known.name, AHEAD, self._in_flight.to(known.name))
+            if before != self._changes:
+                found, due = [], self._now()
+            known.ready.extend(self._in_flight.free(found))
+            if len(known.ready) < len(found):
+                self._obstructed.add(known.name)
+            for waiting in known.ready:
+                self._in_flight.add(waiting)
+            if known.ready:
                 due = self._now()  # there may be more
             if due is not None and due < min(known.due, self._now() + HORIZON):
                 known.due = due
@@ -327,18 +369,25 @@ class Runner:
             if timer.active():
                 timer.cancel()
 
-    async def _in_turn(self, known: _Destination) -> None:
-        """Not more messages a minute than the destination is given."""
+    async def _in_turn(self, known: _Destination, waiting: Waiting) -> bool:
+        """Not more messages a minute than the destination is given. False when somebody has changed the row
+        meanwhile."""
         rate = self._carrier.pace(known.name).per_minute
         if not rate:
-            return
-        now = self._now()
+            return True
+        now, before = self._now(), self._changes
         at = max(now, known.next_free)
         known.next_free = at + 60.0 / rate
         if at > now:
             turn: Deferred[None] = Deferred()
             self._reactor.callLater(at - now, turn.callback, None)
             await turn
+        if before == self._changes:
+            return True
+        try:
+            return await self._queue.ask(lambda database: database.row(waiting.item.id, known.name)) == waiting
+        except apsw.Error:
+            return False  # it is read again
 
     # --- one attempt
 
@@ -370,7 +419,7 @@ class Runner:
         now, was_failing = self._now(), known.failing is not None
         self._judge(known, failed, started, now)
         mta = next((outcome.mta for outcome in outcomes.values() if outcome.mta), "")
-        await self.settle(
+        await self._settler.settle(
             waiting, settlement(waiting, outcomes, now, self._queue.schedule),
             Attempt(started, now - started, mta, transcript.text), known.failing if failed else None,
             reached=was_failing and failed is None,
@@ -391,7 +440,7 @@ class Runner:
             self._hops.add(hop)
             known.open += 1
         try:
-            return hop, await hop.send(waiting, _QueuedContent(self._queue, waiting.item), transcript)
+            return hop, await hop.send(waiting, QueuedContent(self._queue, waiting.item), transcript)
         except HopFailed as failed:
             await self._close(known, hop)
             if new or not failed.stale:
@@ -430,43 +479,6 @@ class Runner:
             reason=failed.outcome.text,
         )  # fmt: skip
 
-    async def settle(
-        self,
-        waiting: Waiting,
-        settled: Settlement,
-        attempt: Attempt | None = None,
-        state: DestinationState | None = None,
-        *,
-        reached: bool = False,
-    ) -> None:
-        """Take it down, however long it takes until the disk has room for it."""
-        now = self._now()
-        while True:
-            try:
-                reports = await self._reports(waiting, settled, now)
-                await self._queue.settle(Settled(waiting, settled.rest, attempt, reports), state, reached=reached)
-                break
-            except (apsw.Error, OSError) as error:
-                self._log.warning("queue cannot be written", id=waiting.item.id, reason=str(error))
-                if self._stopping:
-                    return
-                again: Deferred[None] = Deferred()
-                self._reactor.callLater(TROUBLE, again.callback, None)
-                await again
-        await self._screen.tried(waiting, settled, now)
-        self._journal.settled(waiting, settled, now)
-
-    async def _reports(self, waiting: Waiting, settled: Settlement, now: float) -> tuple[NewReport, ...]:
-        if not (settled.failed or settled.late or settled.done):
-            return ()
-        if not (settled.failed or settled.late or waiting.item.envelope.rcpt_parameters):
-            return ()  # nobody asked to hear of success
-        try:
-            head = await self._queue.read(waiting.item, 0, MEMORY_LIMIT)
-        except (Damaged, OSError):
-            head = b""  # the report goes without
-        return tuple(await self._reporter.reports(waiting, settled, head, now))
-
     async def _close(self, known: _Destination, hop: Hop) -> None:
         known.open -= 1
         self._hops.discard(hop)
@@ -475,17 +487,3 @@ class Runner:
     def _cut(self) -> None:
         for hop in list(self._hops):
             hop.abort()
-
-
-class _QueuedContent:
-    """Implements `handover.Content`."""
-
-    __slots__ = ("_item", "_queue", "size")
-
-    def __init__(self, queue: MailQueue, item: Item) -> None:
-        self._queue = queue
-        self._item = item
-        self.size = item.size
-
-    async def read(self, start: int, end: int) -> bytes:
-        return await self._queue.read(self._item, start, end)

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from mailstack.handover import Outcome, Verdict
 from mailstack.ports import Log
 from mailstack.queue.database import QueueDatabase
-from mailstack.queue.items import DestinationState, Waiting
+from mailstack.queue.items import Census, DestinationState, Waiting
 from mailstack.queue.queue import MailQueue
 from mailstack.queue.settlement import Settlement, expired, lateness
 
@@ -22,8 +22,13 @@ SWEEP = 60.0
 """Seconds between two looks for what is late, what is over, and what comes within the horizon."""
 OTHERS = 1.0
 """Seconds between two looks whether another process has changed the queue."""
+CENSUS = 15.0
+"""Seconds between two counts of what waits."""
 AT_ONCE = 50
 """Rows that are read at once."""
+
+
+_UNTRIED = Outcome(Verdict.LATER, "4.4.7", "given up before it was tried", remote=False)
 
 
 def _expired(now: float, after: float, database: QueueDatabase) -> list[Waiting]:
@@ -35,13 +40,11 @@ class Kept(Protocol):
 
     def arrived(self, destination: str, due: float) -> None: ...
 
-    def is_in_flight(self, waiting: Waiting) -> bool: ...
-
     def failing(self, destination: str) -> DestinationState | None: ...
 
-    def forget_failures(self, but: Collection[str]) -> None: ...
+    def changed(self, failing: Collection[str]) -> None: ...
 
-    async def settle(self, waiting: Waiting, settled: Settlement) -> None: ...
+    async def settle_at_rest(self, waiting: Waiting, settled: Settlement) -> bool: ...
 
 
 class Upkeep:
@@ -55,7 +58,9 @@ class Upkeep:
         self._log = log
         self._timers: dict[str, Any] = {}
         self._stopped = False
+        self.census = Census()
         self._data_version = -1
+        self._again = False
         self._last_sweep = 0.0
 
     async def start(self) -> None:
@@ -64,6 +69,8 @@ class Upkeep:
         await self._look_ahead()
         self._every("others", OTHERS, self._see_others)
         self._every("sweep", SWEEP, self.sweep)
+        self._every("census", CENSUS, self._count)
+        await self._count()
 
     def stop(self) -> None:
         """What runs is finished; nothing more begins."""
@@ -98,21 +105,37 @@ class Upkeep:
             first, changed = self._data_version < 0, version != self._data_version
             self._data_version = version
             if changed and not first:
-                states = await self._queue.ask(lambda database: database.destination_states())
-                self._runner.forget_failures({state.name for state in states})
-                await self._look_ahead()
+                await self.see_changes()
+            elif self._again or first:
+                await self._give_up_by_hand()
         except apsw.Error as error:
             self._log.warning("queue cannot be read", reason=str(error))
+
+    async def _count(self) -> None:
+        try:
+            self.census = await self._queue.ask(lambda database: database.census(self._now()))
+        except apsw.Error as error:
+            self._log.warning("queue cannot be read", reason=str(error))
+
+    async def see_changes(self) -> None:
+        """Somebody has changed the queue. Raises: apsw.Error."""
+        states = await self._queue.ask(lambda database: database.destination_states())
+        self._runner.changed({state.name for state in states})
+        await self._give_up_by_hand()
+        await self._look_ahead()
 
     async def sweep(self) -> None:
         """One look. Never raises but for a bug."""
         try:
             now = self._now()
             await self._see_clock(now)
+            await self._give_up_by_hand()
             await self._give_up(now)
             for waiting in await self._queue.ask(lambda database: database.late(now, AT_ONCE)):
-                if not self._runner.is_in_flight(waiting):
-                    await self._runner.settle(waiting, lateness(waiting, now))
+                await self._runner.settle_at_rest(waiting, lateness(waiting, now))
+            if await self._queue.ask(lambda database: database.idle_destinations(now)):
+                await self._queue.change(lambda database: database.forget_idle_destinations(now))
+                await self.see_changes()
             await self._look_ahead()
         except (apsw.Error, OSError) as error:
             self._log.warning("queue cannot be swept", reason=str(error))
@@ -132,10 +155,19 @@ class Upkeep:
             for waiting in rows:
                 after = waiting.item.expires
                 failing = self._runner.failing(waiting.destination)
-                if failing is None or failing.tried <= waiting.item.expires or self._runner.is_in_flight(waiting):
+                if failing is None or failing.tried <= waiting.item.expires:
                     continue
                 last = Outcome(Verdict.LATER, "4.4.1", failing.text, remote=False)
                 failed = {number: expired(waiting.last.get(number, last)) for number in waiting.recipients}
-                await self._runner.settle(waiting, Settlement(None, {}, failed, {}))
+                await self._runner.settle_at_rest(waiting, Settlement(None, {}, failed, {}))
             if len(rows) < AT_ONCE:
                 return
+
+    async def _give_up_by_hand(self) -> None:
+        """What `mailstack queue fail` has marked is reported as if its time were over."""
+        self._again = False
+        while not self._again and (rows := await self._queue.ask(lambda database: database.given_up(AT_ONCE))):
+            for waiting in rows:
+                failed = {number: expired(waiting.last.get(number, _UNTRIED)) for number in waiting.recipients}
+                if not await self._runner.settle_at_rest(waiting, Settlement(None, {}, failed, {})):
+                    self._again = True  # what comes of it is waited for

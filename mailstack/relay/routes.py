@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from mailstack.config.outgoing import Hold, Route
 from mailstack.mail.address import Address, ascii_domain
 from mailstack.ports import Envelope
-from mailstack.queue.items import LOCAL
+from mailstack.queue.items import GIVEN_UP, LOCAL
 
 SEPARATOR = ">"
 
@@ -74,7 +74,10 @@ class Router:
 
     def _held(self, envelope: Envelope, recipient: Address) -> str:
         domain = ascii_domain(recipient.domain)
-        return next((rule.reason for rule in self._holds if _fits(rule, envelope, domain)), "")
+        rule = next((rule for rule in self._holds if _fits(rule, envelope, domain)), None)
+        if rule is None:
+            return ""
+        return rule.reason if rule.reason and rule.reason != GIVEN_UP else Hold().reason
 
 
 def _fits(rule: Route | Hold, envelope: Envelope, domain: str) -> bool:

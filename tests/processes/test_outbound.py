@@ -26,6 +26,8 @@ from mailstack.testing.dns_server import DnsServer
 
 pytestmark = pytest.mark.processes
 OTHER = "example.net"
+DEAD = "dead.example"
+"""A domain whose exchanger does not listen."""
 LIMIT = 20.0
 ADDRESSES = {DOMAIN: "127.0.0.2", OTHER: "127.0.0.3"}
 
@@ -65,7 +67,8 @@ def host(directory: Path, domain: str, port: int, dns: DnsServer, tables: str = 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[tuple[Server, Server, DnsServer]]:
     zones = {domain: {"MX": [(10, f"mail.{domain}")]} for domain in ADDRESSES}
-    zones |= {f"mail.{domain}": {"A": address} for domain, address in ADDRESSES.items()}  # type: ignore[dict-item]
+    zones[DEAD] = {"MX": [(10, f"mail.{DEAD}")]}
+    zones |= {f"mail.{domain}": {"A": address} for domain, address in (*ADDRESSES.items(), (DEAD, "127.0.0.4"))}  # type: ignore[dict-item]
     port = free_port()
     with (
         TemporaryDirectory(prefix="mailstack-pair-") as top,
@@ -146,6 +149,34 @@ def traced(server: Server, what: str) -> list[str]:
         if {"sent", "delivered"} & set(steps):
             return steps
     raise AssertionError(f"{what} is not traced: {done.stdout}{done.stderr}")
+
+
+def by_hand(server: Server, *words: str) -> str:
+    """What `mailstack queue` prints beside the running server."""
+    command = [sys.executable, "-m", "mailstack", "queue", *words, "--config", str(server.directory / "mailstack.toml")]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY).stdout
+
+
+def test_where_mail_goes_is_shown(pair: tuple[Server, Server, DnsServer]) -> None:
+    one, two, _ = pair
+    shown = by_hand(one, "route", f"bob@{OTHER}", f"bob@{DOMAIN}", "--sender", f"bob@{DOMAIN}")
+    assert shown == (
+        f"bob@{OTHER} -> {OTHER} (by DNS)\n"
+        f"  mail.{OTHER}[{ADDRESSES[OTHER]}]:{two.port('smtp')}  SMTP, TLS if it is offered, with any certificate,"
+        f" from {ADDRESSES[DOMAIN]}\nbob@{DOMAIN} -> local (mailboxes here)\n"
+    )
+
+
+def test_what_is_given_up_by_hand_is_reported_by_the_server(pair: tuple[Server, Server, DnsServer]) -> None:
+    one, _, _ = pair
+    submit(one, DOMAIN, f"bob@{DEAD}", "to the dead")
+    one.wait_log("destination not reached")
+    assert by_hand(one, "fail", "--destination", DEAD, "--yes") == "given up 1\n"
+    report = received(one, DOMAIN, "Not delivered")
+    while DEAD not in report:
+        report = received(one, DOMAIN, "Not delivered")
+    assert "Status: 4.4.7" in report and "Subject: to the dead" in report
+    assert json.loads(by_hand(one, "list", "--destination", DEAD, "--json")) == []
 
 
 def test_a_domain_that_does_not_exist_is_said_at_once(pair: tuple[Server, Server, DnsServer]) -> None:

@@ -34,7 +34,7 @@ DONE = Outcome(Verdict.DONE, "2.0.0", "250 2.0.0 ok", "mx.example.net", reports=
 NEVER = Outcome(Verdict.NEVER, "5.1.1", "550 5.1.1 no such user", "mx.example.net")
 LATER = Outcome(Verdict.LATER, "4.2.0", "450 4.2.0 greylisted", "mx.example.net")
 UNREACHED = HopFailed(Outcome(Verdict.LATER, "4.4.1", "connection refused", remote=False))
-Answer = Outcome | Mapping[str, Outcome] | HopFailed | Exception | Deferred[None]
+Answer = Outcome | Mapping[str, Outcome] | HopFailed | Exception | Deferred[Any]
 
 
 def result(coroutine: Any) -> Any:
@@ -89,8 +89,7 @@ class ScriptedHop:
         transcript.add(f"C: RCPT TO:<{recipients[0]}>")
         answer: Answer = carrier.answers[self.destination].popleft() if carrier.answers.get(self.destination) else DONE
         if isinstance(answer, Deferred):
-            await answer
-            answer = DONE
+            answer = await answer or DONE
         if isinstance(answer, Exception):
             raise answer
         self.sent += 1
@@ -108,7 +107,8 @@ class ScriptedHop:
 
 @dataclass
 class ScriptedCarrier:
-    """Implements `carrying.Carrier`: `answers` are given in their order, and then DONE; `unreached` destinations
+    """Implements `carrying.Carrier`: `answers` are given in their order, and then DONE; a Deferred is
+    one that comes later, None as DONE; `unreached` destinations
     cannot be reached."""
 
     answers: dict[str, deque[Answer]] = field(default_factory=dict)

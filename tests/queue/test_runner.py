@@ -15,6 +15,7 @@ from mailstack.handover import HopFailed, Outcome, Verdict
 from mailstack.mail.parameters import DeliverBy, MailParameters
 from mailstack.queue.carrying import Pace
 from mailstack.queue.database import DATABASE, QueueDatabase
+from mailstack.queue.items import Census
 
 
 @pytest.fixture
@@ -245,6 +246,43 @@ def test_that_it_cannot_be_reached_outlives_a_restart(make: World) -> None:
     world.pass_time(90)
     assert world.carrier.recipients == ["b@example.net"]
     assert world.database.destination_states() == []
+
+
+def test_a_destination_that_nothing_waits_for_is_forgotten(make: World) -> None:
+    world = make()
+    world.carrier.unreached["example.net"] = UNREACHED
+    world.start()
+    world.send("bob@example.net")
+    assert len(world.database.destination_states()) == 1
+    world.database.transaction(lambda: [world.database.remove(row.item.id, row.destination) for row in world.rows()])  # type: ignore[arg-type,return-value]
+    world.pass_time(120)
+    assert world.database.destination_states() == []
+    assert world.runner.failing("example.net") is None
+
+
+def test_how_much_waits_is_counted_now_and_then(make: World) -> None:
+    world = make()
+    world.carrier.unreached["example.net"] = UNREACHED
+    world.start()
+    world.send("bob@example.net", "carol@held.example")
+    world.send("carol@held.example")
+    world.pass_time(15, 5)
+    assert world.runner.census == Census(
+        messages=2, waiting=1, due=0, held=2, given_up=0, failing=1, oldest=EPOCH
+    )  # fmt: skip
+
+
+def test_what_finds_another_way_goes_it_at_once(make: World) -> None:
+    world = make()
+    world.carrier.unreached["example.net"] = UNREACHED
+    world.start()
+    world.send("bob@example.net")
+    world.send("eve@example.net")
+    assert result(world.queue.reroute(lambda envelope, number: "relay.example", "new")) == 2
+    result(world.runner.look_again())
+    world.pass_time(310)
+    assert sorted(world.carrier.recipients) == ["bob@example.net", "eve@example.net"]
+    assert result(world.queue.reroute(lambda envelope, number: "example.net", "new")) == 0, "the same ways"
 
 
 def test_one_connection_carries_what_comes_soon(make: World) -> None:
