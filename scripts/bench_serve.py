@@ -8,6 +8,7 @@ The file is there when the server is ready, and gone when it has stopped. Its ke
     users           how many accounts; account i is `fmt` % i, with `password`
     login_domain    "" as a login needs no domain
     domain          of the accounts' addresses
+    relay_domain    whose mail goes to the port `sink` of loopback, where the harness listens when it wants to
     maildir         the INBOX of {user}
     uid             the system account that must own files put there; 0: ours
     lf              false: lines of stored messages end in CRLF
@@ -26,6 +27,7 @@ import pwd
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -37,6 +39,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 HOST = "127.0.0.1"
 DOMAIN = "bench.test"
+RELAY_DOMAIN = "relay.test"
 PASSWORD = "benchmark"
 FORMAT = "user%04d"
 SERVICES = ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s")
@@ -75,13 +78,14 @@ class Stop:
 
 
 def _serve(peer_file: Path, users: int, root: Path, stop: Stop) -> int:
-    prepare(root, users)
+    sink = free_port()
+    prepare(root, users, sink)
     process = start(root)
     try:
         ready = wait_ready(root, process, stop)
         if ready is None:
             return 0
-        write_atomically(peer_file, peer(root, users, ready, process.pid))
+        write_atomically(peer_file, peer(root, users, ready, process.pid, sink))
         print(f"serving as pid {process.pid}; {peer_file} says where", flush=True)
         while not stop.asked and process.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -94,7 +98,7 @@ def _serve(peer_file: Path, users: int, root: Path, stop: Stop) -> int:
         end(process)
 
 
-def prepare(root: Path, users: int) -> None:
+def prepare(root: Path, users: int, sink: int) -> None:
     """Configuration, certificate and accounts; they belong to who runs the server."""
     from mailstack.auth.database import AccountDatabase
     from mailstack.auth.passwords import hash_password
@@ -106,13 +110,13 @@ def prepare(root: Path, users: int) -> None:
     database.add_accounts([f"{FORMAT % number}@{DOMAIN}" for number in range(1, users + 1)], hash_password(PASSWORD))
     database.close()
     certificate, key = write_self_signed(root / "tls", ["localhost", HOST])
-    (root / "mailstack.toml").write_text(configuration(data, certificate, key))
+    (root / "mailstack.toml").write_text(configuration(data, certificate, key, sink))
     if os.getuid() == 0:
         for path in (root, *root.rglob("*")):
             shutil.chown(path, UNPRIVILEGED, pwd.getpwnam(UNPRIVILEGED).pw_gid)
 
 
-def configuration(data: Path, certificate: Path, key: Path) -> str:
+def configuration(data: Path, certificate: Path, key: Path, sink: int) -> str:
     """The text of mailstack.toml."""
     listeners = "".join(f'[[listeners]]\nservice = "{service}"\naddress = "{HOST}"\nport = 0\n' for service in SERVICES)
     return (
@@ -120,7 +124,20 @@ def configuration(data: Path, certificate: Path, key: Path) -> str:
         f'[[tls.certificates]]\ncert = "{certificate}"\nkey = "{key}"\n'
         f"[limits]\nconnections = {CONNECTIONS}\nconnections_per_address = {CONNECTIONS}\n"
         "[auth]\nrequire_tls = false\n"
+        "[sending]\nmessages_per_hour = 0\nrecipients_per_day = 0\nnew_recipients_per_day = 0\n"
+        "[policy]\naccount_connections_per_minute = 0\naccount_messages_per_minute = 0\n"
+        "account_recipients_per_minute = 0\n"
+        f'[[routes]]\ndomains = ["{RELAY_DOMAIN}"]\nhosts = ["{HOST}:{sink}"]\ntls = "none"\n'
+        '[dns]\nservers = ["127.0.0.1:1"]\n'
     )
+
+
+def free_port() -> int:
+    """One that nobody listens at now."""
+    with socket.socket() as found:
+        found.bind((HOST, 0))
+        port: int = found.getsockname()[1]
+        return port
 
 
 def start(root: Path) -> subprocess.Popen[bytes]:
@@ -174,7 +191,7 @@ def wait_ready(root: Path, process: subprocess.Popen[bytes], stop: Stop) -> dict
     return ready
 
 
-def peer(root: Path, users: int, ready: dict[str, dict[str, object]], pid: int) -> dict[str, object]:
+def peer(root: Path, users: int, ready: dict[str, dict[str, object]], pid: int, sink: int) -> dict[str, object]:
     """The document of the peer file."""
     return {
         "name": "mailstack",
@@ -185,6 +202,8 @@ def peer(root: Path, users: int, ready: dict[str, dict[str, object]], pid: int) 
         "fmt": FORMAT,
         "login_domain": "",
         "domain": DOMAIN,
+        "relay_domain": RELAY_DOMAIN,
+        "sink": sink,
         "maildir": f"{root}/data/mail/{{user}}@{DOMAIN}",
         "uid": pwd.getpwnam(UNPRIVILEGED).pw_uid if os.getuid() == 0 else 0,
         "lf": False,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mailstack.cli.paths import config_option, read_config
+from mailstack.cli.progress import printable
 from mailstack.cli.queue_opened import Queue, Wanted, opened_queue, selecting
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def list_(config_path: Path, wanted: Wanted, as_json: bool) -> None:
             _array(queue_shown.document(row) for row in wanted.rows(queue))
         else:
             for row in wanted.rows(queue):
-                click.echo(queue_shown.line(row, now))
+                click.echo(printable(queue_shown.line(row, now)))
         missing = wanted.missing(queue)
     if missing:
         raise click.ClickException(f"not in the queue: {', '.join(missing)}")
@@ -101,11 +102,11 @@ def show(config_path: Path, item: str, headers: bool, raw: bool, as_json: bool) 
     if as_json:
         click.echo(json.dumps(queue_shown.item_document(rows, attempts, where), indent=2, ensure_ascii=False))
         return
-    click.echo("\n".join(queue_shown.item_lines(rows, attempts, where, time.time())))
+    for line in queue_shown.item_lines(rows, attempts, where, time.time()):
+        click.echo(printable(line))
 
 
 def _message(queue: Queue, item: Item, *, whole: bool) -> None:
-    from mailstack.cli.progress import printable
     from mailstack.mail import header
     from mailstack.queue.content import Damaged
 
@@ -146,7 +147,7 @@ def summary(config_path: Path, as_json: bool) -> None:
         return
     click.echo(queue_shown.census_line(census, now))
     for line in queue_shown.destination_lines(lines, now):
-        click.echo(line)
+        click.echo(printable(line))
 
 
 @click.command(
@@ -194,5 +195,5 @@ def _drawn(queue: Queue, now: float) -> None:
     left_out = len(shown) - (height - 1)
     if left_out > 0:
         shown = [*shown[: height - 2], f"  and {left_out + 1} more"]
-    text = "".join(f"{line[: columns - 1]}{_CLEAR_LINE}\n" for line in shown)
+    text = "".join(f"{printable(line)[: columns - 1]}{_CLEAR_LINE}\n" for line in shown)
     click.echo(_HOME + text + _CLEAR_BELOW, nl=False)

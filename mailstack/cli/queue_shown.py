@@ -1,4 +1,5 @@
-"""What `mailstack queue` prints of items and destinations: lines for people, documents for programs."""
+"""What `mailstack queue` prints of items and destinations: lines for people, documents for programs. What others have
+sent is in the lines as it is: whoever prints them has to see to it that no terminal obeys it."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from mailstack.cli.progress import counted, printable
+from mailstack.cli.progress import counted
 from mailstack.cli.progress import size as size_text
 from mailstack.handover import Outcome
 from mailstack.queue.items import GIVEN_UP, Attempt, Census, DestinationLine, Item, Waiting
@@ -33,7 +34,7 @@ def state(row: Waiting, now: float) -> str:
     if row.held == GIVEN_UP:
         return "given up: the server reports it"
     if row.held:
-        return f"held: {printable(row.held)}"
+        return f"held: {row.held}"
     return "due now" if row.due <= now else f"next in {span(row.due - now)}"
 
 
@@ -51,7 +52,7 @@ def line(row: Waiting, now: float) -> str:
     if row.attempts:
         parts.append(counted(row.attempts, "attempt"))
     text = next((outcome.text for outcome in row.last.values()), "")
-    return "; ".join(parts) + (f": {printable(text)}" if text else "")
+    return "; ".join(parts) + (f": {text}" if text else "")
 
 
 def document(row: Waiting) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def item_lines(
         yield ""
         mta = f" with {attempt.mta}" if attempt.mta else ""
         yield f"attempt of {at(attempt.at)} at {destination}{mta}, {attempt.seconds:.1f} s"
-        yield from (f"  {printable(each)}" for each in attempt.transcript.splitlines())
+        yield from (f"  {each}" for each in attempt.transcript.splitlines())
 
 
 def _next(row: Waiting) -> str:
@@ -113,7 +114,7 @@ def _next(row: Waiting) -> str:
 def _became(last: Outcome | None) -> str:
     if last is None:
         return ""
-    return f"  {last.status} {printable(last.text)}" + (f" ({last.mta})" if last.mta else "")
+    return f"  {last.status} {last.text}" + (f" ({last.mta})" if last.mta else "")
 
 
 def _asked(item: Item) -> list[str]:
@@ -126,7 +127,7 @@ def _asked(item: Item) -> list[str]:
         (f"hold until {at(asked.hold_until or 0)}", asked.hold_until),
         (f"deliver by {at(asked.deliver_by.time if asked.deliver_by else 0)}", asked.deliver_by),
     ]
-    return [printable(text) for text, is_set in found if is_set]
+    return [text for text, is_set in found if is_set]
 
 
 def _settled(rows: Sequence[Waiting]) -> list[str]:
@@ -183,7 +184,7 @@ def destination_lines(lines: Sequence[DestinationLine], now: float) -> Iterator[
     for each in lines:
         due = "-" if each.next_due is None else "now" if each.next_due <= now else span(each.next_due - now)
         failing = f", failing for {span(now - each.failing.since)}" if each.failing else ""
-        error = f": {printable(each.error)}" if each.error else ""
+        error = f": {each.error}" if each.error else ""
         oldest = span(now - each.oldest)
         yield f"{each.rows:>8,} {each.held:>6,} {oldest:>8} {due:>8}  {each.name}{failing}{error}"
 

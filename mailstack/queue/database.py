@@ -380,10 +380,13 @@ class QueueDatabase:
         rows: Any = self._db.execute("SELECT held, count(*) FROM waiting WHERE held <> '' GROUP BY held")
         held: dict[str, int] = dict(rows)
         given_up = held.pop(GIVEN_UP, 0)
+        counted: Any = self._db.execute(
+            "SELECT count(*), sum(CASE WHEN due <= ? THEN 1 ELSE 0 END) FROM waiting WHERE held = ''", (now,)
+        ).fetchone()
         return Census(
             messages=self.count(),
-            waiting=int(self._one("SELECT count(*) FROM waiting WHERE held = ''")),
-            due=int(self._one("SELECT count(*) FROM waiting WHERE held = '' AND due <= ?", (now,))),
+            waiting=counted[0],
+            due=counted[1] or 0,
             held=sum(held.values()),
             given_up=given_up,
             failing=int(

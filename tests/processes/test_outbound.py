@@ -157,6 +157,16 @@ def by_hand(server: Server, *words: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY).stdout
 
 
+def test_where_mail_goes_is_shown(pair: tuple[Server, Server, DnsServer]) -> None:
+    one, two, _ = pair
+    shown = by_hand(one, "route", f"bob@{OTHER}", f"bob@{DOMAIN}", "--sender", f"bob@{DOMAIN}")
+    assert shown == (
+        f"bob@{OTHER} -> {OTHER} (by DNS)\n"
+        f"  mail.{OTHER}[{ADDRESSES[OTHER]}]:{two.port('smtp')}  SMTP, TLS if it is offered, with any certificate,"
+        f" from {ADDRESSES[DOMAIN]}\nbob@{DOMAIN} -> local (mailboxes here)\n"
+    )
+
+
 def test_what_is_given_up_by_hand_is_reported_by_the_server(pair: tuple[Server, Server, DnsServer]) -> None:
     one, _, _ = pair
     submit(one, DOMAIN, f"bob@{DEAD}", "to the dead")

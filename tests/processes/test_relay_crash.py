@@ -31,7 +31,9 @@ MESSAGES = int(os.environ.get("MAILSTACK_RELAY_CRASH", "150"))
 KILLS = 4 if MESSAGES < 1000 else 40
 LANES = 5
 CLIENTS = 2
-UNLIMITED = f'[sending]\nunlimited = ["alice@{DOMAIN}"]\n[policy]\naccount_messages_per_minute = 0\n'
+UNLIMITED = f'[sending]\nunlimited = ["alice@{DOMAIN}"]\n[policy]\n' + "".join(
+    f"account_{what}_per_minute = 0\n" for what in ("connections", "messages", "recipients")
+)
 LIMIT = 60.0 + MESSAGES / 20
 
 

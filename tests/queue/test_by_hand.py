@@ -100,6 +100,18 @@ def test_held_by_hand_until_it_is_released(world: QueueWorld, operator: Operator
     assert world.carrier.recipients[2:] == ["carol@held.example"]
 
 
+def test_released_after_its_time_it_is_tried_once(world: QueueWorld, operator: Operator) -> None:
+    world.send("carol@held.example")
+    world.carrier.answers["held.example"] = deque([LATER])
+    world.start()
+    world.pass_time(86400 * 3, 3600)
+    assert failures(world) == [] and world.carrier.recipients == []
+    assert operator.do("release") == 1
+    world.pass_time(2, 1)
+    assert world.carrier.recipients == ["carol@held.example", "me@example.org"]
+    assert [each[0].status for each in failures(world)] == ["4.4.7"]
+
+
 def test_retried_at_once_though_its_destination_is_left_alone(world: QueueWorld, operator: Operator) -> None:
     world.carrier.unreached["example.net"] = UNREACHED
     world.start()
