@@ -8,6 +8,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -52,6 +53,8 @@ GAUGES = {
     "queue_oldest_seconds": "Age of the oldest message in the queue",
 }
 """Names and what they are, of what is measured here."""
+TURN = 5.0
+"""Seconds until a process looks again whether it is the one that sends, when another one on the same directory is."""
 DRAIN_TIME = 20.0
 """Seconds that messages on their way to others have to arrive when the server stops."""
 
@@ -89,10 +92,20 @@ def _first_line(path: str) -> str:
 def open_queue(config: Config, workers: Workers, log: Log) -> MailQueue:
     """The queue of a data directory, ready to take messages. Raises: OSError, QueueDatabaseError, apsw.Error."""
     files = Files(config.data / QUEUE)
-    database = open_database(config.data / QUEUE / DATABASE, log)
-    queue = MailQueue(files, database, workers, log, schedule=schedule(config), placing=router(config), clock=time.time)
-    Recovery(queue, files, database, log, time.time()).run()
-    return queue
+    with ExitStack() as opened:
+        opened.callback(files.close)
+        alone = files.be_alone()
+        if not alone:
+            files.share()
+        database = open_database(config.data / QUEUE / DATABASE, log, alone=alone)
+        opened.callback(database.close)
+        times, places = schedule(config), router(config)
+        queue = MailQueue(files, database, workers, log, schedule=times, placing=places, clock=time.time)
+        if alone:
+            Recovery(queue, files, database, log, time.time()).run()
+            files.share()
+        opened.pop_all()
+        return queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +175,8 @@ class OutgoingMail:
         self._config = config
         self._around = around
         self._directory = around.directory
+        self._reactor = reactor
+        self._later: Any = None
         self._ways = ways(config)
         log, counters = around.log, around.counters
         self._dialer = Dialer(reactor, log, (f"out{number}" for number in count(1)))
@@ -187,6 +202,11 @@ class OutgoingMail:
         Deferred.fromCoroutine(self._start()).addErrback(self._failed)
 
     async def _start(self) -> None:
+        if not self.queue.may_send():
+            if self._later is None:
+                self._around.log.event("another process sends what is queued")
+            self._later = self._reactor.callLater(TURN, self.start)
+            return
         moved = await self.queue.reroute(self._choose, signature(self._config))
         if moved:
             self._around.log.event("queue rerouted", rows=moved)
@@ -194,6 +214,8 @@ class OutgoingMail:
 
     async def stop(self) -> None:
         """Let what is on its way arrive, for a while."""
+        if self._later is not None and self._later.active():
+            self._later.cancel()
         await self.runner.stop(DRAIN_TIME)
         self._dialer.cut()
 

@@ -11,6 +11,7 @@ files in tmp/, and files that no row speaks of; they were never acknowledged, or
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,14 @@ class Slice:
         return self.size
 
 
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class Files:
     """The directory. Raises: OSError."""
 
@@ -60,10 +69,26 @@ class Files:
             (directory / "tmp").mkdir(mode=0o700, parents=True, exist_ok=True)
             sync_directory(directory.parent)  # else a power cut may take it along with what is in it
         self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._sends = os.open(directory / "tmp", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
-        """No more calls."""
+        """No more calls; locks are given back."""
         os.close(self._fd)
+        os.close(self._sends)
+
+    # --- several processes on one directory: all of them may queue, one of them sends
+
+    def be_alone(self) -> bool:
+        """Whether no other process uses the directory; until `share` none can begin to."""
+        return _locked(self._fd)
+
+    def share(self) -> None:
+        """Use it beside others. Waits while one of them is alone."""
+        fcntl.flock(self._fd, fcntl.LOCK_SH)
+
+    def send_alone(self) -> bool:
+        """Whether this process may send what is queued: no other does. Holds until `close`."""
+        return _locked(self._sends)
 
     def demand_room(self, size: int) -> None:
         """For a new message of so many octets. Raises: OSError(ENOSPC)."""

@@ -104,6 +104,10 @@ class MailQueue:
         self._database.close()
         self._files.close()
 
+    def may_send(self) -> bool:
+        """Whether what is queued is for this process to send; only one that has been told so runs a Runner."""
+        return self._files.send_alone()
+
     async def enqueue(self, envelope: Envelope, prefix: bytes, blob: Blob) -> str:
         assert isinstance(blob, StoredBlob), "a blob of the store's own spool"
         size = len(prefix) + blob.size

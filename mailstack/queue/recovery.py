@@ -24,9 +24,9 @@ AT_ONCE = 500
 """Items of a former version that are taken over in one transaction."""
 
 
-def open_database(path: Path, log: Log) -> QueueDatabase:
-    """The database; one that is damaged is set aside, and a new one begun. Raises: OSError, QueueDatabaseError,
-    apsw.Error."""
+def open_database(path: Path, log: Log, *, alone: bool = True) -> QueueDatabase:
+    """The database; one that is damaged is set aside, and a new one begun, if this process is `alone`.
+    Raises: OSError, QueueDatabaseError, apsw.Error."""
     try:
         database = QueueDatabase(path)
         try:
@@ -36,6 +36,8 @@ def open_database(path: Path, log: Log) -> QueueDatabase:
             raise
         return database
     except QueueDatabaseDamaged as damaged:
+        if not alone:
+            raise
         aside = _set_aside(path)
         log.warning("queue database is damaged and was set aside", reason=str(damaged), file=str(aside))
         return QueueDatabase(path)
@@ -54,7 +56,8 @@ def _set_aside(path: Path) -> Path:
 
 
 class Recovery:
-    """Before anything else is asked of the queue. Raises: OSError, apsw.Error."""
+    """Before anything else is asked of the queue, by a process that is alone: what another one writes would be swept.
+    Raises: OSError, apsw.Error."""
 
     def __init__(self, queue: MailQueue, files: Files, database: QueueDatabase, log: Log, now: float) -> None:
         self._queue = queue

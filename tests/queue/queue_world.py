@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -186,11 +187,18 @@ class QueueWorld:
     def open(self) -> None:
         workers = InlineWorkers()
         self.files = Files(self.directory / "queue")
-        self.database = open_database(self.directory / "queue" / DATABASE, self.log)
-        self.queue = MailQueue(
-            self.files, self.database, workers, self.log, schedule=self.schedule, placing=ByDomain(), clock=self.now
-        )
-        Recovery(self.queue, self.files, self.database, self.log, self.now()).run()
+        with ExitStack() as opened:
+            opened.callback(self.files.close)
+            self.alone = self.files.be_alone()
+            self.database = open_database(self.directory / "queue" / DATABASE, self.log, alone=self.alone)
+            opened.callback(self.database.close)
+            self.queue = MailQueue(
+                self.files, self.database, workers, self.log, schedule=self.schedule, placing=ByDomain(), clock=self.now
+            )
+            if self.alone:
+                Recovery(self.queue, self.files, self.database, self.log, self.now()).run()
+            self.files.share()
+            opened.pop_all()
         self.runner = Runner(
             self.queue, self.carrier, self.reports, self.reports, self.reports, reactor=self.time, now=self.now,
             log=self.log, counters=MemoryCounters(), connections=self.connections,

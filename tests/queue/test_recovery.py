@@ -224,6 +224,54 @@ def test_a_row_that_cannot_be_read_stops_nobody(start: Callable[[], QueueWorld],
     assert len(world.on_disk()) == 55, "they wait for people"
 
 
+# --- several processes on one directory
+
+
+def test_who_starts_beside_others_sweeps_nothing_of_theirs(tmp_path: Path) -> None:
+    first = QueueWorld(tmp_path)
+    name = first.send("bob@example.net")
+    half = tmp_path / "queue" / "tmp" / "half"
+    half.write_bytes(b"being written by the first")
+    shutil.copy(first.files.path(name), first.files.path("0a"))  # and this is about to be committed
+    second = QueueWorld(tmp_path)
+    assert not second.alone
+    assert half.exists() and second.on_disk() == ["0a", name]
+    other = second.send("eve@example.net")
+    assert {row.item.id for row in first.rows()} == {name, other}
+    first.close()
+    second.close()
+    third = QueueWorld(tmp_path)
+    assert third.alone and not half.exists() and third.on_disk() == sorted([name, other])
+    third.close()
+
+
+def test_one_process_sends_and_the_next_one_when_it_is_gone(tmp_path: Path) -> None:
+    first, second = QueueWorld(tmp_path), QueueWorld(tmp_path)
+    assert first.queue.may_send() and first.queue.may_send()
+    assert not second.queue.may_send()
+    first.start()
+    first.pass_time(3, 1)
+    second.send("bob@example.net")
+    first.pass_time(3, 1)
+    assert first.carrier.recipients == ["bob@example.net"], "it sees what the other one has queued"
+    first.close()
+    assert second.queue.may_send()
+    second.close()
+
+
+def test_a_damaged_database_is_not_set_aside_under_others(tmp_path: Path) -> None:
+    first = QueueWorld(tmp_path)
+    first.send("bob@example.net")
+    first.database.close()
+    nonsense(tmp_path / "queue" / DATABASE)
+    with pytest.raises(QueueDatabaseError):
+        QueueWorld(tmp_path)
+    assert not list((tmp_path / "queue").glob("*damaged*"))
+    first.files.close()
+    QueueWorld(tmp_path).close()
+    assert list((tmp_path / "queue").glob("*damaged*"))
+
+
 # --- of former versions
 
 
