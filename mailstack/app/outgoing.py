@@ -80,6 +80,10 @@ def ways(config: Config) -> Mapping[str, Way]:
     return {name: way(config.outbound, route, hostname, _first_line) for name, route in [("", None), *named]}
 
 
+def _relay_domains(config: Config) -> frozenset[str]:
+    return frozenset(map(ascii_domain, config.smtp.relay_domains))
+
+
 def _first_line(path: str) -> str:
     lines = Path(path).read_text().splitlines()
     return lines[0].strip() if lines else ""
@@ -165,6 +169,7 @@ class OutgoingMail:
         self._reports = SenderReports(
             ascii_domain(config.hostname), config.reports, self._original_sender, log, counters
         )
+        self._reports.relay_domains = _relay_domains(config)
         surroundings = Surroundings(
             self._dialer, around.resolver, NoPolicies(), self._names(), around.clock, log, counters,
             downconversion(around.workers.run),
@@ -196,6 +201,7 @@ class OutgoingMail:
         self.queue.schedule, self.queue.placing = schedule(config), router(config)
         self.runner.connections = config.outbound.connections
         self._reports.use(config.reports)
+        self._reports.relay_domains = _relay_domains(config)
         self._suppressed.settings = config.reports
         Deferred.fromCoroutine(self._place_anew()).addErrback(self._failed)
 

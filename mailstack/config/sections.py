@@ -343,6 +343,9 @@ class Smtp:
     """Senders that a login may have: its "own" address and aliases, any address of its "domain", or "any"."""
     xclient_trusted: tuple[Network, ...] = ()
     """Filters and proxies that say by XCLIENT and XFORWARD for whom they speak, as Postfix's do."""
+    relay_domains: tuple[str, ...] = ()
+    """Domains of others that strangers may send to through this server, because it is their backup exchanger: it keeps
+    mail for them, and hands it to the exchangers in DNS that are better, or as [[routes]] say."""
     etrn_allowed: tuple[Network, ...] = ()
     """Who may ask by ETRN (RFC 1985) that mail for a domain be tried now, besides users who have logged in."""
     timeout: Seconds = 300.0
