@@ -15,7 +15,6 @@ from mailstack.queue.queue import NewReport
 from mailstack.queue.reports import Fate, Kind, Reported, ReportLimit, header_of, may_report, prepare
 from mailstack.queue.settlement import Settlement
 
-
 UNREADABLE = 1 << 62
 """The size of a message that cannot be given back."""
 
