@@ -27,7 +27,7 @@ from mailstack.mail.address import ascii_domain
 from mailstack.net.hop import Dialer
 from mailstack.ports import Blob, Clock, Counters, Directory, Envelope, Log, MailStore, Spool
 from mailstack.queue.content import QUEUE, Files
-from mailstack.queue.database import DATABASE, QueueDatabase, QueueDatabaseError
+from mailstack.queue.database import DATABASE, QueueDatabase
 from mailstack.queue.items import LOCAL, Waiting
 from mailstack.queue.queue import MailQueue
 from mailstack.queue.reporter import SenderReports
@@ -109,31 +109,6 @@ class ClosedQueue:
 
     async def hasten(self, domain: str, *, subdomains: bool = False) -> int:
         raise Refused(Problem.QUEUE_UNAVAILABLE, self.reason)
-
-
-class LazyQueue:
-    """Implements `ports.Outbound` where no mail leaves: there are no files until something is queued after all."""
-
-    def __init__(self, config: Config, workers: Workers, log: Log) -> None:
-        self._open = partial(open_queue, config, workers, log)
-        self._workers = workers
-        self._queue: MailQueue | None = None
-
-    async def enqueue(self, envelope: Envelope, prefix: bytes, blob: Blob) -> str:
-        if self._queue is None:
-            try:
-                self._queue = await self._workers.run_in_lane(QUEUE, lambda: self._queue or self._open())
-            except (QueueDatabaseError, apsw.Error, OSError) as error:
-                raise Refused(Problem.QUEUE_UNAVAILABLE, str(error)) from error
-        return await self._queue.enqueue(envelope, prefix, blob)
-
-    async def hasten(self, domain: str, *, subdomains: bool = False) -> int:
-        return 0 if self._queue is None else await self._queue.hasten(domain, subdomains=subdomains)
-
-    def close(self) -> None:
-        """When the workers have ended."""
-        if self._queue is not None:
-            self._queue.close()
 
 
 @dataclass(frozen=True, slots=True)

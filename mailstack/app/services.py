@@ -74,7 +74,7 @@ class Resources:
     counters: Counters
     clock: Clock
     rates: Rates
-    resolver: Resolver
+    resolver: Resolver | None = None
     sending: SendingLimits | None = None
     journal: Journal | None = None
     dial: Dial | None = None
