@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from mailstack.config.outgoing import OutboundTls
 from mailstack.handover import Certainty, HopFailed, Outcome, TlsDemand, Verdict
-from mailstack.names import Resolver
+from mailstack.names import BadName, NoRecords, Resolver, TemporaryFailure
 from mailstack.net.hop import Target
 from mailstack.relay import mx, tls_policy
 from mailstack.relay.settings import Server, Way
@@ -121,15 +121,32 @@ async def _demand(
     MTA-STS (RFC 8461 §2)."""
     demand = tls_policy.demanded(way.tls, (host,), way.authorities)
     safely = authenticated or domain == host or (policy is not None and policy.allows(host))
-    if way.dane and addresses.authenticated and (authenticated or domain == host):
-        records, any_at_all = await tls_policy.tlsa(lookups.resolver, host, way.port)
+    bases = await _bases(host, addresses, lookups.resolver) if way.dane and (authenticated or domain == host) else ()
+    for base in bases:
+        records, any_at_all = await tls_policy.tlsa(lookups.resolver, base, way.port)
         if any_at_all:
-            names = tuple(dict.fromkeys((host, addresses.name, domain) if authenticated else (host, addresses.name)))
+            names = tuple(dict.fromkeys((base, host, domain) if authenticated else (base, host)))
             lines = tuple(f"{r.usage} {r.selector} {r.matching_type} {r.data.hex()}" for r in records)
-            return tls_policy.by_tlsa(demand, records, names), safely, Applied(domain, host, TLSA, lines)
+            return tls_policy.by_tlsa(demand, records, names), safely, Applied(domain, base, TLSA, lines)
     if policy is not None and policy.enforced:
         return tls_policy.by_policy(demand, host, way.authorities), safely, applied
     return demand, safely, applied
+
+
+async def _bases(host: str, addresses: mx.HostAddresses, resolver: Resolver) -> tuple[str, ...]:
+    """Names at which TLSA records are looked for, in this order: to which DNSSEC has led from the host, then its own,
+    even if the alias at it leads on to where there is no DNSSEC (RFC 7672 §2.2.2). Raises: HopFailed."""
+    if addresses.authenticated:
+        return tuple(dict.fromkeys((addresses.name or host, host)))
+    if addresses.name in ("", host):
+        return ()
+    try:
+        alias = await resolver.cname(host)
+    except (NoRecords, BadName):
+        return ()
+    except TemporaryFailure as error:
+        raise tls_policy.not_known_now(host, error) from error
+    return (host,) if alias.authenticated else ()
 
 
 def _with(demand: TlsDemand | None, way: Way) -> TlsDemand | None:

@@ -72,11 +72,16 @@ async def tlsa(resolver: Resolver, host: str, port: int) -> tuple[tuple[TlsaReco
     except (NoRecords, BadName):
         return (), False
     except TemporaryFailure as error:
-        text = f"the TLSA records of {host} cannot be looked up now: {error.why}"
-        raise HopFailed(Outcome(Verdict.LATER, "4.7.5", text, host, remote=False), tls="dnssec-invalid") from error
+        raise not_known_now(host, error) from error
     if not answer.authenticated:
         return (), False
     return tuple(TlsaRecord(r.usage, r.selector, r.matching_type, r.data) for r in answer.records if _usable(r)), True
+
+
+def not_known_now(host: str, error: TemporaryFailure) -> HopFailed:
+    """Whether a host has TLSA records."""
+    text = f"the TLSA records of {host} cannot be looked up now: {error.why}"
+    return HopFailed(Outcome(Verdict.LATER, "4.7.5", text, host, remote=False), tls="dnssec-invalid")
 
 
 def _usable(record: Tlsa) -> bool:
