@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from mailstack.cli.dns_records import records
 from mailstack.cli.groups import Group
 from mailstack.cli.paths import config_option, read_config
 
@@ -27,10 +28,14 @@ TYPES = ("MX", "A", "AAAA", "TXT", "TLSA", "CNAME", "PTR")
 Examples:
   mailstack dns lookup example.org
   mailstack dns lookup example.org --server 127.0.0.1 --json
+  mailstack dns records
 """,
 )
 def dns() -> None:
-    """Look into DNS as mail does."""
+    """Look into DNS as mail does, and show what belongs there."""
+
+
+dns.add_command(records)
 
 
 @dns.command(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mailstack.relay.tls_database import Count
 
 
-class _Day(click.ParamType):
+class _Day(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in later versions
     name = "date"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -46,7 +46,7 @@ Exit status: 0 done, 1 the counts cannot be read or there are none, 2 wrong usag
 @click.argument("domain", default="")
 @click.option("--date", "day", type=_Day(), help="A day in UTC, of the last 30; without it, today.")
 @click.option("--json", "as_json", is_flag=True, help="As the JSON of RFC 8460; of all domains, an array.")
-def tls_report(config_path: Path, domain: str, day: str | None, as_json: bool) -> int:
+def tls_report(config_path: Path, domain: str, day: str | None, as_json: bool) -> None:
     """Show sessions with the servers of each domain, or of DOMAIN: how many had TLS as its policy demands (DANE,
     MTA-STS, or none), how many had not, and why. What is not older than 10 seconds may be missing."""
     from mailstack.mail.address import ascii_domain
@@ -69,7 +69,7 @@ def tls_report(config_path: Path, domain: str, day: str | None, as_json: bool) -
             _show(name, found)
     if not by_domain:
         click.echo(f"no sessions on {day}" + (f" with {domain}" if domain else ""), err=True)
-    return 0 if by_domain else 1
+        click.get_current_context().exit(1)
 
 
 def _show(domain: str, counts: list[Count]) -> None:

@@ -71,7 +71,8 @@ class Outbound:
     helo: str = ""
     """How we call ourselves in EHLO. Empty: `hostname`."""
     ca: Path | None = None
-    """PEM certificates of the authorities to trust; not set: those of the system."""
+    """PEM certificates of the authorities to trust, for mail servers and for hosts of MTA-STS policies; not set: those
+    of the system."""
     port: int = 25
     """Of servers that DNS names; another one is for tests."""
     mta_sts_port: int = 443
