@@ -9,11 +9,12 @@ from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, ResponseDone, ResponseFailed
+from twisted.web.client import Agent, RequestTransmissionFailed, ResponseDone, ResponseFailed
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
 from mailstack.handover import Certainty, TlsDemand, TlsFailed
@@ -31,7 +32,11 @@ FETCH_TIME = 60.0
 MAX_ADDRESSES = 4
 """Addresses of the host that are tried."""
 HTTPS_PORT = 443
-_BROKEN = (ConnectError, ConnectingCancelledError, ConnectionDone, ConnectionLost, ResponseFailed, SSL.Error)
+_BROKEN = (
+    ConnectError, ConnectingCancelledError, ConnectionClosed, ResponseFailed, RequestTransmissionFailed, SSL.Error
+)  # fmt: skip
+_COMPLETE = (ResponseDone, PotentialDataLoss)
+"""How a body ends; the second is one that ends with its connection."""
 
 
 class FetchFailed(Exception):
@@ -185,7 +190,7 @@ class _Body(TwistedProtocol):
             return
         if self._problem:
             self.done.errback(FetchFailed(self._problem))
-        elif reason is not None and not isinstance(reason.value, ResponseDone):
+        elif reason is not None and not isinstance(reason.value, _COMPLETE):
             self.done.errback(reason)
         else:
             self.done.callback(b"".join(self._pieces))

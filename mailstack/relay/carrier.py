@@ -178,7 +178,7 @@ class MailCarrier:
         tls = "none" if connection.tls is None else "verified" if connection.tls_verified else "unverified"
         around.counters.count("outbound_tls", tls)
         if connection.tls_resumed:
-            around.counters.count("outbound_tls", "resumed")
+            around.counters.count("outbound_tls_resumed")
         self._note(candidate, connection)
         if candidate.demand is not None:
             try:

@@ -72,12 +72,18 @@ class World:
         self.port = self.rig.serve(tls or (ServerTls(pairs, self.log) if pairs else None), **changes)
 
     def publish(
-        self, text: str = "", certificate: trustme.LeafCert | None = None, head: str = "200 OK", more: str = ""
+        self,
+        text: str = "",
+        certificate: trustme.LeafCert | None = None,
+        head: str = "200 OK",
+        more: str = "",
+        close: bool = False,
     ) -> Saying:
         """The policy's host; what comes to it is in `heard`."""
         certificate = certificate or self.authority.issue_cert(f"mta-sts.{DOMAIN}")
-        answer = f"HTTP/1.1 {head}\r\nContent-Length: {len(text)}\r\n{more or 'Content-Type: text/plain'}\r\n\r\n{text}"
-        saying = Saying(b"", answer.encode())
+        length = "Connection: close" if close else f"Content-Length: {len(text)}"
+        answer = f"HTTP/1.1 {head}\r\n{length}\r\n{more or 'Content-Type: text/plain'}\r\n\r\n{text}"
+        saying = Saying(b"", answer.encode(), close=close)
         tls = ServerTls([files(self.directory / "sts", certificate)], self.log)
         self.policy_port = self.rig.listen(TLSMemoryBIOFactory(tls, False, saying))
         self.policies.settings = StsSettings(self.policy_port, str(self.trusted))

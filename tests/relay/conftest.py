@@ -9,6 +9,7 @@ import pytest
 import trustme
 from carrier_world import DOMAIN, World
 
+from mailstack.observe.metrics import COUNTERS
 from mailstack.testing.dns_server import DnsServer, Zones
 
 
@@ -36,3 +37,4 @@ def world(tmp_path: Path, authority: trustme.CA, dns_server: DnsServer) -> Itera
     yield world
     world.end()
     assert not world.log.failures
+    assert {name for name, _ in world.counters.totals} <= {counter.name for counter in COUNTERS}

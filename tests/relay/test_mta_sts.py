@@ -9,6 +9,7 @@ from hop_peers import NET, in_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from mailstack.net import https
 from mailstack.relay import sts
 from mailstack.testing.zones import Fault
 
@@ -147,6 +148,26 @@ async def test_a_policy_host_with_a_wrong_certificate(world: World) -> None:
     assert await world.reached() == (MX, "verified")
     assert not asked.heard
     assert ("sts", DOMAIN, "sts-webpki-invalid", "", 1) in await world.summary()
+
+
+@in_reactor
+@pytest.mark.parametrize("end", ["close", "chunks", "never"])
+async def test_ends_of_a_policy(world: World, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.serve(*both(world))
+    text, more = POLICY.format(mode="enforce", mx=MX2), "Content-Type: Text/Plain;charset=utf-8"
+    if end == "chunks":
+        text, more = f"{len(text):x}\r\n{text}\r\n0\r\n\r\n", more + "\r\nTransfer-Encoding: chunked"
+    elif end == "never":
+        monkeypatch.setattr(https, "FETCH_TIME", 0.2)
+        text, more = "", more + "\r\nTransfer-Encoding: chunked"
+    world.publish(text, more=more, close=end == "close" or "chunked" in more)
+    if "chunked" in more:
+        world.rig.ports[-1].factory.wrappedFactory.close = False
+    world.say("one")
+    assert await world.reached() == (MX if end == "never" else MX2, "verified")
+    if end == "never":
+        [line] = [line for line in world.log.lines if line.what == "MTA-STS policy not fetched"]
+        assert "has not answered in" in str(line.fields["reason"])
 
 
 class SlowTexts:

@@ -271,4 +271,4 @@ async def test_sessions_go_on_whose_certificate_was_right(world: World, tmp_path
     world.serve(tls=Tickets(pair), tls_available=True)
     for _ in range(3):
         assert await world.reached() == (MX, "verified" if right else "unverified")
-    assert world.counters.totals["outbound_tls", "resumed"] == (2 if right else 0)
+    assert world.counters.totals["outbound_tls_resumed", ""] == (2 if right else 0)
