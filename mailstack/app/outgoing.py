@@ -288,11 +288,20 @@ def sts_settings(config: Config) -> StsSettings:
     return StsSettings(outbound.mta_sts_port, str(outbound.ca or ""), outbound.mta_sts)
 
 
+def tls_database(path: Path, log: Log) -> TlsDatabase:
+    """The file; where it cannot be used, memory, for mail can do without."""
+    try:
+        return TlsDatabase(path)
+    except (sqlite3.Error, OSError) as error:
+        log.warning("what is known of others' TLS is forgotten at a restart", file=str(path), reason=str(error))
+        return TlsDatabase(None)
+
+
 class OthersTls:
-    """What other servers demand of TLS, and how it was. Raises: OSError, sqlite3.Error."""
+    """What other servers demand of TLS, and how it was."""
 
     def __init__(self, reactor: Any, config: Config, around: Around) -> None:
-        database = TlsDatabase(config.data / QUEUE / TLS_DATABASE)
+        database = tls_database(config.data / QUEUE / TLS_DATABASE, around.log)
         run = partial(around.workers.run_in_lane, TLS_DATABASE)
         now, log, counters = around.clock.now, around.log, around.counters
         self.notes = TlsNotes(reactor, database, run, now, log, counters)

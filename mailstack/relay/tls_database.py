@@ -75,11 +75,13 @@ class Count:
 
 
 class TlsDatabase:
-    """The file, made when it is not there. Raises: sqlite3.Error, OSError."""
+    """The file, made when it is not there; None: in memory only. Raises: sqlite3.Error, OSError."""
 
-    def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
-        path.chmod(0o600)
+    def __init__(self, path: Path | None) -> None:
+        where = path or ":memory:"
+        self._connection = sqlite3.connect(where, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        if path is not None:
+            path.chmod(0o600)
         self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from mailstack.app.outgoing import tls_database as tls_database_of
 from mailstack.net.hop import Target
 from mailstack.relay import tls_database, tls_notes
 from mailstack.relay.tls_database import TlsDatabase
@@ -135,3 +136,13 @@ def test_a_database_that_is_gone_is_a_warning(world: World) -> None:
     now(world.notes.flush())
     assert now(world.notes.level("mx.example.net")) == 0
     assert set(world.log.whats("warning")) == {"what is known of others' TLS cannot be read or written"}
+
+
+def test_a_file_that_is_no_database_keeps_no_mail(tmp_path: Path) -> None:
+    (tmp_path / "tls.sqlite3").write_bytes(b"no database" * 100)
+    log = RecordingLog()
+    database = tls_database_of(tmp_path / "tls.sqlite3", log)
+    assert log.whats("warning") == ["what is known of others' TLS is forgotten at a restart"]
+    database.put_hosts([("mx.example.net", 2, NOW)])
+    assert database.host("mx.example.net") == (2, NOW)
+    assert tls_database_of(tmp_path / "fresh.sqlite3", log).host("mx.example.net") == (0, 0.0)
