@@ -29,6 +29,10 @@ REFRESH_AFTER = 86400.0
 """Seconds after which a policy in force is fetched again, although its id is the same: it goes on for max_age then."""
 LOOK_EVERY = 3600.0
 """Seconds between two looks for policies to fetch again."""
+USED_WITHIN = 30 * 86400.0
+"""Seconds after the last mail to a domain in which its policy is fetched again."""
+NOTE_USE_EVERY = 86400.0
+"""Seconds between two notes that a policy is used."""
 REFRESH_AT_ONCE = 500
 """Policies of one such look."""
 MAX_FETCHES = 20
@@ -50,10 +54,12 @@ class StsSettings:
     enabled: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Known:
     stored: StoredPolicy
     policy: StsPolicy
+    used: float = 0.0
+    """When that was noted last."""
 
 
 class StsPolicies:
@@ -125,6 +131,9 @@ class StsPolicies:
     async def _current(self, domain: str) -> _Known | None:
         """The domain's policy as it is now, or as it is remembered (RFC 8461 §5.1)."""
         known = await self._in_force(domain)
+        if known is not None and self._now() - known.used > NOTE_USE_EVERY:
+            known.used = used = self._now()
+            await self._ask(lambda: self._database.use_policy(domain, used))
         live = await self._live_id(domain)
         if not live:
             return known  # whoever takes the record away does not take the policy with it
@@ -210,7 +219,10 @@ class StsPolicies:
     async def _look(self) -> None:
         """For policies that are in force and were not fetched for a day."""
         now = self._now()
-        domains = await self._ask(lambda: self._database.to_refresh(now, REFRESH_AFTER, REFRESH_AT_ONCE)) or []
+        domains = (
+            await self._ask(lambda: self._database.to_refresh(now, REFRESH_AFTER, now - USED_WITHIN, REFRESH_AT_ONCE))
+            or []
+        )
         for domain in domains:
             self._refresh(domain, "")
 

@@ -26,7 +26,7 @@ _SCHEMA = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS policy (domain TEXT PRIMARY KEY, id TEXT NOT NULL, fetched REAL NOT NULL,
-  until REAL NOT NULL, text TEXT NOT NULL) WITHOUT ROWID;
+  until REAL NOT NULL, text TEXT NOT NULL, used REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS policy_fetched ON policy (fetched);
 CREATE TABLE IF NOT EXISTS host (name TEXT PRIMARY KEY, level INTEGER NOT NULL, seen REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS host_seen ON host (seen);
@@ -97,11 +97,13 @@ class TlsDatabase:
         return StoredPolicy(*row) if row is not None else None
 
     def put_policy(self, policy: StoredPolicy) -> None:
-        """Instead of the domain's one before."""
+        """Instead of the domain's one before. One that is new is used now."""
         with self._transaction():
             self._connection.execute(
-                "INSERT OR REPLACE INTO policy (domain, id, fetched, until, text) VALUES (?, ?, ?, ?, ?)",
-                (policy.domain, policy.id, policy.fetched, policy.until, policy.text),
+                "INSERT INTO policy (domain, id, fetched, until, text, used) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (domain) DO UPDATE SET id = excluded.id, fetched = excluded.fetched,"
+                " until = excluded.until, text = excluded.text",
+                (policy.domain, policy.id, policy.fetched, policy.until, policy.text, policy.fetched),
             )
             self._connection.execute(
                 "DELETE FROM policy WHERE domain IN"
@@ -109,13 +111,17 @@ class TlsDatabase:
                 (MAX_POLICIES,),
             )
 
-    def to_refresh(self, now: float, age: float, most: int) -> list[str]:
-        """Domains whose policies are in force and were fetched so many seconds ago, or half their time: those that
-        expire first."""
+    def use_policy(self, domain: str, now: float) -> None:
+        """Mail goes to the domain."""
+        self._connection.execute("UPDATE policy SET used = ? WHERE domain = ?", (now, domain))
+
+    def to_refresh(self, now: float, age: float, used: float, most: int) -> list[str]:
+        """Domains whose policies are in force and were fetched so many seconds ago, or half their time, if they were
+        used after a time: those that expire first."""
         rows = self._connection.execute(
             "SELECT domain FROM policy WHERE until > ? AND (fetched < ? OR ? - fetched > (until - fetched) / 2)"
-            " ORDER BY until LIMIT ?",
-            (now, now - age, now, most),
+            " AND used > ? ORDER BY until LIMIT ?",
+            (now, now - age, now, used, most),
         )
         return [row[0] for row in rows]
 

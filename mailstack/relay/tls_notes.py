@@ -41,19 +41,6 @@ class Notes(Protocol):
         """So well TLS works there now."""
 
 
-class NoNotes:
-    """Implements `Notes`: nothing is taken down."""
-
-    def count(self, applied: Applied, failed: str = "", target: Target | None = None, reason: str = "") -> None:
-        return
-
-    async def level(self, host: str) -> int:
-        return 0
-
-    def worked(self, host: str, level: int) -> None:
-        return
-
-
 class TlsNotes:
     """Implements `Notes`, over a database that `run` runs. What worked `memory` seconds ago is forgotten."""
 

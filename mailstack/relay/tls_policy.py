@@ -56,13 +56,6 @@ class Policies(Protocol):
         """None where there is none, or it cannot be had and none is remembered."""
 
 
-class NoPolicies:
-    """Implements `Policies`: there are none."""
-
-    async def policy(self, domain: str) -> Policy | None:
-        return None
-
-
 async def tlsa(resolver: Resolver, host: str, port: int) -> tuple[tuple[TlsaRecord, ...], bool]:
     """Usable records of a host whose address is authenticated, and whether there are any at all, usable or not: then
     TLS is demanded (RFC 7672 §2.2). Raises: HopFailed, when it cannot be known: whoever is in between must not be

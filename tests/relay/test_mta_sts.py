@@ -11,6 +11,7 @@ from twisted.internet.task import deferLater
 
 from mailstack.net import https
 from mailstack.relay import sts
+from mailstack.relay.tls_database import StoredPolicy
 from mailstack.testing.zones import Fault
 
 MX, MX2 = f"mx.{DOMAIN}", f"mx2.{DOMAIN}"
@@ -211,6 +212,13 @@ async def test_mail_does_not_wait_long_and_a_policy_is_fetched_once(
     await world.policies._look()
     while len(texts.asked) < 3:
         await deferLater(NET, 0.005)
+    # Until nobody has sent any for a month.
+    world.database.put_policy(StoredPolicy("other.example", "1", world.time, world.time + 90 * 86400, "x"))
+    refreshed = world.database.to_refresh
+    assert refreshed(world.time + 86401, 86400, world.time - 1, 9) == ["other.example"]
+    assert not refreshed(world.time + 86401, 86400, world.time + 1, 9)
+    world.database.use_policy("other.example", world.time + 2)
+    assert refreshed(world.time + 86401, 86400, world.time + 1, 9) == ["other.example"]
     # When the server stops, nobody goes on.
     world.policies.stop()
     assert texts.asked[2].called and not world.policies._work
