@@ -122,13 +122,16 @@ async def _demand(
     demand = tls_policy.demanded(way.tls, (host,), way.authorities)
     safely = authenticated or domain == host or (policy is not None and policy.allows(host))
     bases = await _bases(host, addresses, lookups.resolver) if way.dane and (authenticated or domain == host) else ()
+    enforced = policy is not None and policy.enforced
     for base in bases:
         records, any_at_all = await tls_policy.tlsa(lookups.resolver, base, way.port)
-        if any_at_all:
+        if any_at_all and (records or not enforced):
             names = tuple(dict.fromkeys((base, host, domain) if authenticated else (base, host)))
             lines = tuple(f"{r.usage} {r.selector} {r.matching_type} {r.data.hex()}" for r in records)
             return tls_policy.by_tlsa(demand, records, names), safely, Applied(domain, base, TLSA, lines)
-    if policy is not None and policy.enforced:
+        if any_at_all:
+            break  # which demand no more than the policy does
+    if enforced:
         return tls_policy.by_policy(demand, host, way.authorities), safely, applied
     return demand, safely, applied
 

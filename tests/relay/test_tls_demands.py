@@ -123,6 +123,9 @@ async def test_dane_goes_before_mta_sts(signed: World) -> None:
     signed.tlsa((3, 1, 1, key_digest(leaf)))
     assert await signed.reached() == (MX, "verified")
     assert [row[0] for row in await signed.summary()] == ["tlsa"]
+    signed.tlsa((1, 1, 1, b"\1" * 32))
+    status, text = await signed.reached()
+    assert status == "4.7.5" and "unknown authority" in text, "but not with records that nobody can use"
 
 
 # --- REQUIRETLS
