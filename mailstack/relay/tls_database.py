@@ -25,6 +25,7 @@ DAYS = 30
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
+BEGIN;
 CREATE TABLE IF NOT EXISTS policy (domain TEXT PRIMARY KEY, id TEXT NOT NULL, fetched REAL NOT NULL,
   until REAL NOT NULL, text TEXT NOT NULL, used REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS policy_fetched ON policy (fetched);
@@ -34,6 +35,7 @@ CREATE TABLE IF NOT EXISTS sessions (day TEXT NOT NULL, domain TEXT NOT NULL, ki
   policy_domain TEXT NOT NULL, policy TEXT NOT NULL, failure TEXT NOT NULL, source TEXT NOT NULL,
   host TEXT NOT NULL, address TEXT NOT NULL, reason TEXT NOT NULL, sessions INTEGER NOT NULL,
   PRIMARY KEY (day, domain, kind, policy_domain, policy, failure, source, host, address)) WITHOUT ROWID;
+COMMIT;
 """
 
 

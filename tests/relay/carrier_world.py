@@ -98,9 +98,10 @@ class World:
 
     # --- what is done
 
-    def begin(self) -> None:
-        """The server starts, or starts again."""
-        database = TlsDatabase(self.directory / "tls.sqlite3")
+    def begin(self, path: Path | None = None) -> None:
+        """The server starts, or starts again; what it remembers is in memory, or in a file."""
+        self.path = path
+        database = TlsDatabase(path)
         self.database = database
         run = InlineWorkers().run
         self.notes = TlsNotes(NET, database, run, self.now, self.log, self.counters)
@@ -123,9 +124,10 @@ class World:
         self.carrier = MailCarrier(around, self._way, lambda: None, shuffle=lambda hosts: None)  # type: ignore[arg-type, return-value]
 
     async def restart(self) -> None:
+        assert self.path is not None
         self.policies.stop()
         await self.notes.flush()
-        self.begin()
+        self.begin(self.path)
 
     def end(self) -> None:
         self.policies.stop()

@@ -38,3 +38,9 @@ def world(tmp_path: Path, authority: trustme.CA, dns_server: DnsServer) -> Itera
     world.end()
     assert not world.log.failures
     assert {name for name, _ in world.counters.totals} <= {counter.name for counter in COUNTERS}
+
+
+@pytest.fixture
+def on_disk(world: World, tmp_path: Path) -> None:
+    """What the server remembers is in a file, so that it can be restarted."""
+    world.begin(tmp_path / "tls.sqlite3")

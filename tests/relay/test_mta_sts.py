@@ -62,6 +62,7 @@ async def test_a_server_without_tls_gets_nothing(world: World) -> None:
     assert {row[2] for row in await world.summary()} == {"starttls-not-supported"}
 
 
+@pytest.mark.usefixtures("on_disk")
 @in_reactor
 @pytest.mark.parametrize("loss", ["no record", "two records", "SERVFAIL", "no host"])
 async def test_a_policy_outlives_its_record_and_a_restart(world: World, loss: str) -> None:
@@ -225,6 +226,7 @@ async def test_mail_does_not_wait_long_and_a_policy_is_fetched_once(
     assert await world.policies.policy(DOMAIN) == renewed
 
 
+@pytest.mark.usefixtures("on_disk")
 @in_reactor
 async def test_a_database_that_cannot_be_used_costs_no_mail(world: World) -> None:
     world.serve(*both(world))

@@ -183,6 +183,7 @@ async def test_which_sessions_such_messages_may_go_over(world: World) -> None:
 # --- downgrades
 
 
+@pytest.mark.usefixtures("on_disk")
 @in_reactor
 @pytest.mark.parametrize("later", ["nothing", "broken", "unverified"])
 @pytest.mark.parametrize("mode", list(Downgrade))
