@@ -301,7 +301,7 @@ class OthersTls:
     """What other servers demand of TLS, and how it was."""
 
     def __init__(self, reactor: Any, config: Config, around: Around) -> None:
-        database = tls_database(config.data / QUEUE / TLS_DATABASE, around.log)
+        database = tls_database(config.data / TLS_DATABASE, around.log)
         run = partial(around.workers.run_in_lane, TLS_DATABASE)
         now, log, counters = around.clock.now, around.log, around.counters
         self.notes = TlsNotes(reactor, database, run, now, log, counters)

@@ -88,10 +88,9 @@ def _show(domain: str, counts: list[Count]) -> None:
 
 def _counts(config: Config, day: str, domain: str) -> list[Count]:
     """Raises: click.ClickException."""
-    from mailstack.app.outgoing import QUEUE
     from mailstack.relay.tls_database import TLS_DATABASE, TlsDatabase
 
-    path = config.data / QUEUE / TLS_DATABASE
+    path = config.data / TLS_DATABASE
     try:
         if not path.exists():
             return []

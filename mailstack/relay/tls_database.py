@@ -1,4 +1,4 @@
-"""What is remembered of others' TLS, in SQLite beside the queue: policies of MTA-STS, where TLS has worked, and
+"""What is remembered of others' TLS, in SQLite in the data directory: policies of MTA-STS, where TLS has worked, and
 counts for reports. All SQL of it. Blocking; one thread at a time.
 
 Nothing here is lost mail if it is lost; commits need not be durable at once."""

@@ -24,8 +24,7 @@ def test_tls_report(config: Path) -> None:
     status, said, why = run(config, "queue", "tls-report")
     assert (status, said) == (1, "") and why.startswith("no sessions on 20")
     today = datetime.now(UTC).strftime("%Y-%m-%d")
-    path = config.parent / "data" / "queue" / TLS_DATABASE
-    path.parent.mkdir(exist_ok=True)
+    path = config.parent / "data" / TLS_DATABASE
     database = TlsDatabase(path)
     good = Session(today, "example.net", "tlsa", "mx.example.net", "3 1 1 aa")
     bad = Session(
