@@ -6,6 +6,7 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
@@ -242,6 +243,25 @@ class StsPolicies:
         except (sqlite3.Error, OSError) as error:
             self._log.warning("MTA-STS policies cannot be read or written", reason=str(error))
             return None
+
+
+class Remembered:
+    """Implements `tls_policy.Policies` with what a server remembers, for who only looks: nobody is asked."""
+
+    def __init__(self, database: TlsDatabase | None, now: Callable[[], float]) -> None:
+        self._database, self._now = database, now
+
+    async def policy(self, domain: str) -> Policy | None:
+        known = None if self._database is None else _read(self._database.policy(ascii_domain(domain)))
+        return _as_policy(known) if known is not None and known.stored.until > self._now() else None
+
+
+def remembered(path: Path, now: Callable[[], float]) -> Remembered:
+    """By the file of a server, if it is there and can be read."""
+    try:
+        return Remembered(TlsDatabase(path) if path.exists() else None, now)
+    except (sqlite3.Error, OSError):
+        return Remembered(None, now)
 
 
 class _Flight:

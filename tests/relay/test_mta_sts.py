@@ -220,6 +220,11 @@ async def test_mail_does_not_wait_long_and_a_policy_is_fetched_once(
     assert not refreshed(world.time + 86401, 86400, world.time + 1, 9)
     world.database.use_policy("other.example", world.time + 2)
     assert refreshed(world.time + 86401, 86400, world.time + 1, 9) == ["other.example"]
+    # Who only looks sees what is remembered.
+    assert await sts.Remembered(world.database, world.now).policy(DOMAIN) == renewed
+    assert await sts.Remembered(world.database, lambda: world.time + 86401).policy(DOMAIN) is None
+    nothing = sts.remembered(world.directory / "gone.sqlite3", world.now)
+    assert await nothing.policy(DOMAIN) is None and not (world.directory / "gone.sqlite3").exists()
     # When the server stops, nobody goes on.
     world.policies.stop()
     assert texts.asked[2].called and not world.policies._work
