@@ -97,10 +97,17 @@ class Certainty(Enum):
 
     NONE = "none"
     """Any will do (RFC 7435)."""
+    NOTED = "noted"
+    """As NAMED, but what is wrong is noted, and any will do."""
     NAMED = "named"
     """By a trusted authority, for one of the names."""
     TLSA = "tlsa"
     """By the TLSA records (RFC 7672)."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether nobody else can be at the other end."""
+        return self in (Certainty.NAMED, Certainty.TLSA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +152,10 @@ class HopConnection(Protocol):
     @property
     def tls_verified(self) -> bool:
         """Whether its certificate is what the demand asked for; False for Certainty.NONE."""
+
+    @property
+    def tls_problem(self) -> TlsFailed | None:
+        """What is wrong with its certificate, for Certainty.NOTED."""
 
     def write(self, data: bytes) -> None:
         """Queue octets; they leave at the next `drain` or `receive`."""

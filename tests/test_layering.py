@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                    "mailstack.journeys", "mailstack.access", "mailstack.rates", "mailstack.retention",
                    "mailstack.config.sections", "mailstack.config.policy",
                    "mailstack.config.returns", "mailstack.config.outgoing",
-                   "mailstack.config.observing"}),
+                   "mailstack.config.observing", "mailstack.config.publishing"}),
     ),
     (
         "wire",
@@ -33,8 +33,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     ),
     (
         "services",
-        frozenset({"mailstack.net", "mailstack.relay", "mailstack.smtp.service", "mailstack.imap.service",
-                   "mailstack.pop3.service"}),
+        frozenset({"mailstack.net", "mailstack.relay", "mailstack.web", "mailstack.smtp.service",
+                   "mailstack.imap.service", "mailstack.pop3.service"}),
     ),
     ("app", frozenset({"mailstack.app", "mailstack.testing", "mailstack.tour", "mailstack.transfer"})),
     ("cli", frozenset({"mailstack.cli", "mailstack.__main__"})),

@@ -15,6 +15,7 @@ from mailstack.app.readiness import Ready
 from mailstack.app.run import run as run_until_stopped
 from mailstack.app.server import CannotUseData, Server, compose, open_sockets, use_data
 from mailstack.app.services import Manners
+from mailstack.app.surroundings import Alone
 from mailstack.auth.anyone import AnyAccounts, AnyDirectory, AnyLimits
 from mailstack.config.sections import (
     USUAL_PORTS,
@@ -106,7 +107,7 @@ def _start(options: DevelopmentOptions, data: Path) -> tuple[Server, Config]:
     domains = frozenset(domain.lower() for domain in options.domains)
     server = compose(
         reactor, config, log, opened,
-        lambda: (AnyAccounts(options.password), AnyDirectory(domains)), Manners(anybody=True),
+        lambda: (AnyAccounts(options.password), AnyDirectory(domains)), Manners(anybody=True), Alone,
     )  # fmt: skip
     server.store.quotas.use(AnyLimits())
     return server, config

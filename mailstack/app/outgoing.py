@@ -26,9 +26,10 @@ from mailstack.handover import Outcome
 from mailstack.journeys import Event, Journal, Step
 from mailstack.mail.address import ascii_domain
 from mailstack.net.hop import Dialer
+from mailstack.net.https import HttpsTexts
 from mailstack.ports import Blob, Clock, Counters, Directory, Envelope, Log, MailStore, Spool
 from mailstack.queue.content import QUEUE, Files
-from mailstack.queue.database import DATABASE, QueueDatabaseError
+from mailstack.queue.database import DATABASE
 from mailstack.queue.items import LOCAL, Waiting
 from mailstack.queue.queue import MailQueue
 from mailstack.queue.recovery import Recovery, open_database
@@ -38,10 +39,13 @@ from mailstack.queue.schedule import Schedule
 from mailstack.queue.settlement import Settlement
 from mailstack.queue.suppression import SUPPRESSED_DATABASE, SuppressionDatabase, SuppressionList
 from mailstack.relay.carrier import MailCarrier, Surroundings
+from mailstack.relay.downgrades import Guard
 from mailstack.relay.local import LocalHop
 from mailstack.relay.routes import Router
 from mailstack.relay.settings import Way, way
-from mailstack.relay.tls_policy import NoPolicies
+from mailstack.relay.sts import StsPolicies, StsSettings
+from mailstack.relay.tls_database import TLS_DATABASE, TlsDatabase
+from mailstack.relay.tls_notes import TlsNotes
 from mailstack.smtp.client.downconversion import downconversion
 from mailstack.store.workers import Workers
 
@@ -84,6 +88,10 @@ def ways(config: Config) -> Mapping[str, Way]:
     return {name: way(config.outbound, route, hostname, _first_line) for name, route in [("", None), *named]}
 
 
+def _relay_domains(config: Config) -> frozenset[str]:
+    return frozenset(map(ascii_domain, config.smtp.relay_domains))
+
+
 def _first_line(path: str) -> str:
     lines = Path(path).read_text().splitlines()
     return lines[0].strip() if lines else ""
@@ -121,37 +129,6 @@ class ClosedQueue:
         raise Refused(Problem.QUEUE_UNAVAILABLE, self.reason)
 
 
-class LazyQueue:
-    """Implements `ports.Outbound` where no mail leaves: there are no files until something is queued after all."""
-
-    def __init__(self, config: Config, workers: Workers, log: Log) -> None:
-        self._open = partial(open_queue, config, workers, log)
-        self._workers = workers
-        self._queue: MailQueue | None = None
-
-    async def enqueue(self, envelope: Envelope, prefix: bytes, blob: Blob) -> str:
-        if self._queue is None:
-            try:
-                await self._workers.run_in_lane(QUEUE, self._ready)
-            except (QueueDatabaseError, apsw.Error, OSError) as error:
-                raise Refused(Problem.QUEUE_UNAVAILABLE, str(error)) from error
-        assert self._queue is not None
-        return await self._queue.enqueue(envelope, prefix, blob)
-
-    def _ready(self) -> None:
-        """In the worker, so that the next one in the lane sees it: of two queues on one directory each would sweep the
-        other's files."""
-        self._queue = self._queue or self._open()
-
-    async def hasten(self, domain: str, *, subdomains: bool = False) -> int:
-        return 0 if self._queue is None else await self._queue.hasten(domain, subdomains=subdomains)
-
-    def close(self) -> None:
-        """When the workers have ended."""
-        if self._queue is not None:
-            self._queue.close()
-
-
 @dataclass(frozen=True, slots=True)
 class Around:
     """What mail that leaves needs of the server."""
@@ -187,9 +164,12 @@ class OutgoingMail:
         self._reports = SenderReports(
             ascii_domain(config.hostname), config.reports, self._original_sender, log, counters
         )
+        self._reports.relay_domains = _relay_domains(config)
+        self._tls = OthersTls(reactor, config, around)
+        guard = Guard(self._tls.notes, lambda: self._config.outbound.downgrade, around.clock.now, log, counters)
         surroundings = Surroundings(
-            self._dialer, around.resolver, NoPolicies(), self._names(), around.clock, log, counters,
-            downconversion(around.workers.run),
+            self._dialer, around.resolver, self._tls.policies, self._names(), around.clock, log, counters,
+            self._tls.notes, guard, downconversion(around.workers.run),
         )  # fmt: skip
         self.runner = Runner(
             queue, MailCarrier(surroundings, self._way, self._local), self._reports,
@@ -210,6 +190,7 @@ class OutgoingMail:
         moved = await self.queue.reroute(self._choose, signature(self._config))
         if moved:
             self._around.log.event("queue rerouted", rows=moved)
+        self._tls.policies.start()
         await self.runner.start()
 
     async def stop(self) -> None:
@@ -218,6 +199,7 @@ class OutgoingMail:
             self._later.cancel()
         await self.runner.stop(DRAIN_TIME)
         self._dialer.cut()
+        await self._tls.stop()
 
     def use(self, config: Config, found: Mapping[str, Way], directory: Directory) -> None:
         """Of another configuration: what is on its way goes on as it began."""
@@ -225,6 +207,8 @@ class OutgoingMail:
         self.queue.schedule, self.queue.placing = schedule(config), router(config)
         self.runner.connections = config.outbound.connections
         self._reports.use(config.reports)
+        self._reports.relay_domains = _relay_domains(config)
+        self._tls.policies.settings = sts_settings(config)
         self._suppressed.settings = config.reports
         Deferred.fromCoroutine(self._place_anew()).addErrback(self._failed)
 
@@ -294,6 +278,40 @@ class OutgoingMail:
             self._around.log.warning("mail does not leave", reason=str(error))
         except Exception:
             self._around.log.failure("mail does not leave")
+
+
+def sts_settings(config: Config) -> StsSettings:
+    """How policies are looked for."""
+    outbound = config.outbound
+    return StsSettings(outbound.mta_sts_port, str(outbound.ca or ""), outbound.mta_sts)
+
+
+def tls_database(path: Path, log: Log) -> TlsDatabase:
+    """The file; where it cannot be used, memory, for mail can do without."""
+    try:
+        return TlsDatabase(path)
+    except (sqlite3.Error, OSError) as error:
+        log.warning("what is known of others' TLS is forgotten at a restart", file=str(path), reason=str(error))
+        return TlsDatabase(None)
+
+
+class OthersTls:
+    """What other servers demand of TLS, and how it was."""
+
+    def __init__(self, reactor: Any, config: Config, around: Around) -> None:
+        database = tls_database(config.data / TLS_DATABASE, around.log)
+        run = partial(around.workers.run_in_lane, TLS_DATABASE)
+        now, log, counters = around.clock.now, around.log, around.counters
+        self.notes = TlsNotes(reactor, database, run, now, log, counters)
+        texts = HttpsTexts(reactor, around.resolver)
+        self.policies = StsPolicies(
+            reactor, around.resolver, texts, database, run, self.notes, now, log, counters, sts_settings(config)
+        )
+
+    async def stop(self) -> None:
+        """Write what is not written yet."""
+        self.policies.stop()
+        await self.notes.flush()
 
 
 class LogJournal:

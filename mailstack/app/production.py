@@ -17,6 +17,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from mailstack.app import descriptors
+from mailstack.app.among_others import AmongOthers
 from mailstack.app.listening import CannotListen, PassedSockets
 from mailstack.app.metrics_page import listen_metrics
 from mailstack.app.outgoing import ways as outgoing_ways
@@ -161,8 +162,8 @@ class Production:
         self.target.level = LEVELS[self.config.log.level]
         self.identities.take_up(self.config)
         self.server.reconfigure(self.config, *identities)
-        if self.server.outgoing is not None:
-            self.server.outgoing.use(self.config, found_ways, identities[1])
+        if isinstance(self.server.around, AmongOthers):
+            self.server.around.send_by(self.config, found_ways, identities[1])
         self.server.store.quotas.use(self.identities.quotas(self.config))
         if self.identities.sent is not None:
             self.identities.sent.sending = self.config.sending
@@ -224,6 +225,7 @@ def _start(config: Config, path: Path, passed: PassedSockets) -> Production:
             opened,
             lambda: identities.under(config),
             Manners(),
+            AmongOthers,
             partial(identities.sending, config),
         )
     except BaseException:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,26 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import apsw
 from twisted.internet.task import deferLater
 
 from mailstack.app.listening import PassedSockets, Where, address_of, open_socket, serve
-from mailstack.app.outgoing import Around, ClosedQueue, LazyQueue, OutgoingMail, open_queue
 from mailstack.app.run import Running
 from mailstack.app.services import Manners, Resources, ServiceAccounts, service
+from mailstack.app.surroundings import Around, MakeAround
 from mailstack.config.sections import Config, Listener, ServiceName
-from mailstack.dns.exchange import ReactorExchange
-from mailstack.dns.resolver import DnsResolver
-from mailstack.journeys import NoJournal
 from mailstack.net.listener import Admission, connection_ids
 from mailstack.net.listener import Listener as NetListener
 from mailstack.net.streams import dial
 from mailstack.net.tls import CertificateFiles, ServerTls
-from mailstack.observe.journal import JOURNAL_DATABASE, JournalDatabase, RunningJournal
 from mailstack.observe.metrics import Counts
-from mailstack.ports import Directory, Log, Outbound, SendingLimits
-from mailstack.queue.database import QueueDatabaseError
-from mailstack.queue.queue import MailQueue
+from mailstack.ports import Directory, Log, SendingLimits
 from mailstack.smtp.settings import Rates
 from mailstack.store.acls import StoredAcls
 from mailstack.store.api import Store
@@ -78,20 +70,16 @@ class Server:
     manners: Manners
     resources: Resources
     store: Store
-    dns: DnsResolver
+    around: Around
     expiry: Expiry
     background: Background
-    outgoing: OutgoingMail | None = None
-    """None in the development mode, which no mail leaves."""
     services: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def reconfigure(self, config: Config, accounts: ServiceAccounts, directory: Directory) -> None:
         """Connections to come are served by `config`, which has the listeners of the one before in
         its order; those that are open end as they began."""
         self.resources = replace(self.resources, accounts=accounts, directory=directory)
-        self.dns.use(config.dns)
-        if isinstance(self.resources.journal, RunningJournal):
-            self.resources.journal.most, self.resources.journal.days = config.journal.events, config.journal.days
+        self.around.use(config)
         self.expiry.rules = config.retention
         self.store.keep_texts(config.imap.keep_texts)
         self.background.wanted = config.imap.index_in_background
@@ -132,27 +120,24 @@ def compose(
     opened: Sockets,
     identify: Identify,
     manners: Manners,
+    make_around: MakeAround,
     limit: Limit | None = None,
 ) -> Server:
-    """Make the resources, then listen. Raises: BadCertificate, CannotUseData, and what `identify`
-    raises."""
+    """Make the resources, then listen. Raises: BadCertificate, CannotUseData, and what `identify` and
+    `make_around` raise."""
     tls = _server_tls(config, log)
     running = Running(reactor, log, tls)
     admission = Admission(config.limits.connections, config.limits.connections_per_address)
     counts = Counts()
     store = _store(running, config)
-    dns = DnsResolver(config.dns, reactor, ReactorExchange(reactor), log, counts)
-    running.closers.append(dns.close)
-    queue = _queue(running, config, store, manners)
-    resources = _resources(running, counts, config, store, dns, queue, identify, limit, manners)
+    around = make_around(running, counts, config, store)
+    resources = _resources(running, counts, store, around, identify, limit)
     expiry = Expiry(store, config.retention, resources.clock)
     background = Background(store.workers, resources.clock, counts, log)
     background.wanted = config.imap.index_in_background
     store.background = background
-    outgoing = None
-    if not manners.anybody and isinstance(queue, MailQueue):
-        outgoing = _outgoing(running, counts, config, resources, queue, store, dns)
-    server = Server(running, counts, admission, manners, resources, store, dns, expiry, background, outgoing)
+    around.begin(resources)
+    server = Server(running, counts, admission, manners, resources, store, around, expiry, background)
     ids = connection_ids(int(time.time() * 8) % 2**20 * 2**15 + os.getpid() % 2**15)
     for section, sockets in opened:
         factory = NetListener(
@@ -209,13 +194,10 @@ def _store(running: Running, config: Config) -> Store:
 def _resources(
     running: Running,
     counts: Counts,
-    config: Config,
     store: Store,
-    dns: DnsResolver,
-    queue: Outbound,
+    around: Around,
     identify: Identify,
     limit: Limit | None,
-    manners: Manners,
 ) -> Resources:
     accounts, directory = identify()
     return Resources(
@@ -224,65 +206,13 @@ def _resources(
         spool=store.spool,
         accounts=accounts,
         directory=directory,
-        outbound=queue,
+        outbound=around.outbound,
         log=running.log,
         counters=counts,
         clock=ReactorClock(running.reactor),
         rates=Rates(),
-        resolver=dns,
-        journal=None if manners.anybody else _journal(running, config, store),
+        resolver=around.resolver,
+        journal=around.journal,
         sending=limit(store.workers) if limit else None,
         dial=partial(dial, running.reactor),
     )
-
-
-def _queue(running: Running, config: Config, store: Store, manners: Manners) -> Outbound:
-    """The queue; on a disk that cannot be written one that takes nothing, while mail can still be read."""
-    if manners.anybody:
-        lazy = LazyQueue(config, store.workers, running.log)
-        running.closers.insert(0, lazy.close)
-        return lazy
-    try:
-        queue = open_queue(config, store.workers, running.log)
-    except (QueueDatabaseError, apsw.Error, OSError) as error:
-        running.log.warning("queue cannot be used: mail for others is not taken", reason=str(error))
-        return ClosedQueue(str(error))
-    running.closers.insert(0, queue.close)  # when the workers have ended
-    return queue
-
-
-def _journal(running: Running, config: Config, store: Store) -> RunningJournal | None:
-    """The journal; None if it cannot be written, for nothing depends on it."""
-    path = config.data / JOURNAL_DATABASE
-    try:
-        database = JournalDatabase(path)
-    except (sqlite3.Error, OSError) as error:
-        running.log.warning("journal cannot be used", file=str(path), reason=str(error))
-        return None
-    run = partial(store.workers.run_in_lane, JOURNAL_DATABASE)
-    journal = RunningJournal(
-        database, run, running.reactor, running.log, time.time, config.journal.events, config.journal.days
-    )
-    running.closers.append(journal.stop)
-    return journal
-
-
-def _outgoing(
-    running: Running,
-    counts: Counts,
-    config: Config,
-    resources: Resources,
-    queue: MailQueue,
-    store: Store,
-    dns: DnsResolver,
-) -> OutgoingMail:
-    around = Around(
-        store, store.spool, resources.directory, dns, store.workers, resources.clock, running.log, counts,
-        resources.journal or NoJournal(),
-    )  # fmt: skip
-    outgoing = OutgoingMail(running.reactor, config, queue, around)
-    for gauge in outgoing.gauges():
-        counts.gauge(*gauge)
-    running.closers.append(outgoing.stop)
-    running.reactor.callWhenRunning(outgoing.start)
-    return outgoing

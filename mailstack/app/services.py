@@ -74,7 +74,7 @@ class Resources:
     counters: Counters
     clock: Clock
     rates: Rates
-    resolver: Resolver
+    resolver: Resolver | None = None
     sending: SendingLimits | None = None
     journal: Journal | None = None
     dial: Dial | None = None
@@ -138,6 +138,7 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
         vrfy=config.smtp.vrfy,
         sender=config.smtp.sender,
         xclient_trusted=config.smtp.xclient_trusted,
+        relay_domains=frozenset(map(ascii_domain, config.smtp.relay_domains)),
         etrn_allowed=config.smtp.etrn_allowed,
         policy=NO_POLICY if manners.anybody else config.policy,
         milters=tuple(milter for milter in config.smtp.milters if _MILTERS[role] in milter.services),

@@ -40,6 +40,11 @@ def domain_lines(domain: Domain) -> Iterator[str]:
             yield f"  {what}  {_about(seen)}" if not seen.found else f"  {what}  none among the records"
         elif not policies:
             yield f"  {what}  none"
+    if isinstance(domain.policy, str):
+        yield f"  MTA-STS policy  none: {_shown(domain.policy)}"
+    elif domain.policy is not None:
+        yield "  MTA-STS policy"
+        yield from (f"    {line}" for line in domain.policy.lines)
 
 
 def seen_lines(seen: Seen) -> Iterator[str]:
@@ -91,14 +96,25 @@ def _record(record: Any) -> str:
 
 def _text(octets: bytes) -> str:
     """A text on a terminal: nothing that would change what stands elsewhere on it."""
-    text = octets.decode("utf-8", "replace")
+    return f'"{_shown(octets.decode("utf-8", "replace"))}"'
+
+
+def _shown(text: str) -> str:
     shown = "".join(character if character.isprintable() else "�" for character in text[:SHOWN_TEXT])
-    return f'"{shown}{"…" if len(text) > SHOWN_TEXT else ""}"'
+    return f"{shown}{'…' if len(text) > SHOWN_TEXT else ''}"
 
 
 def domain_document(domain: Domain) -> dict[str, Any]:
     """As docs/commands.md says."""
-    return {
+    policy = domain.policy
+    fetched: dict[str, Any] = {}
+    if isinstance(policy, str):
+        fetched = {"mta_sts_policy": {"error": policy}}
+    elif policy is not None:
+        fetched = {
+            "mta_sts_policy": {"mode": policy.mode.value, "max_age": policy.max_age, "mx": list(policy.patterns)}
+        }
+    document = {
         "domain": domain.mx.name,
         "can_receive": domain.can_receive,
         "accepts_no_mail": domain.accepts_no_mail,
@@ -116,6 +132,7 @@ def domain_document(domain: Domain) -> dict[str, Any]:
         "mta_sts": domain.mta_sts and seen_document(domain.mta_sts),
         "tls_rpt": domain.tls_rpt and seen_document(domain.tls_rpt),
     }
+    return document | fetched
 
 
 def seen_document(seen: Seen) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from mailstack.cli.queue_change import drop, fail, hold, release, retry
 from mailstack.cli.queue_look import list_, show, summary, watch
 from mailstack.cli.queue_route import route
 from mailstack.cli.queue_suppressed import suppressed
+from mailstack.cli.queue_tls_report import tls_report
 
 
 @click.group(
@@ -21,6 +22,7 @@ Examples:
   mailstack queue retry --destination example.net
   mailstack queue route bob@example.net                     where mail to bob goes
   mailstack queue suppressed list
+  mailstack queue tls-report example.net
   mailstack queue COMMAND --help    everything about one of them
 """,
 )
@@ -28,5 +30,5 @@ def queue() -> None:
     """Look after mail that goes to other servers. A running server sees each change within a second."""
 
 
-for _command in (list_, show, summary, watch, hold, release, retry, fail, drop, route, suppressed):
+for _command in (list_, show, summary, watch, hold, release, retry, fail, drop, route, suppressed, tls_report):
     queue.add_command(_command)

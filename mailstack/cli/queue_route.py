@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,8 @@ def _explained(
     from mailstack.relay.candidates import Lookups
     from mailstack.relay.explained import explained
     from mailstack.relay.settings import BadRoute
-    from mailstack.relay.tls_policy import NoPolicies
+    from mailstack.relay.sts import remembered
+    from mailstack.relay.tls_database import TLS_DATABASE
 
     def parsed(text: str) -> Address:
         local, _, domain = text.rpartition("@")
@@ -92,7 +94,7 @@ def _explained(
     ours = (ascii_domain(config.hostname),)
 
     async def ask(resolver: Any) -> list[Explained]:
-        lookups = Lookups(resolver, NoPolicies(), ours, lambda names: None)
+        lookups = Lookups(resolver, remembered(config.data / TLS_DATABASE, time.time), ours, lambda names: None)
         return [
             await explained(envelope, number, router(config), found_ways, lookups) for number in range(len(addresses))
         ]

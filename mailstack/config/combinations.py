@@ -13,6 +13,7 @@ from mailstack.config.policy import milter_place
 from mailstack.config.sections import IMPLICIT_TLS_SERVICES, USUAL_PORTS, Config, Listener, ServiceName, TlsMode
 from mailstack.config.units import Unexpected, duration
 from mailstack.mail.address import ascii_domain
+from mailstack.mail.mta_sts import MAX_AGE
 from mailstack.names import BadServer, NameServer
 
 MAX_PORT = 65535
@@ -58,6 +59,7 @@ def mistakes(config: Config) -> tuple[Mistake, ...]:
         *_policy(config),
         *_dns(config),
         *_outbound(config),
+        *_mta_sts(config),
         *_milters(config),
     )
 
@@ -325,6 +327,7 @@ def _outbound(config: Config) -> Iterator[Mistake]:
         ("connections_per_destination", 1),
         ("messages_per_connection", 0),
         ("port", 1),
+        ("mta_sts_port", 1),
     ):
         if getattr(outbound, key) < least:
             yield Mistake(f"[outbound] {key}", f"expected {least} or more, not {getattr(outbound, key)}")
@@ -338,6 +341,15 @@ def _outbound(config: Config) -> Iterator[Mistake]:
         if name in names:
             yield Mistake(f"[[routes]] number {number}, name", f"{name} is there twice")
         names.add(name)
+
+
+def _mta_sts(config: Config) -> Iterator[Mistake]:
+    settings = config.mta_sts
+    if not 0 <= settings.max_age <= MAX_AGE:
+        yield Mistake("[mta_sts] max_age", f"expected up to {MAX_AGE} seconds, about a year")
+    for host in settings.mx:
+        if not _DOMAIN.fullmatch(host.removeprefix("*.")):
+            yield Mistake("[mta_sts] mx", f'expected a host as "mx.example.org" or "*.example.org", not "{host}"')
 
 
 def _route(route: Route, place: str) -> Iterator[Mistake]:

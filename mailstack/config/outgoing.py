@@ -28,6 +28,13 @@ class OutboundTls(Enum):
     IMPLICIT = "implicit"
 
 
+class Downgrade(Enum):
+    """What becomes of mail to a host whose TLS was better before."""
+
+    REPORT = "report"
+    REFUSE = "refuse"
+
+
 @dataclass(frozen=True, slots=True)
 class Outbound:
     """`[outbound]`: mail to other servers, and when it is tried again."""
@@ -50,6 +57,12 @@ class Outbound:
     "none" never uses it. What a domain demands of itself by DANE (RFC 7672) or MTA-STS (RFC 8461) holds in any case."""
     dane: bool = True
     """Whether TLSA records are looked up; they count only where [dns] trust_ad lets answers be authenticated."""
+    mta_sts: bool = True
+    """Whether domains' policies of MTA-STS are looked for."""
+    downgrade: Downgrade = Downgrade.REPORT
+    """When a server had TLS within the last 30 days and has none any more, or its certificate was right and is not any
+    more: "report" sends the mail with a warning in the log, "refuse" keeps it. Where TLS is demanded, nothing is sent
+    in any case."""
     ipv6: bool = True
     """Whether servers are reached by IPv6, too; then before IPv4."""
     source: tuple[str, ...] = ()
@@ -58,9 +71,12 @@ class Outbound:
     helo: str = ""
     """How we call ourselves in EHLO. Empty: `hostname`."""
     ca: Path | None = None
-    """PEM certificates of the authorities to trust; not set: those of the system."""
+    """PEM certificates of the authorities to trust, for mail servers and for hosts of MTA-STS policies; not set: those
+    of the system."""
     port: int = 25
     """Of servers that DNS names; another one is for tests."""
+    mta_sts_port: int = 443
+    """Of hosts that publish policies of MTA-STS; another one is for tests."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Annotated
 from mailstack.config.observing import Journal, Log, Metrics
 from mailstack.config.outgoing import Hold, Outbound, Route
 from mailstack.config.policy import Milter, Policy, Sending
+from mailstack.config.publishing import MtaSts
 from mailstack.config.returns import Forwarding, Reports
 
 Network = IPv4Network | IPv6Network
@@ -60,8 +61,7 @@ class MailboxFull(Enum):
 
 
 class BareNewline(Enum):
-    """What becomes of a CR or LF that stands alone in mail data (RFC 5321 §2.3.8). None of them ever
-    ends a message."""
+    """What becomes of a CR or LF that stands alone in mail data (RFC 5321 §2.3.8). None of them ever ends a message."""
 
     REPAIR = "repair"
     REJECT_STRANGERS = "reject-strangers"
@@ -240,8 +240,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """`[[retention]]`: messages that go away by themselves, for good. All that apply to a mailbox are
-    applied to it."""
+    """`[[retention]]`: messages that go away by themselves, for good. All that apply to a mailbox are applied to it."""
 
     mailbox: str
     """A mailbox as "Trash", "Lists/Python", "Archive/*" or "*"; in the last two, * is any characters."""
@@ -343,6 +342,9 @@ class Smtp:
     """Senders that a login may have: its "own" address and aliases, any address of its "domain", or "any"."""
     xclient_trusted: tuple[Network, ...] = ()
     """Filters and proxies that say by XCLIENT and XFORWARD for whom they speak, as Postfix's do."""
+    relay_domains: tuple[str, ...] = ()
+    """Domains of others that strangers may send to through this server, because it is their backup exchanger: it keeps
+    mail for them, and hands it to the exchangers in DNS that are better, or as [[routes]] say."""
     etrn_allowed: tuple[Network, ...] = ()
     """Who may ask by ETRN (RFC 1985) that mail for a domain be tried now, besides users who have logged in."""
     timeout: Seconds = 300.0
@@ -389,8 +391,7 @@ class Imap:
     """`[imap]`."""
 
     timeout: Seconds = 1800.0
-    """Seconds of silence after login before the connection is closed; RFC 9051 §5.4 asks for 30
-    minutes at least."""
+    """Seconds of silence after login before the connection is closed; RFC 9051 §5.4 asks for 30 minutes at least."""
     without_mechanisms: tuple[MechanismName, ...] = ()
     """Of [auth] mechanisms, those that IMAP does not offer."""
     hide_capabilities: tuple[str, ...] = ()
@@ -437,8 +438,7 @@ class Config:
     data: Path
     """Where mail, queue, indexes and accounts are."""
     hostname: str
-    """How the server calls itself: in greetings, trace fields and message ids. Others must find it
-    in DNS."""
+    """How the server calls itself: in greetings, trace fields and message ids. Others must find it in DNS."""
     domains: tuple[Domain, ...]
     listeners: tuple[Listener, ...]
     user: str = ""
@@ -459,6 +459,7 @@ class Config:
     outbound: Outbound = field(default_factory=Outbound)
     routes: tuple[Route, ...] = ()
     holds: tuple[Hold, ...] = ()
+    mta_sts: MtaSts = field(default_factory=MtaSts)
     dns: Dns = field(default_factory=Dns)
     reports: Reports = field(default_factory=Reports)
     forwarding: Forwarding = field(default_factory=Forwarding)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
+from mailstack.mail.mta_sts import StsPolicy
 from mailstack.names import Answer, LookupFailed, MxAnswer, NoData, NoRecords, Resolver
 
 SHOWN_HOSTS = 10
@@ -59,6 +60,8 @@ class Domain:
     """Exchangers that were not looked up."""
     mta_sts: Seen | None = None
     tls_rpt: Seen | None = None
+    policy: StsPolicy | str | None = None
+    """Of MTA-STS, or why it cannot be had; None: nobody has asked."""
 
     @property
     def can_receive(self) -> bool:

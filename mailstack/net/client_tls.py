@@ -73,8 +73,11 @@ class Verification:
 
     def look(self, certificate: X509, error: int, depth: int) -> bool:
         """At one certificate of the chain that OpenSSL verifies; the server's own is the last, at depth 0."""
-        if self.demand.certainty is not Certainty.NAMED:
+        certainty = self.demand.certainty
+        if certainty not in (Certainty.NAMED, Certainty.NOTED):
             return True
+        if certainty is Certainty.NOTED and self.failure is not None:
+            return True  # the first thing that is wrong is what is said
         try:
             if error:
                 self.failure = _failure(certificate.to_cryptography(), error, depth)
@@ -83,7 +86,7 @@ class Verification:
                 self.verified = self.failure is None
         except _UNREADABLE as unreadable:
             self.failure = _unreadable(unreadable)
-        return self.failure is None
+        return self.failure is None or certainty is Certainty.NOTED
 
     def finish(self, connection: SSL.Connection) -> None:
         """After the handshake. Raises: TlsFailed."""
@@ -93,7 +96,8 @@ class Verification:
             self.failure = _unreadable(unreadable)
         if self.failure is not None:
             self.verified = False
-            raise self.failure
+            if self.demand.certainty is not Certainty.NOTED:
+                raise self.failure
 
     def _finish(self, connection: SSL.Connection) -> None:
         demand = self.demand
@@ -104,7 +108,7 @@ class Verification:
             except dane.NoMatch as wrong:
                 self.failure = TlsFailed(str(wrong), "validation-failure" if demand.records else "tlsa-invalid")
             self.verified = self.failure is None
-        elif demand.certainty is Certainty.NAMED and not self.verified:
+        elif demand.certainty is not Certainty.NONE and not self.verified and self.failure is None:
             # The session was resumed: its chain was verified then, for the same demand, and nobody has looked now.
             self.resumed = True
             leaf = connection.get_peer_certificate(as_cryptography=True)
@@ -181,7 +185,8 @@ class ClientTls:
         return Handshake(context, Verification(demand), session)
 
     def remember(self, demand: TlsDemand, peer: str, connection: SSL.Connection, now: float) -> None:
-        """The connection ends: its session may go on in the next one. One session serves once (RFC 8446 §C.4)."""
+        """The connection ends, with whose certificate nothing was wrong: its session may go on in the next one. One
+        session serves once (RFC 8446 §C.4)."""
         session = connection.get_session()
         if session is not None and demand.certainty is not Certainty.TLSA:  # those look at the chain each time
             self._sessions[peer, demand] = (now, session)
@@ -224,15 +229,16 @@ def _make_context(demand: TlsDemand) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
-    if demand.certainty is Certainty.NONE:
+    if not demand.certainty.is_sure:
         context.set_cipher_list(_WEAK_TOO)
+    if demand.certainty is Certainty.NONE:
         context.set_verify(SSL.VERIFY_NONE)
     else:
         context.set_verify(SSL.VERIFY_PEER, _look)
     try:
         if demand.authorities:
             context.load_verify_locations(demand.authorities)
-        elif demand.certainty is Certainty.NAMED:
+        elif demand.certainty in (Certainty.NAMED, Certainty.NOTED):
             context.set_default_verify_paths()
         if demand.identity is not None:
             certificate, key = demand.identity

@@ -90,6 +90,10 @@ class HopProtocol(WireProtocol):
         return self._handshake is not None and self._tls is not None and self._handshake.verification.verified
 
     @property
+    def tls_problem(self) -> TlsFailed | None:
+        return self._handshake.verification.failure if self._handshake is not None and self._tls is not None else None
+
+    @property
     def has_input(self) -> bool:
         return bool(self._input) or self._end is not None or self._input_ended
 
@@ -132,7 +136,7 @@ class HopProtocol(WireProtocol):
     def close(self) -> None:
         if self._cut is None and self._end is not ConnectionClosed:
             handshake = self._handshake
-            if handshake is not None and self._tls is not None:
+            if handshake is not None and self._tls is not None and handshake.verification.failure is None:
                 handle = self.transport.getHandle()
                 demand = handshake.verification.demand
                 self._dialer.tls.remember(demand, self._where, handle, self._reactor.seconds())

@@ -7,13 +7,16 @@ from dataclasses import replace
 
 from mailstack.config.returns import Reports
 from mailstack.handover import Outcome
-from mailstack.mail.address import Address
+from mailstack.mail.address import Address, ascii_domain
 from mailstack.ports import Counters, Log
 from mailstack.queue.content import Slice
 from mailstack.queue.items import LOCAL, Waiting
 from mailstack.queue.queue import NewReport
 from mailstack.queue.reports import Fate, Kind, Reported, ReportLimit, header_of, may_report, prepare
 from mailstack.queue.settlement import Settlement
+
+UNREADABLE = 1 << 62
+"""The size of a message that cannot be given back."""
 
 
 class SenderReports:
@@ -28,6 +31,7 @@ class SenderReports:
         counters: Counters,
     ) -> None:
         self.original_sender = original_sender
+        self.relay_domains: frozenset[str] = frozenset()
         self._host = host
         self._log = log
         self._counters = counters
@@ -40,11 +44,12 @@ class SenderReports:
 
     async def reports(self, waiting: Waiting, settlement: Settlement, head: bytes, now: float) -> Sequence[NewReport]:
         item = waiting.item
-        if not may_report(item.envelope, lambda address: self.original_sender(address) is not None):
+        if not self._may_report(waiting):
             if settlement.failed:
                 self._log.warning("failed without a report: the sender is not known to be one of ours", id=item.id)
             return ()
-        about = Reported(item.id, item.envelope, item.arrived, await header_of(_Head(head)), item.size)
+        size = item.size if head else UNREADABLE
+        about = Reported(item.id, item.envelope, item.arrived, await header_of(_Head(head)), size)
         made = []
         for kind, outcomes in self._kinds(waiting, settlement, now):
             attempts = waiting.attempts if kind in (Kind.DELAYED, Kind.LATE) else waiting.attempts + 1
@@ -63,6 +68,15 @@ class SenderReports:
             made.append(NewReport(envelope, (prepared.prefix, *whole, prepared.suffix)))
             self._counters.count("reports", kind.value)
         return made
+
+    def _may_report(self, waiting: Waiting) -> bool:
+        """As `may_report`; and of mail that we took from strangers because we are its domain's backup exchanger, for
+        which nobody else answers."""
+        envelope = waiting.item.envelope
+        if may_report(envelope, lambda address: self.original_sender(address) is not None):
+            return True
+        domains = {ascii_domain(envelope.recipients[number].domain) for number in waiting.recipients}
+        return envelope.sender is not None and domains <= self.relay_domains
 
     def _kinds(
         self, waiting: Waiting, settlement: Settlement, now: float

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from mailstack.config.outgoing import OutboundTls
 from mailstack.handover import Certainty, HopFailed, Outcome, TlsDemand, Verdict
-from mailstack.names import Resolver
+from mailstack.names import BadName, NoRecords, Resolver, TemporaryFailure
 from mailstack.net.hop import Target
 from mailstack.relay import mx, tls_policy
 from mailstack.relay.settings import Server, Way
-from mailstack.relay.tls_policy import Policies, Policy
+from mailstack.relay.tls_policy import STS, TLSA, Applied, Policies, Policy
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One address of one host. `demand` None: never TLS. `implicit`: TLS begins with the first octet. `named_safely`:
-    nobody on the way can have put this host in place of the domain's (RFC 8689 §4.2.1)."""
+    nobody on the way can have put this host in place of the domain's (RFC 8689 §4.2.1). `applied`: under which policy
+    its sessions are counted, None: not at all. `misnamed`: what a policy has against it that is not enforced."""
 
     target: Target
     demand: TlsDemand | None
     implicit: bool = False
     named_safely: bool = False
+    applied: Applied | None = None
+    misnamed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """A host that is no candidate, why, and under which policy that is counted."""
+
+    failed: HopFailed
+    applied: Applied | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +47,9 @@ class Lookups:
     shuffle: mx.Shuffle
 
 
-async def candidates(domain: str, way: Way, lookups: Lookups) -> AsyncIterator[Candidate | HopFailed]:
-    """In the order in which they are tried, each looked up when it is its turn; a HopFailed is a host that is not one
-    for this reason. Raises: HopFailed, when nothing is known of any host."""
+async def candidates(domain: str, way: Way, lookups: Lookups) -> AsyncIterator[Candidate | Unfit]:
+    """In the order in which they are tried, each looked up when it is its turn.
+    Raises: HopFailed, when nothing is known of any host."""
     if way.servers:
         for server in way.servers:
             async for found in _of_server(server, way, lookups):
@@ -51,7 +62,7 @@ async def candidates(domain: str, way: Way, lookups: Lookups) -> AsyncIterator[C
             yield found
 
 
-async def _of_server(server: Server, way: Way, lookups: Lookups) -> AsyncIterator[Candidate | HopFailed]:
+async def _of_server(server: Server, way: Way, lookups: Lookups) -> AsyncIterator[Candidate | Unfit]:
     implicit = way.tls is OutboundTls.IMPLICIT
     demand = tls_policy.demanded(way.tls, (server.host,) if not server.is_unix else (), way.authorities)
     if server.is_unix or _is_address(server.host):
@@ -64,27 +75,36 @@ async def _of_server(server: Server, way: Way, lookups: Lookups) -> AsyncIterato
         try:
             addresses = (await mx.addresses(lookups.resolver, server.host, ipv6=way.ipv6)).addresses
         except HopFailed as failed:
-            yield failed
+            yield Unfit(failed)
             return
     for address in addresses:
         yield Candidate(_target(address, server.host, server.port, way), _with(demand, way), implicit, True)
 
 
-async def _of_domain(domain: str, way: Way, lookups: Lookups) -> AsyncIterator[Candidate | HopFailed]:
+async def _of_domain(domain: str, way: Way, lookups: Lookups) -> AsyncIterator[Candidate | Unfit]:
     found = await mx.exchangers(lookups.resolver, domain, lookups.ours, lookups.shuffle)
     policy = await lookups.policies.policy(domain)
     for host in found.hosts:
-        if policy is not None and policy.enforced and not policy.allows(host):
-            yield _not_allowed(host, domain)
+        applied = Applied(domain, domain)
+        if policy is not None:
+            applied = Applied(domain, domain, STS, policy.lines)
+        refused = _not_allowed(host, domain) if policy is not None and not policy.allows(host) else None
+        if refused is not None and policy is not None and policy.enforced:
+            yield Unfit(refused, applied)
             continue
         try:
             addresses = await mx.addresses(lookups.resolver, host, ipv6=way.ipv6)
-            demand, safely = await _demand(domain, host, addresses, found.authenticated, policy, way, lookups)
+            demand, safely, applied = await _demand(
+                domain, host, addresses, found.authenticated, policy, applied, way, lookups
+            )
         except HopFailed as failed:
-            yield failed
+            yield Unfit(failed, Applied(domain, host, TLSA) if failed.tls else None)
             continue
         for address in addresses.addresses:
-            yield Candidate(_target(address, host, way.port, way), _with(demand, way), named_safely=safely)
+            yield Candidate(
+                _target(address, host, way.port, way), _with(demand, way), named_safely=safely, applied=applied,
+                misnamed=refused.outcome.text if refused is not None else "",
+            )  # fmt: skip
 
 
 async def _demand(
@@ -93,27 +113,47 @@ async def _demand(
     addresses: mx.HostAddresses,
     authenticated: bool,
     policy: Policy | None,
+    applied: Applied,
     way: Way,
     lookups: Lookups,
-) -> tuple[TlsDemand | None, bool]:
-    """What TLS must be like, and whether the host is safely the domain's. DANE goes before MTA-STS (RFC 8461 §2)."""
+) -> tuple[TlsDemand | None, bool, Applied]:
+    """What TLS must be like, whether the host is safely the domain's, and which policy says so. DANE goes before
+    MTA-STS (RFC 8461 §2)."""
     demand = tls_policy.demanded(way.tls, (host,), way.authorities)
-    if way.dane and addresses.authenticated and (authenticated or domain == host):
-        records, any_at_all = await tls_policy.tlsa(lookups.resolver, host, way.port)
+    safely = authenticated or domain == host or (policy is not None and policy.allows(host))
+    bases = await _bases(host, addresses, lookups.resolver) if way.dane and (authenticated or domain == host) else ()
+    enforced = policy is not None and policy.enforced
+    for base in bases:
+        records, any_at_all = await tls_policy.tlsa(lookups.resolver, base, way.port)
+        if any_at_all and (records or not enforced):
+            names = tuple(dict.fromkeys((base, host, domain) if authenticated else (base, host)))
+            lines = tuple(f"{r.usage} {r.selector} {r.matching_type} {r.data.hex()}" for r in records)
+            return tls_policy.by_tlsa(demand, records, names), safely, Applied(domain, base, TLSA, lines)
         if any_at_all:
-            names = tuple(dict.fromkeys((host, addresses.name, domain) if authenticated else (host, addresses.name)))
-            return tls_policy.by_tlsa(demand, records, names), authenticated
-    if policy is not None and policy.enforced:
-        return tls_policy.by_policy(demand, host), True
-    return demand, authenticated or domain == host
+            break  # which demand no more than the policy does
+    if enforced:
+        return tls_policy.by_policy(demand, host, way.authorities), safely, applied
+    return demand, safely, applied
+
+
+async def _bases(host: str, addresses: mx.HostAddresses, resolver: Resolver) -> tuple[str, ...]:
+    """Names at which TLSA records are looked for, in this order: to which DNSSEC has led from the host, then its own,
+    even if the alias at it leads on to where there is no DNSSEC (RFC 7672 §2.2.2). Raises: HopFailed."""
+    if addresses.authenticated:
+        return tuple(dict.fromkeys((addresses.name or host, host)))
+    if addresses.name in ("", host):
+        return ()
+    try:
+        alias = await resolver.cname(host)
+    except (NoRecords, BadName):
+        return ()
+    except TemporaryFailure as error:
+        raise tls_policy.not_known_now(host, error) from error
+    return (host,) if alias.authenticated else ()
 
 
 def _with(demand: TlsDemand | None, way: Way) -> TlsDemand | None:
-    if demand is None:
-        return None
-    if way.identity is None:
-        return demand
-    return TlsDemand(demand.required, demand.certainty, demand.names, demand.records, demand.authorities, way.identity)
+    return demand if demand is None or way.identity is None else replace(demand, identity=way.identity)
 
 
 def for_message(candidate: Candidate, require_tls: bool) -> Candidate:
@@ -121,16 +161,19 @@ def for_message(candidate: Candidate, require_tls: bool) -> Candidate:
     if not require_tls:
         return candidate
     host = candidate.target.host
-    demand = candidate.demand or TlsDemand(names=(host,))
     if not candidate.named_safely:
         text = f"the sender demands TLS, and nothing vouches for that {host} is the domain's server (RFC 8689)"
-        raise HopFailed(Outcome(Verdict.LATER, "4.7.30", text, host, remote=False))
-    certainty = Certainty.NAMED if demand.certainty is Certainty.NONE else demand.certainty
-    return Candidate(
-        candidate.target,
-        TlsDemand(True, certainty, demand.names or (host,), demand.records, demand.authorities, demand.identity),
-        candidate.implicit,
-        True,
+        raise HopFailed(Outcome(Verdict.NEVER, "5.7.10", text, host, remote=False))
+    demand = candidate.demand or TlsDemand(names=(host,))
+    certainty = demand.certainty if demand.certainty.is_sure else Certainty.NAMED
+    return replace(candidate, demand=replace(demand, required=True, certainty=certainty, names=demand.names or (host,)))
+
+
+def suits(candidate: Candidate, require_tls: bool) -> bool:
+    """Whether a session with it is one that such a message may go over."""
+    demand = candidate.demand
+    return not require_tls or (
+        candidate.named_safely and demand is not None and demand.required and demand.certainty.is_sure
     )
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from mailstack.handover import Certainty, Content, HopFailed, Outcome, Transcript, Verdict
+from mailstack.handover import Content, HopFailed, Outcome, Transcript, Verdict
 from mailstack.names import Resolver
 from mailstack.net.hop import HopProtocol, Target
 from mailstack.ports import Clock, Counters, Log
 from mailstack.queue.carrying import Hop, Pace
 from mailstack.queue.items import LOCAL, Waiting
-from mailstack.relay.candidates import Candidate, Lookups, candidates, for_message
+from mailstack.relay.candidates import Candidate, Lookups, Unfit, candidates, for_message, suits
+from mailstack.relay.downgrades import PLAIN, Guard
 from mailstack.relay.routes import Destination
 from mailstack.relay.settings import Way
-from mailstack.relay.tls_policy import Policies
+from mailstack.relay.tls_notes import Notes
+from mailstack.relay.tls_policy import STS, Policies
 from mailstack.smtp.client.session import ClientSession
 from mailstack.smtp.client.settings import ClientSettings, Downconvert
 
@@ -42,6 +44,8 @@ class Surroundings:
     clock: Clock
     log: Log
     counters: Counters
+    notes: Notes
+    guard: Guard
     downconvert: Downconvert | None = None
 
 
@@ -56,11 +60,14 @@ class SmtpHop:
     def usable(self) -> bool:
         return self._session.usable
 
+    @property
+    def offers_require_tls(self) -> bool:
+        """Whether the server passes messages on with TLS only (RFC 8689)."""
+        return "REQUIRETLS" in self._session.offers
+
     def suits(self, waiting: Waiting) -> bool:
-        if not waiting.item.envelope.parameters.require_tls:
-            return True
-        demand = self._candidate.demand
-        return demand is not None and demand.required and demand.certainty is not Certainty.NONE
+        require_tls = _requires_tls(waiting)
+        return suits(self._candidate, require_tls) and (self.offers_require_tls or not require_tls)
 
     async def send(self, waiting: Waiting, content: Content, transcript: Transcript) -> Mapping[int, Outcome]:
         self._session.transcript = transcript
@@ -118,39 +125,52 @@ class MailCarrier:
         way = self.way_of(to.route)
         around = self._around
         lookups = Lookups(around.resolver, around.policies, around.ours, self._shuffle)
+        require_tls = _requires_tls(waiting)
         last: HopFailed | None = None
         tried = 0
         async for found in candidates(to.domain, way, lookups):
-            if isinstance(found, HopFailed):
-                transcript.add(f"-- {found.outcome.text}")
-                last = _worse(last, found)
+            if isinstance(found, Unfit):
+                transcript.add(f"-- {found.failed.outcome.text}")
+                if found.applied is not None and found.failed.tls:
+                    host = Target("", host=found.failed.outcome.mta)
+                    around.notes.count(found.applied, found.failed.tls, host, found.failed.outcome.text)
+                last = _worse(last, found.failed)
                 continue
             if tried == MAX_TRIED:
                 break
             tried += 1
             try:
-                candidate = for_message(found, waiting.item.envelope.parameters.require_tls)
-                return await self._reach(candidate, way, transcript)
+                return await self._reach(for_message(found, require_tls), way, transcript, require_tls)
             except HopFailed as failed:
                 transcript.add(f"-- {failed.outcome.text}")
                 last = _worse(last, failed)
-        raise last or HopFailed(Outcome(Verdict.LATER, "4.4.4", f"no server is known for {to.domain}", remote=False))
+        if last is None:
+            raise HopFailed(Outcome(Verdict.LATER, "4.4.4", f"no server is known for {to.domain}", remote=False))
+        raise _for_good(last) if require_tls and last.tls not in ("", "dnssec-invalid") else last
 
-    async def _reach(self, candidate: Candidate, way: Way, transcript: Transcript) -> SmtpHop:
+    async def _reach(self, candidate: Candidate, way: Way, transcript: Transcript, require_tls: bool) -> SmtpHop:
         """A session with this host; without TLS if TLS fails that nobody demands. Raises: HopFailed."""
+        around = self._around
         try:
-            return await self._session(candidate, way, transcript)
+            hop = await self._session(candidate, way, transcript)
         except HopFailed as failed:
             demand = candidate.demand
+            if failed.tls and candidate.applied is not None:
+                around.notes.count(candidate.applied, failed.tls, candidate.target, failed.outcome.text)
             if not failed.tls or demand is None or demand.required:
                 raise
-            around = self._around
             around.counters.count("outbound_tls", "failed")
             around.log.event(
                 "TLS failed, going on without", mta=failed.outcome.mta, reason=failed.outcome.text, kind=failed.tls
             )
+            await around.guard.judge(candidate.target.host, PLAIN, failed.outcome.text)
             transcript.add(f"-- {failed.outcome.text}; once more without TLS")
-            return await self._session(Candidate(candidate.target, None), way, transcript)
+            return await self._session(replace(candidate, demand=None, applied=None), way, transcript)
+        if require_tls and not hop.offers_require_tls:
+            await hop.close()
+            text = "REQUIRETLS: the server does not offer it"
+            raise HopFailed(Outcome(Verdict.NEVER, "5.7.30", text, candidate.target.host, remote=False))
+        return hop
 
     async def _session(self, candidate: Candidate, way: Way, transcript: Transcript) -> SmtpHop:
         around, target = self._around, candidate.target
@@ -164,7 +184,41 @@ class MailCarrier:
         await session.open(candidate.demand)
         tls = "none" if connection.tls is None else "verified" if connection.tls_verified else "unverified"
         around.counters.count("outbound_tls", tls)
+        if connection.tls_resumed:
+            around.counters.count("outbound_tls_resumed")
+        self._note(candidate, connection)
+        if candidate.demand is not None:
+            try:
+                await around.guard.look(connection)
+            except HopFailed:
+                await session.quit()
+                raise
         return SmtpHop(session, candidate)
+
+    def _note(self, candidate: Candidate, connection: HopProtocol) -> None:
+        """For the report on TLS: a session that has begun."""
+        applied, problem = candidate.applied, connection.tls_problem
+        if applied is None or candidate.demand is None:
+            return
+        failed, reason = "", ""
+        if connection.tls is None:
+            failed = "starttls-not-supported"
+        elif applied.kind == STS and candidate.misnamed:
+            failed, reason = "validation-failure", candidate.misnamed
+        elif applied.kind == STS and problem is not None:
+            failed, reason = problem.kind, str(problem)
+        self._around.notes.count(applied, failed, candidate.target, reason)
+
+
+def _requires_tls(waiting: Waiting) -> bool:
+    """Whether it may go over verified TLS only. A report need not: better that it arrives (RFC 8689 §4.2.1, §5)."""
+    envelope = waiting.item.envelope
+    return envelope.parameters.require_tls and envelope.sender is not None
+
+
+def _for_good(failed: HopFailed) -> HopFailed:
+    """Without TLS as it has to be, the sender hears of it at once (RFC 8689 §4.2.1)."""
+    return HopFailed(replace(failed.outcome, verdict=Verdict.NEVER, status="5.7.10"), tls=failed.tls)
 
 
 def _worse(before: HopFailed | None, failed: HopFailed) -> HopFailed:

@@ -9,7 +9,7 @@ from typing import Any
 from mailstack.handover import Certainty, HopFailed, TlsDemand
 from mailstack.ports import Envelope
 from mailstack.queue.items import LOCAL
-from mailstack.relay.candidates import Candidate, Lookups, candidates
+from mailstack.relay.candidates import Candidate, Lookups, Unfit, candidates
 from mailstack.relay.routes import Destination, Router
 from mailstack.relay.settings import Way
 
@@ -83,6 +83,7 @@ def tls_text(demand: TlsDemand | None, implicit: bool) -> str:
         return "if it is offered, with any certificate"
     certificate = {
         Certainty.NONE: "any certificate",
+        Certainty.NOTED: "any certificate",
         Certainty.NAMED: f"a certificate of {' or '.join(demand.names)}",
         Certainty.TLSA: f"a certificate by {len(demand.records)} TLSA records (DANE)",
     }[demand.certainty]
@@ -109,7 +110,7 @@ async def explained(
     hosts: list[Candidate | HopFailed] = []
     try:
         async for found in candidates(to.domain, way, lookups):
-            hosts.append(found)
+            hosts.append(found.failed if isinstance(found, Unfit) else found)
             if len(hosts) == MOST:
                 break
     except HopFailed as failed:

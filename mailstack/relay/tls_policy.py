@@ -23,6 +23,8 @@ class Policy:
 
     enforced: bool
     patterns: tuple[str, ...]
+    lines: tuple[str, ...] = ()
+    """Of the policy as it is published, for reports."""
 
     def allows(self, host: str) -> bool:
         """Whether the host is one of the policy's (RFC 8461 §4.1): "*." stands for one label."""
@@ -32,18 +34,26 @@ class Policy:
         )
 
 
+NO_POLICY, STS, TLSA = "no-policy-found", "sts", "tlsa"
+"""Kinds of policies, as reports call them (RFC 8460 §4.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Under which policy a session is counted (RFC 8460 §4.4). `domain` is the recipients', `policy_domain` who has
+    published the policy: the same, or with DANE the host."""
+
+    domain: str
+    policy_domain: str
+    kind: str = NO_POLICY
+    lines: tuple[str, ...] = ()
+
+
 class Policies(Protocol):
     """Knows domains' policies of MTA-STS."""
 
     async def policy(self, domain: str) -> Policy | None:
         """None where there is none, or it cannot be had and none is remembered."""
-
-
-class NoPolicies:
-    """Implements `Policies`: there are none."""
-
-    async def policy(self, domain: str) -> Policy | None:
-        return None
 
 
 async def tlsa(resolver: Resolver, host: str, port: int) -> tuple[tuple[TlsaRecord, ...], bool]:
@@ -55,11 +65,16 @@ async def tlsa(resolver: Resolver, host: str, port: int) -> tuple[tuple[TlsaReco
     except (NoRecords, BadName):
         return (), False
     except TemporaryFailure as error:
-        text = f"the TLSA records of {host} cannot be looked up now: {error.why}"
-        raise HopFailed(Outcome(Verdict.LATER, "4.7.5", text, host, remote=False), tls="dnssec-invalid") from error
+        raise not_known_now(host, error) from error
     if not answer.authenticated:
         return (), False
     return tuple(TlsaRecord(r.usage, r.selector, r.matching_type, r.data) for r in answer.records if _usable(r)), True
+
+
+def not_known_now(host: str, error: TemporaryFailure) -> HopFailed:
+    """Whether a host has TLSA records."""
+    text = f"the TLSA records of {host} cannot be looked up now: {error.why}"
+    return HopFailed(Outcome(Verdict.LATER, "4.7.5", text, host, remote=False), tls="dnssec-invalid")
 
 
 def _usable(record: Tlsa) -> bool:
@@ -75,24 +90,27 @@ def demanded(mode: OutboundTls, names: tuple[str, ...], authorities: str) -> Tls
     """By the configuration; None: never TLS."""
     if mode is OutboundTls.NONE:
         return None
-    verified = mode in (OutboundTls.VERIFIED, OutboundTls.IMPLICIT)
+    certainty = Certainty.NOTED if names else Certainty.NONE
+    if mode in (OutboundTls.VERIFIED, OutboundTls.IMPLICIT):
+        certainty = Certainty.NAMED
     return TlsDemand(
         required=mode is not OutboundTls.OPPORTUNISTIC,
-        certainty=Certainty.NAMED if verified else Certainty.NONE,
+        certainty=certainty,
         names=names,
         authorities=authorities,
     )
 
 
 def by_tlsa(demand: TlsDemand | None, records: tuple[TlsaRecord, ...], names: tuple[str, ...]) -> TlsDemand:
-    """With TLSA records; where none is usable, TLS is demanded all the same, with any certificate (RFC 7672 §2.2)."""
+    """With TLSA records; where none is usable, TLS is demanded all the same, with any certificate (RFC 7672 §2.2),
+    or with the one that the configuration demands."""
     base = demand or TlsDemand(names=names)
     if not records:
         return replace(base, required=True)
     return replace(base, required=True, certainty=Certainty.TLSA, records=records, names=names)
 
 
-def by_policy(demand: TlsDemand | None, host: str) -> TlsDemand:
+def by_policy(demand: TlsDemand | None, host: str, authorities: str) -> TlsDemand:
     """By an enforced policy of MTA-STS."""
-    base = demand or TlsDemand()
+    base = demand or TlsDemand(authorities=authorities)
     return replace(base, required=True, certainty=Certainty.NAMED, names=(host,))

@@ -63,6 +63,8 @@ class SmtpSettings:
     vrfy: Vrfy = Vrfy.NOBODY
     sender: Sender = Sender.OWN
     xclient_trusted: tuple[Network, ...] = ()
+    relay_domains: frozenset[str] = frozenset()
+    """Domains that strangers may send to through us, in lower case and their xn-- form."""
     etrn_allowed: tuple[Network, ...] = ()
     max_size: int = 50 * MIB
     max_recipients: int = 1000

@@ -31,6 +31,7 @@ class ScriptedHop:
         self.demand: TlsDemand | None = None
         self.tls = tls
         self.tls_verified = False
+        self.tls_problem: TlsFailed | None = None
         self._lines = [line for line in (raw.strip() for raw in script.split("\n")) if line]
         self._queued: list[bytes] = []
         self._unread = b""

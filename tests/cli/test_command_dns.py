@@ -19,6 +19,7 @@ from production import configuration
 from mailstack.cli.dns import TYPES
 from mailstack.cli.dns_shown import domain_document, domain_lines, seen_lines
 from mailstack.dns.lookup import ASK, SHOWN_HOSTS, Domain, Lookup, Seen
+from mailstack.mail.mta_sts import StsMode, StsPolicy
 from mailstack.names import NoSuchName, Resolver, TemporaryFailure
 from mailstack.testing.dns_server import DnsServer
 from mailstack.testing.names import FakeResolver
@@ -106,6 +107,16 @@ def test_failures_say_why() -> None:
         assert words in next(iter(seen_lines(Seen("a.b", "MX", failure, 0.0))))
 
 
+def test_a_policy_is_shown() -> None:
+    domain = Domain(Seen("example.org", "MX", NoSuchName("example.org", server="s"), 0.0))
+    domain.policy = StsPolicy(StsMode.TESTING, 600, ("mx.example.org",))
+    assert list(domain_lines(domain))[-3:] == ["    mode: testing", "    mx: mx.example.org", "    max_age: 600"]
+    assert domain_document(domain)["mta_sts_policy"] == {"mode": "testing", "max_age": 600, "mx": ["mx.example.org"]}
+    domain.policy = "no\x1b[2J"
+    assert list(domain_lines(domain))[-1] == "  MTA-STS policy  none: no\ufffd[2J"
+    assert domain_document(domain)["mta_sts_policy"] == {"error": "no\x1b[2J"}
+
+
 def test_every_type_can_be_asked_for() -> None:
     assert tuple(ASK) == TYPES
 
@@ -121,10 +132,11 @@ def server() -> Iterator[DnsServer]:
 
 def test_a_domain_by_the_server_of_the_configuration(server: DnsServer, config: Path) -> None:
     config.write_text(configuration(config.parent, tables=f'[dns]\nservers = ["{server.address}"]\n'))
-    ended = command("dns", "lookup", "alice@example.org", "--config", str(config), "--json")
+    ended = command("dns", "lookup", "alice@example.org", "--config", str(config), "--json", "--policy")
     assert (ended.status, ended.err) == (0, "")
     document: dict[str, Any] = json.loads(ended.out)
     assert [host["host"] for host in document["hosts"]] == ["mx.example.org", "b.example.org", "broken.example"]
+    assert document["mta_sts_policy"] == {"error": "mta-sts.example.org: no such name"}
     assert document["mx"]["server"] == server.address and document["mx"]["authenticated"]
 
 
@@ -152,6 +164,7 @@ def test_the_end_by_ctrl_c() -> None:
 def test_wrong_usage(tmp_path: Path) -> None:
     for words, says in (
         (["x.example", "--server", "dns.example"], "--server: expected an IP address"),
+        (["x.example", "--type", "TXT", "--policy"], "--policy is of a domain"),
         (["x.example", "--type", "ANY"], "'ANY' is not one of"),
     ):
         result = invoke("dns", "lookup", *words)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 SECTIONS = (
     "Config", "Domain", "Listener", "Certificate", "Limits", "Quota", "Retention", "Auth", "Smtp", "Imap", "Pop3",
     "Log", "Metrics", "Tls", "ClientCertificate", "OAuth", "HideCapabilities",
-    "Policy", "Sending", "Dns", "Reports", "Forwarding", "Outbound", "Route", "Hold", "Journal", "Milter",
+    "Policy", "Sending", "Dns", "Reports", "Forwarding", "Outbound", "Route", "Hold", "MtaSts", "Journal", "Milter",
 )  # fmt: skip
 KEYS = [(name, field.name) for name in SECTIONS for field in dataclasses.fields(getattr(sections, name))]
 TABLES = {
@@ -32,6 +32,7 @@ TABLES = {
     "outbound",
     "routes",
     "holds",
+    "mta_sts",
     "dns",
     "reports",
     "forwarding",

@@ -9,13 +9,16 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import trustme
 from production import DOMAIN, NOT_ROOT, PASSWORD, given_to_nobody
 from server_process import REPOSITORY, Server
 
@@ -29,6 +32,7 @@ OTHER = "example.net"
 DEAD = "dead.example"
 """A domain whose exchanger does not listen."""
 LIMIT = 20.0
+POLICY = f"version: STSv1\nmode: enforce\nmx: mail.{OTHER}\nmax_age: 86400\n"
 ADDRESSES = {DOMAIN: "127.0.0.2", OTHER: "127.0.0.3"}
 
 
@@ -64,16 +68,48 @@ def host(directory: Path, domain: str, port: int, dns: DnsServer, tables: str = 
     return Server(directory, ("serve", "--config", str(directory / "mailstack.toml")), NOT_ROOT)
 
 
+@contextmanager
+def publishing(directory: Path, policy: str) -> Iterator[str]:
+    """A host of a policy of MTA-STS, for mta-sts.careful.example; gives keys of [outbound]."""
+
+    class Request(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain")
+            self.end_headers()
+            self.wfile.write(policy.encode())
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("mta-sts.careful.example").configure_cert(context)
+    authority.cert_pem.write_to_path(directory / "authorities.pem")
+    (directory / "authorities.pem").chmod(0o644)
+    with ThreadingHTTPServer(("127.0.0.5", 0), Request) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f'ca = "{directory}/authorities.pem"\nmta_sts_port = {server.server_port}\n'
+        server.shutdown()
+        thread.join()
+
+
 @pytest.fixture(scope="module")
 def pair() -> Iterator[tuple[Server, Server, DnsServer]]:
     zones = {domain: {"MX": [(10, f"mail.{domain}")]} for domain in ADDRESSES}
     zones[DEAD] = {"MX": [(10, f"mail.{DEAD}")]}
     zones |= {f"mail.{domain}": {"A": address} for domain, address in (*ADDRESSES.items(), (DEAD, "127.0.0.4"))}  # type: ignore[dict-item]
+    zones["careful.example"] = zones[OTHER]
+    zones["_mta-sts.careful.example"] = {"TXT": "v=STSv1; id=1"}  # type: ignore[dict-item]
+    zones["mta-sts.careful.example"] = {"A": "127.0.0.5"}  # type: ignore[dict-item]
     port = free_port()
     with (
         TemporaryDirectory(prefix="mailstack-pair-") as top,
         DnsServer(zones) as dns,
-        host(Path(top) / "one", DOMAIN, port, dns) as one,
+        publishing(Path(top), POLICY) as tables,
+        host(Path(top) / "one", DOMAIN, port, dns, tables) as one,
         host(Path(top) / "two", OTHER, port, dns) as two,
     ):
         yield one, two, dns
@@ -186,3 +222,11 @@ def test_a_domain_that_does_not_exist_is_said_at_once(pair: tuple[Server, Server
     while "nowhere.example" not in report:
         report = received(one, DOMAIN, "Not delivered")
     assert "Status: 5.1.2" in report
+
+
+def test_a_domain_that_demands_a_certificate_gets_nothing_without(pair: tuple[Server, Server, DnsServer]) -> None:
+    one, _, _ = pair
+    submit(one, DOMAIN, "bob@careful.example", "carefully")
+    assert "mode=enforce" in one.wait_log("MTA-STS policy")
+    deferred = one.wait_log("to=bob@careful.example mta=")
+    assert "mail deferred" in deferred and "status=4.7.5" in deferred and "self-signed" in deferred

@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from mailstack.app.outgoing import LazyQueue
+from mailstack.app.surroundings import LazyQueue
 from mailstack.ports import Envelope
 from mailstack.queue.commits import MAX_TOGETHER, Commits
 from mailstack.queue.database import DATABASE, QueueDatabase
@@ -169,7 +169,7 @@ def test_whatever_happens_in_the_worker_the_queue_goes_on(world: World) -> None:
 
 
 def test_two_that_come_at_once_open_one_queue() -> None:
-    """In the development mode, where none is open before: of two each would sweep the other's files."""
+    """In the development mode, where none is open before."""
     workers, opened = SlowWorkers(), []
 
     class Opened:
@@ -182,7 +182,7 @@ def test_two_that_come_at_once_open_one_queue() -> None:
         opened.append(Opened())
         return opened[-1]
 
-    queue._open = open_it  # type: ignore[assignment]
+    queue._make = open_it  # type: ignore[assignment]
     found: list[Any] = []
     for _ in range(2):
         Deferred.fromCoroutine(queue.enqueue(Envelope(None, ()), b"", MemoryBlob(b""))).addBoth(found.append)

@@ -70,6 +70,16 @@ def test_requiretls_is_for_those_who_offer_it() -> None:
     assert shown(send(session, with_parameters(require_tls=True))) == {0: (NEVER, "5.7.30")}
 
 
+def test_a_report_goes_without_what_its_message_demands() -> None:
+    report = replace(with_parameters(require_tls=True), sender=None)
+    session, connection = opened(
+        HELLO + "S: 250 PIPELINING\nC: MAIL FROM:<>\nC: RCPT TO:<joe@example.com>\nC: DATA\n"
+        "S: 250 ok\nS: 250 ok\nS: 354 go\n" + DATA + "S: 250 ok\n"
+    )
+    assert shown(send(session, report)) == {0: (DONE, "2.0.0")}  # RFC 8689 §5
+    connection.finish()
+
+
 def test_all_that_is_offered_is_used() -> None:
     envelope = replace(
         with_parameters(deliver_by=DeliverBy(NOW - 60, False), envid="x"), body_8bit=True, recipients=(JOE, ANN),

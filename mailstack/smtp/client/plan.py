@@ -66,8 +66,8 @@ def _refusal(envelope: Envelope, size: int, server: Server, now: float) -> Outco
     offers, asked = server.offers, envelope.parameters
     if offers.max_size and size > offers.max_size:
         return _never("5.3.4", f"the message has {size} octets, and the server takes at most {offers.max_size}", server)
-    if asked.require_tls:
-        # RFC 8689 §4.2.1
+    if asked.require_tls and envelope.sender is not None:
+        # RFC 8689 §4.2.1; a report goes in any case (§5)
         if not server.tls_verified:
             return _never("5.7.10", "REQUIRETLS: no TLS with a verified certificate", server)
         if "REQUIRETLS" not in offers:

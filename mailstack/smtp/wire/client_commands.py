@@ -32,7 +32,7 @@ def mail(
         words.append(f"BODY={body}")
     if smtputf8:
         words.append("SMTPUTF8")
-    if asked.require_tls:
+    if asked.require_tls and "REQUIRETLS" in offers:
         words.append("REQUIRETLS")
     if "DSN" in offers:
         words += [f"RET={asked.ret.value}"] if asked.ret else []

@@ -35,6 +35,7 @@ DATA_FILES: tuple[DataFile, ...] = (
     DataFile("sent.sqlite3", Kept.DATABASE, "what accounts have sent, and to whom they wrote before"),
     DataFile("journal.sqlite3", Kept.DATABASE, "what happened to each message"),
     DataFile("suppressed.sqlite3", Kept.DATABASE, "addresses that mail is not sent to any more"),
+    DataFile("tls.sqlite3", Kept.DATABASE, "policies and counts of others' TLS"),
     DataFile("server-attributes", Kept.COPY, "annotations of the server"),
     DataFile("shared-mailboxes", Kept.COPY, "who shares mailboxes with whom"),
     DataFile("spool", Kept.NOT, "messages on their way in"),
