@@ -84,7 +84,7 @@ def server(shared_directory: Path, disk: Disk) -> Iterator[Server]:
     prepare(shared_directory, text.replace(f'"{shared_directory}/data"', f'"{disk.path}"'))
     # Files that are open for writing keep mount(8) from making the disk read-only, as a kernel does that met an error.
     (disk.path / "queue" / "tmp").mkdir(parents=True)
-    for name in ("queue/queue.sqlite3", "journal.sqlite3"):
+    for name in ("queue/queue.sqlite3", "journal.sqlite3", "tls.sqlite3"):
         elsewhere = shared_directory / "data" / Path(name).name
         elsewhere.touch()
         (disk.path / name).symlink_to(elsewhere)
