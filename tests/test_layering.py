@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                    "mailstack.journeys", "mailstack.access", "mailstack.rates", "mailstack.retention",
                    "mailstack.config.sections", "mailstack.config.policy",
                    "mailstack.config.returns", "mailstack.config.outgoing",
-                   "mailstack.config.observing", "mailstack.config.publishing"}),
+                   "mailstack.config.observing", "mailstack.config.publishing", "mailstack.config.acme"}),
     ),
     (
         "wire",
@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     ),
     (
         "services",
-        frozenset({"mailstack.net", "mailstack.relay", "mailstack.web", "mailstack.smtp.service",
+        frozenset({"mailstack.net", "mailstack.relay", "mailstack.acme", "mailstack.web", "mailstack.smtp.service",
                    "mailstack.imap.service", "mailstack.pop3.service"}),
     ),
     ("app", frozenset({"mailstack.app", "mailstack.testing", "mailstack.tour", "mailstack.transfer"})),

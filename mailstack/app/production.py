@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sqlite3
 import sys
 import time
@@ -16,8 +17,9 @@ import apsw
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from mailstack.app import descriptors
+from mailstack.app import certification, descriptors
 from mailstack.app.among_others import AmongOthers
+from mailstack.app.certification import CannotCertify, Certification
 from mailstack.app.listening import CannotListen, PassedSockets
 from mailstack.app.metrics_page import listen_metrics
 from mailstack.app.outgoing import ways as outgoing_ways
@@ -67,7 +69,7 @@ LEVELS = {
 }
 Problems = (
     ConfigError, CannotListen, CannotUseData, CannotDrop, BadCertificate, AccountsError, BadKeys, BadRoute,
-    QueueDatabaseError, apsw.Error, sqlite3.Error, OSError,
+    CannotCertify, QueueDatabaseError, apsw.Error, sqlite3.Error, OSError,
 )  # fmt: skip
 
 
@@ -143,6 +145,7 @@ class Production:
     path: Path
     identities: Identities
     target: Target
+    certification: Certification | None = None
 
     def reload(self) -> None:
         """Take up what the file says now, or nothing of it if it cannot be used."""
@@ -152,7 +155,7 @@ class Production:
             found_ways = outgoing_ways(found.usable)
             identities = self.identities.under(found.usable)
             stream = self._prepare(found.usable)
-        except (ConfigError, BadCertificate, BadKeys, AccountsError, BadRoute, OSError) as error:
+        except (ConfigError, BadCertificate, BadKeys, AccountsError, BadRoute, CannotCertify, OSError) as error:
             log.warning("configuration not reloaded; the one in use stays", reason=str(error))
             return
         self.config = found.usable
@@ -161,6 +164,8 @@ class Production:
         self.target.form = FORMATS[self.config.log.format.value]
         self.target.level = LEVELS[self.config.log.level]
         self.identities.take_up(self.config)
+        if self.certification is not None:
+            self.certification.use(self.config)
         self.server.reconfigure(self.config, *identities)
         if isinstance(self.server.around, AmongOthers):
             self.server.around.send_by(self.config, found_ways, identities[1])
@@ -172,12 +177,14 @@ class Production:
             log.warning("changes that need a restart", keys=_listed(found.waiting))
 
     def _prepare(self, config: Config) -> TextIO:
-        """Everything that can fail; the new stream of the log. Raises: BadCertificate, OSError."""
+        """Everything that can fail; the new stream of the log. Raises: BadCertificate, CannotCertify, OSError."""
         stream = open_stream(config)
         try:
-            if self.server.running.tls is not None and config.tls.certificates:
-                self.server.running.tls.use(certificate_files(config), config.tls.client_ca)
-        except BadCertificate:
+            certification.begin(config, self.server.running.log)
+            files = certificate_files(config)
+            if self.server.running.tls is not None and files:
+                self.server.running.tls.use(files, config.tls.client_ca)
+        except (BadCertificate, CannotCertify, OSError):
             _close(stream)
             raise
         return stream
@@ -202,7 +209,9 @@ def _start(config: Config, path: Path, passed: PassedSockets) -> Production:
         drop("")  # says why root is not enough
     allowed = descriptors.allow(config.limits.connections)
     opened = open_sockets(config, passed)
+    asked_at: list[socket.socket] = []
     try:
+        asked_at += certification.open_challenge_sockets(config, passed)
         if os.getuid() == 0:
             _own_data(config)
         drop(config.user, config.group)
@@ -217,6 +226,7 @@ def _start(config: Config, path: Path, passed: PassedSockets) -> Production:
         for place in passed.close_rest():
             log.warning("systemd's socket is not used: no listener is at its port", address=place)
         use_data(config.data)
+        certification.begin(config, log)
         identities = Identities.of(config, Hashing(reactor, ThreadPool(1, HASHING_THREADS, name="hashing")), log)
         server = compose(
             reactor,
@@ -230,13 +240,25 @@ def _start(config: Config, path: Path, passed: PassedSockets) -> Production:
         )
     except BaseException:
         close_sockets(opened)
+        for each in asked_at:
+            each.close()
         raise
     server.store.quotas.use(identities.quotas(config))
     identities.hashing.pool.start()
     server.running.closers.append(identities.hashing.pool.stop)
     if config.metrics.port is not None:
         listen_metrics(server, config.metrics.address, config.metrics.port)
-    return Production(server, config, path, identities, target)
+    return Production(server, config, path, identities, target, _certification(server, config, asked_at))
+
+
+def _certification(server: Server, config: Config, asked_at: list[socket.socket]) -> Certification | None:
+    if not config.acme.is_on:
+        return None
+    made = Certification.of(server, config)
+    certification.listen(made, asked_at)
+    server.running.closers.append(made.stop)
+    server.running.reactor.callWhenRunning(made.start)
+    return made
 
 
 def _own_data(config: Config) -> None:
@@ -251,8 +273,8 @@ def _own_data(config: Config) -> None:
 
 def _serve(production: Production, ready_file: Path | None) -> int:
     server, config = production.server, production.config
-    certificates = config.tls.certificates
-    ca = certificates[0].cert if certificates else None
+    files = certificate_files(config)
+    ca = files[0].certificate if files else None
     ready = Ready(server.services, os.getpid(), config.data, ca)
     log = server.running.log
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.internet.task import deferLater
 
+from mailstack.acme.state import State
 from mailstack.app.listening import PassedSockets, Where, address_of, open_socket, serve
 from mailstack.app.run import Running
 from mailstack.app.services import Manners, Resources, ServiceAccounts, service
@@ -148,6 +149,8 @@ def compose(
         running.ports += ports
         running.listeners.append(factory)
         server.services.setdefault(section.service.value, address_of(ports[0]))
+    if tls is not None:
+        server.counts.gauges("certificate_expiry_seconds", "name", "When the certificate ends, Unix time", tls.ends)
     server.counts.gauge("open_connections", "Connections now", lambda: admission.total)
     running.closers += [expiry.stop, background.stop]
     every = EXPIRY_IN_DEVELOPMENT if manners.anybody else EXPIRY
@@ -166,9 +169,8 @@ def use_data(path: Path) -> None:
 
 
 def _server_tls(config: Config, log: Log) -> ServerTls | None:
-    if not config.tls.certificates:
-        return None
-    return ServerTls(certificate_files(config), log, config.tls.client_ca)
+    files = certificate_files(config)
+    return ServerTls(files, log, config.tls.client_ca) if files else None
 
 
 def _creator(tls: ServerTls | None, section: Listener) -> Any:
@@ -177,8 +179,13 @@ def _creator(tls: ServerTls | None, section: Listener) -> Any:
 
 
 def certificate_files(config: Config) -> list[CertificateFiles]:
-    """The files of the configuration's certificates, in its order."""
-    return [CertificateFiles(pair.cert, pair.key) for pair in config.tls.certificates]
+    """That of [acme], if there is one, then those of the configuration in its order. One that [acme] has signed itself
+    is only for when there is no other."""
+    files = [CertificateFiles(pair.cert, pair.key) for pair in config.tls.certificates]
+    state = State(config.data)
+    if config.acme.is_on and state.is_there() and not (files and state.is_self_signed()):
+        files.insert(0, CertificateFiles(state.certificate, state.key))
+    return files
 
 
 def _store(running: Running, config: Config) -> Store:

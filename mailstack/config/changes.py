@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
+from mailstack.config.acme import Acme
 from mailstack.config.sections import Config, Listener
 
 AT_START_ONLY = ("data", "user", "group", "accounts", "metrics")
 """Keys and sections that are used once: files that are open, ports, the identity of the process."""
+
+ACME_AT_START_ONLY = ("challenge", "address", "port")
+"""Keys of [acme] that say which socket is bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +31,18 @@ def changes(running: Config, wanted: Config) -> Changes:
     kept = {key: getattr(running, key) for key in AT_START_ONLY}
     listeners = tuple(_changed(listener, wanted.listeners) for listener in running.listeners)
     usable = replace(wanted, **kept, listeners=listeners)
-    if not running.tls.certificates:  # the listeners were made without TLS
+    usable = replace(usable, acme=_acme(running.acme, wanted.acme))
+    if not (running.tls.certificates or running.acme.is_on):  # the listeners were made without TLS
         usable = replace(usable, tls=running.tls)
     return Changes(usable, tuple(_differences(running, usable)), tuple(_differences(usable, wanted)))
+
+
+def _acme(running: Acme, wanted: Acme) -> Acme:
+    """[acme] as it can be now: where the authority's questions are answered stays, and so whether they are."""
+    if running.is_on is not wanted.is_on:
+        return running
+    kept = {key: getattr(running, key) for key in ACME_AT_START_ONLY} if running.is_on else {}
+    return replace(wanted, **kept)
 
 
 def _changed(listener: Listener, wanted: tuple[Listener, ...]) -> Listener:

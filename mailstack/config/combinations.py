@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
+from mailstack.config.acme import Acme
 from mailstack.config.outgoing import Carriage, OutboundTls, Route
 from mailstack.config.policy import milter_place
 from mailstack.config.sections import IMPLICIT_TLS_SERVICES, USUAL_PORTS, Config, Listener, ServiceName, TlsMode
@@ -47,6 +48,7 @@ def mistakes(config: Config) -> tuple[Mistake, ...]:
         *_listeners(config),
         *_duplicate_ports(config),
         *_certificates(config),
+        *_acme(config),
         *_logins(config),
         *_client_certificates(config),
         *_oauth(config),
@@ -147,14 +149,41 @@ def _duplicate_ports(config: Config) -> Iterator[Mistake]:
 
 
 def _certificates(config: Config) -> Iterator[Mistake]:
-    if config.tls.certificates:
+    if config.tls.certificates or config.acme.is_on:
         return
     wanting = [listener.service.value for listener in config.listeners if listener.tls is not TlsMode.NONE]
     if wanting:
         who = ", ".join(wanting[:_LISTED]) + (", …" if len(wanting) > _LISTED else "")
-        yield Mistake(
-            "[tls] certificates", f'none, but these listeners use TLS ({who}); add one, or set their tls = "none"'
-        )
+        hint = 'add one, get one by [acme], or set their tls = "none"'
+        yield Mistake("[tls] certificates", f"none, but these listeners use TLS ({who}); {hint}")
+
+
+def _acme(config: Config) -> Iterator[Mistake]:
+    acme = config.acme
+    if not acme.is_on:
+        if acme != Acme():
+            yield Mistake("[acme] agree_to_terms", "expected true: without it nothing of [acme] has an effect")
+        return
+    for host in acme.certified(config.hostname):
+        place = "[acme] hosts" if acme.hosts else "hostname"
+        if not _DOMAIN.fullmatch(host) or _address(host) is not None:
+            yield Mistake(place, f'expected host names as "mail.example.org", not "{host}"')
+    if not _is_private_url(acme.directory):
+        yield Mistake("[acme] directory", f'expected https://..., or http://... on loopback, not "{acme.directory}"')
+    if acme.email and not all(acme.email.rpartition("@")[::2]):
+        yield Mistake("[acme] email", f'expected an address as "postmaster@example.org", not "{acme.email}"')
+    if not 0.1 <= acme.renew_after <= 0.95:
+        yield Mistake("[acme] renew_after", f"expected 0.1 to 0.95, not {acme.renew_after}")
+    address = _address(acme.address)
+    if address is None:
+        yield Mistake("[acme] address", f'expected an IP address as "::" or "127.0.0.1", not "{acme.address}"')
+    if not 0 <= acme.challenge_port <= MAX_PORT:
+        yield Mistake("[acme] port", f"expected 0 to {MAX_PORT}, not {acme.challenge_port}")
+    for number, listener in enumerate(config.listeners, 1):
+        other = _address(listener.address)
+        taken = listener.port == acme.challenge_port != 0 and not listener.unix
+        if taken and address is not None and other is not None and _overlap(address, other):
+            yield Mistake("[acme] port", f"{acme.challenge_port} is taken by [[listeners]] number {number} already")
 
 
 def _logins(config: Config) -> Iterator[Mistake]:

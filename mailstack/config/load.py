@@ -77,6 +77,7 @@ def _converter(directory: Path) -> Converter:
     converter = Converter(forbid_extra_keys=True, detailed_validation=True)
     for kind, words in ((str, "text in quotes"), (int, "a whole number"), (bool, "true or false")):
         converter.register_structure_hook(kind, partial(_exactly, kind, words))
+    converter.register_structure_hook(float, lambda value, _: _number(value))
     converter.register_structure_hook(Path, lambda value, _: _path(directory, value))
     converter.register_structure_hook(Network, lambda value, _: _network(value))
     converter.register_structure_hook_func(lambda kind: isinstance(kind, type) and issubclass(kind, Enum), _one_of)
@@ -128,6 +129,12 @@ def _exactly(kind: type[Any], words: str, value: object, _: object) -> Any:
     if type(value) is not kind:
         raise Unexpected(f"expected {words}, not {shown(value)}")
     return value
+
+
+def _number(value: object) -> float:
+    if type(value) not in (int, float):
+        raise Unexpected(f"expected a number, not {shown(value)}")
+    return float(value)  # type: ignore[arg-type]  # it is one of both
 
 
 def _unit(read: Any, value: object, _: object) -> Any:

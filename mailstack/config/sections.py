@@ -13,6 +13,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 
+from mailstack.config.acme import Acme
 from mailstack.config.observing import Journal, Log, Metrics
 from mailstack.config.outgoing import Hold, Outbound, Route
 from mailstack.config.policy import Milter, Policy, Sending
@@ -28,7 +29,7 @@ Seconds = Annotated[float, "duration"]
 """In the file a number, or text as "10 min"."""
 
 ACCOUNTS_DATABASE = "accounts.sqlite3"
-"""In the data directory, unless `accounts` names another file."""
+"""In the data directory, if `accounts` names no file."""
 MEBIBYTE = 1024 * 1024
 
 
@@ -448,6 +449,7 @@ class Config:
     accounts: Path | None = None
     """The accounts database; None is accounts.sqlite3 in the data directory."""
     tls: Tls = field(default_factory=Tls)
+    acme: Acme = field(default_factory=Acme)
     limits: Limits = field(default_factory=Limits)
     quota: Quota = field(default_factory=Quota)
     retention: tuple[Retention, ...] = ()

@@ -9,10 +9,13 @@ import pwd
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from mailstack.config.combinations import Mistake
 from mailstack.config.sections import Config
+
+ACME_MISSING = "needs the package acme: pip install 'mailstack[acme]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ def missing(config: Config) -> tuple[Mistake, ...]:
     files are looked at as the account sees them that the server becomes."""
     unknown = tuple(_users(config))
     who = Whoever() if unknown or os.getuid() != 0 or not config.user else _someone(config)
-    return (*_certificates(config, who), *_files(config, who), *unknown, *_directories(config, who))
+    return (*_certificates(config, who), *_extras(config), *_files(config, who), *unknown, *_directories(config, who))
 
 
 def _someone(config: Config) -> Someone:
@@ -74,9 +77,15 @@ def _certificates(config: Config, who: Someone | Whoever) -> Iterator[Mistake]:
             yield Mistake(place, f"{pair.cert} and {pair.key} are not a certificate and its unencrypted key ({reason})")
 
 
+def _extras(config: Config) -> Iterator[Mistake]:
+    if config.acme.is_on and find_spec("acme") is None:
+        yield Mistake("[acme]", ACME_MISSING)
+
+
 def _files(config: Config, who: Someone | Whoever) -> Iterator[Mistake]:
     named = (
         ("[tls] client_ca", config.tls.client_ca),
+        ("[acme] ca", config.acme.ca),
         ("[oauth] keys", config.oauth.keys),
         ("[oauth] introspection_secret", config.oauth.introspection_secret),
         ("[forwarding] secrets", config.forwarding.secrets),

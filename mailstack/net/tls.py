@@ -38,6 +38,8 @@ class CertificateFiles:
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     names: frozenset[str]
+    ends: float
+    """In seconds since the epoch."""
     context: SSL.Context
     asking: SSL.Context
     """The same, and it asks clients for their certificate."""
@@ -94,6 +96,19 @@ class ServerTls:
         except BadCertificate:
             self._files, self._stamps, self._client_ca = before
             raise
+
+    def uses(self, files: Sequence[CertificateFiles]) -> bool:
+        """Whether these are the files that are served."""
+        return self._files == tuple(files)
+
+    def ends(self) -> dict[str, float]:
+        """When the certificates in use end, in seconds since the epoch, by the names that they are served for; that of
+        a certificate without names is its file's."""
+        found: dict[str, float] = {}
+        for loaded, files in zip(self._loaded, self._files, strict=True):
+            for name in sorted(loaded.names) or [str(files.certificate)]:
+                found.setdefault(name, loaded.ends)
+        return found
 
     def _stat(self) -> tuple[tuple[int, int], ...]:
         paths = [path for pair in self._files for path in (pair.certificate, pair.key)]
@@ -159,7 +174,7 @@ def _read(files: CertificateFiles, authorities: Sequence[x509.Certificate]) -> _
         raise BadCertificate(f"{files.key} is not the key of {files.certificate}") from error
     if authorities:
         _ask(contexts[1], authorities)
-    return _Loaded(_names(chain[0]), contexts[0], contexts[-1])
+    return _Loaded(_names(chain[0]), chain[0].not_valid_after_utc.timestamp(), contexts[0], contexts[-1])
 
 
 def _ask(context: SSL.Context, authorities: Sequence[x509.Certificate]) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,7 @@ COUNTERS = (
     Counter("mta_sts_fetches", "outcome", "Policies of MTA-STS", ("fetched", "failed")),
     Counter("reports", "kind", "Reports to senders", ("failed", "delayed")),
     Counter("messages_indexed", "", "Messages of which the index was filled while nobody waited", ("",)),
+    Counter("certificate_renewals", "outcome", "Attempts to get a certificate by ACME", ("renewed", "failed")),
     Counter("internal_errors", "protocol", "Commands that met a bug of ours", ("smtp", "imap", "pop3", "queue")),
 )  # fmt: skip
 MAX_LABELS = 200
@@ -71,6 +72,7 @@ class Counts:
             counter.name: dict.fromkeys(counter.known, 0) for counter in COUNTERS
         }
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self._labelled: dict[str, tuple[str, str, Callable[[], Mapping[str, float]]]] = {}
 
     def count(self, name: str, /, label: str = "", amount: int = 1) -> None:
         labels = self._counts.get(name)
@@ -86,6 +88,10 @@ class Counts:
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Report what `value` returns at the time of asking."""
         self._gauges[name] = (text, value)
+
+    def gauges(self, name: str, label: str, text: str, values: Callable[[], Mapping[str, float]]) -> None:
+        """The same of several things, by the value of a label."""
+        self._labelled[name] = (label, text, values)
 
     def value(self, name: str, label: str = "") -> int:
         """The count so far."""
@@ -103,6 +109,11 @@ class Counts:
             yield family
         for name, (text, value) in self._gauges.items():
             yield GaugeMetricFamily(f"mailstack_{name}", text, value=value())
+        for name, (label, text, values) in self._labelled.items():
+            gauges = GaugeMetricFamily(f"mailstack_{name}", text, labels=[label])
+            for each, number in values().items():
+                gauges.add_metric([each], number)
+            yield gauges
 
 
 def exposition(counts: Counts) -> bytes:
