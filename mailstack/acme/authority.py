@@ -38,6 +38,7 @@ ORDER_TIME = 300.0
 POLL_FIRST, POLL_MOST = 0.1, 10.0
 """Seconds between two looks at what became of an order; more if the authority asks for it, up to a minute."""
 POLL_ASKED_MOST = 60.0
+NONCE_ATTEMPTS = 5
 MAX_CHAIN = 256 * 1024
 """Octets of a chain of certificates."""
 
@@ -148,6 +149,20 @@ class Authority:
             self.challenges.put_certificate(host, authorization)
 
 
+class _Network(ClientNetwork):
+    """The package tries once more when the authority does not like a nonce; a busy one does not like two (RFC 8555
+    §6.5)."""
+
+    def post(self, *args: Any, **kwargs: Any) -> requests.Response:
+        for _ in range(NONCE_ATTEMPTS):
+            try:
+                return super().post(*args, **kwargs)
+            except messages.Error as error:
+                if error.code != "badNonce":
+                    raise
+        return super().post(*args, **kwargs)
+
+
 class _Conversation:
     """A client of the package, and what it does not do as we want it."""
 
@@ -157,7 +172,7 @@ class _Conversation:
         self._wait = wait
         self._deadline = time.monotonic() + ORDER_TIME
         self.asked_to_wait: float | None = None
-        self.net = ClientNetwork(
+        self.net = _Network(
             self._jwk, alg=ES256, user_agent=f"mailstack/{__version__}", timeout=ANSWER_TIME,
             verify_ssl=_verified_by(wanted.ca),
         )  # fmt: skip

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Protocol
 
 from mailstack.acme.state import Progress, State
-from mailstack.acme.times import Window, ask_after, pause_after, renewal_time
+from mailstack.acme.times import ASK_AGAIN, Window, ask_after, pause_after, renewal_time
 from mailstack.config.acme import Acme, Challenge, KeyType
 from mailstack.net.certificate_facts import Facts, facts_in
 
 LOOK_AT_MOST = 3600.0
 """Seconds until the next look, whatever is due when: clocks are set, machines sleep."""
 LOOK_AT_LEAST = 1.0
+UNDER_WAY = "under way, or interrupted"
 OTHERS_TURN = 30.0
 """Seconds until we look again when another process is at work."""
 
@@ -135,6 +136,22 @@ class Keeper:
                 return Outcome(What.NOTHING, self._wait(wanted))
             return self._renew(wanted)
 
+    def revoke(self, wanted: Wanted, reason: int) -> None:
+        """Take the certificate in use back; another one is due then. Raises: Failed, OSError."""
+        facts = self.facts()
+        if facts is None:
+            raise Failed("there is no certificate to revoke")
+        with self.state.sole() as alone:
+            if not alone:
+                raise Failed("another process is at work with the authority; try again in a minute")
+            self.authority(self.state).revoke(wanted, self.state.certificate.read_bytes(), reason)
+            now = self.now()
+            self.state.note(
+                replace(
+                    self._progress(wanted), window_of=facts.serial, renew_at=now, asked=now, ask_again=now + ASK_AGAIN
+                )
+            )
+
     def due_at(self, wanted: Wanted) -> float:
         """When the next attempt is due; what is past is due now."""
         progress = self._progress(wanted)
@@ -216,7 +233,7 @@ class Keeper:
         # Noted before: who is killed in the midst of it, again and again, does not ask again at once.
         failures = progress.failures + 1
         pause = pause_after(failures, self.chance())
-        begun = replace(progress, attempted=now, failures=failures, error="interrupted", not_before_again=now + pause)
+        begun = replace(progress, attempted=now, failures=failures, error=UNDER_WAY, not_before_again=now + pause)
         self.state.note(begun)
         replaces = before.ari if before is not None and set(before.names) & set(wanted.hosts) else ""
         known = progress.contact if progress.attempted else None

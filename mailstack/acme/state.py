@@ -24,6 +24,7 @@ from typing import Any
 
 from mailstack.acme.challenges import Challenges
 from mailstack.acme.files import replace_file, sync_directory
+from mailstack.config.sections import Config
 from mailstack.net.certificates import CERTIFICATE, KEY, usable, write_self_signed
 
 DIRECTORY = "acme"
@@ -147,3 +148,13 @@ class State:
         temporary.symlink_to(place.relative_to(self.directory))
         temporary.rename(self.current)
         sync_directory(self.directory)
+
+
+def served(config: Config) -> list[tuple[Path, Path]]:
+    """Certificates and keys that a server with this configuration uses: that of [acme], if there is one, then the
+    configured ones in their order. One that [acme] has signed itself is only for when there is no other."""
+    files = [(pair.cert, pair.key) for pair in config.tls.certificates]
+    state = State(config.data)
+    if config.acme.is_on and state.is_there() and not (files and state.is_self_signed()):
+        files.insert(0, (state.certificate, state.key))
+    return files

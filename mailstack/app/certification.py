@@ -7,7 +7,6 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -15,14 +14,15 @@ from typing import Any
 
 from twisted.internet.protocol import Factory
 
-from mailstack.acme.keeping import LOOK_AT_MOST, Authority, Keeper, Outcome, Stopped, Wanted, What
+from mailstack.acme.keeping import LOOK_AT_MOST, Keeper, Outcome, Stopped, Wanted, What
+from mailstack.acme.making import make_authority
 from mailstack.acme.state import State
 from mailstack.app.listening import PassedSockets, Where, address_of, open_socket, serve
 from mailstack.app.server import Server, certificate_files
 from mailstack.config.acme import Challenge
 from mailstack.config.sections import Config
 from mailstack.config.surroundings import ACME_MISSING
-from mailstack.net.tls import BadCertificate
+from mailstack.net.tls import RELOAD_INTERVAL, BadCertificate
 from mailstack.net.tls_alpn import ValidationTls, validation_factory
 from mailstack.ports import Log
 from mailstack.store.workers import Workers
@@ -59,18 +59,6 @@ def begin(config: Config, log: Log) -> None:
         log.warning("self-signed certificate until there is one of the authority", hosts=", ".join(hosts))
 
 
-def make_authority(wait: Callable[[float], bool], state: State) -> Authority:
-    """The real one, with our account's key, which is made when it is not there. Raises: OSError."""
-    # Late: it takes its time to import, needs an extra, and most look only once an hour.
-    from mailstack.acme import authority
-
-    key = state.account_key()
-    if key is None:
-        key = authority.new_account_key()
-        state.keep_account_key(key)
-    return authority.Authority(state.challenges, key, wait)
-
-
 @dataclass(slots=True)
 class Certification:
     """Runs from `start` to `stop`."""
@@ -81,6 +69,7 @@ class Certification:
     log: Log
     _stopping: threading.Event = field(default_factory=threading.Event)
     _wake: threading.Event = field(default_factory=threading.Event)
+    _watching: Any = None
 
     @classmethod
     def of(cls, server: Server, config: Config) -> Certification:
@@ -95,12 +84,16 @@ class Certification:
     def start(self) -> None:
         """The first look is now."""
         threading.Thread(target=self._work, name="acme", daemon=True).start()
+        self._watch()
 
     def stop(self) -> None:
         """No look begins any more. One under way is not waited for: it may be waiting for an authority, and what it
         would write is there as a whole or not at all."""
         self._stopping.set()
         self._wake.set()
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
 
     def use(self, config: Config) -> None:
         """Another configuration, of which hosts or the authority may be different: look at once."""
@@ -120,6 +113,11 @@ class Certification:
             running.tls.use(files, self.config.tls.client_ca)
         except BadCertificate as bad:
             self.log.warning("certificate not reloaded; the one in use stays", reason=str(bad))
+
+    def _watch(self) -> None:
+        """Another process may have renewed it, or `mailstack certificate renew`."""
+        self.take_up()
+        self._watching = self.server.running.reactor.callLater(RELOAD_INTERVAL, self._watch)
 
     def _work(self) -> None:
         """In the thread."""

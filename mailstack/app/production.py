@@ -17,7 +17,7 @@ import apsw
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from mailstack.app import certification, descriptors
+from mailstack.app import certification, descriptors, processes
 from mailstack.app.among_others import AmongOthers
 from mailstack.app.certification import CannotCertify, Certification
 from mailstack.app.listening import CannotListen, PassedSockets
@@ -275,17 +275,24 @@ def _serve(production: Production, ready_file: Path | None) -> int:
     server, config = production.server, production.config
     files = certificate_files(config)
     ca = files[0].certificate if files else None
-    ready = Ready(server.services, os.getpid(), config.data, ca)
+    ready = Ready(server.services, os.getpid(), config.data, ca, time.time())
+    mine = processes.file_of(config.data, os.getpid())
     log = server.running.log
 
     def announce() -> None:
         if ready_file is not None:
             ready.write(ready_file)
+        try:
+            processes.sweep(config.data)
+            ready.write(mine)
+        except OSError as error:
+            log.warning("mailstack status will not know of this process", reason=str(error))
         log.event("ready", pid=os.getpid(), **{name: f"{host}:{port}" for name, (host, port) in ready.services.items()})
 
     try:
         return run_until_stopped(server.running, ready=announce, reload=production.reload)
     finally:
+        ready.withdraw(mine)
         if ready_file is not None:
             ready.withdraw(ready_file)
 

@@ -18,6 +18,8 @@ class Ready:
     pid: int
     data: Path
     ca: Path | None
+    started: float = 0.0
+    """In seconds since the epoch; 0: not said."""
 
     def write(self, path: Path) -> None:
         """Atomically: who sees the file sees all of it. Raises: OSError."""
@@ -25,6 +27,7 @@ class Ready:
             name: {"host": host, "port": port} for name, (host, port) in self.services.items()
         }
         document |= {"pid": self.pid, "data": str(self.data), "ca": str(self.ca) if self.ca else None}
+        document |= {"started": self.started} if self.started else {}
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             temporary.write_text(json.dumps(document, indent=2) + "\n")

@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.internet.task import deferLater
 
-from mailstack.acme.state import State
+from mailstack.acme.state import served
 from mailstack.app.listening import PassedSockets, Where, address_of, open_socket, serve
 from mailstack.app.run import Running
 from mailstack.app.services import Manners, Resources, ServiceAccounts, service
@@ -179,13 +179,8 @@ def _creator(tls: ServerTls | None, section: Listener) -> Any:
 
 
 def certificate_files(config: Config) -> list[CertificateFiles]:
-    """That of [acme], if there is one, then those of the configuration in its order. One that [acme] has signed itself
-    is only for when there is no other."""
-    files = [CertificateFiles(pair.cert, pair.key) for pair in config.tls.certificates]
-    state = State(config.data)
-    if config.acme.is_on and state.is_there() and not (files and state.is_self_signed()):
-        files.insert(0, CertificateFiles(state.certificate, state.key))
-    return files
+    """The files of the certificates, the one first that serves clients which name no host."""
+    return [CertificateFiles(*pair) for pair in served(config)]
 
 
 def _store(running: Running, config: Config) -> Store:

@@ -32,7 +32,9 @@ SUBCOMMANDS = (
     Subcommand("tour", "mailstack.cli.tour", "tour", "Watch one message go in by SMTP and out by POP3 and IMAP."),
     Subcommand("quickstart", "mailstack.cli.quickstart", "quickstart", "Set up a server for a domain."),
     Subcommand("serve", "mailstack.cli.serve", "serve", "Run the server that a configuration describes."),
+    Subcommand("status", "mailstack.cli.status", "status", "Show how a server is, on one page."),
     Subcommand("config", "mailstack.cli.config", "config", "Check a configuration, or show what it comes to."),
+    Subcommand("certificate", "mailstack.cli.certificate", "certificate", "Show, renew and revoke certificates."),
     Subcommand("dns", "mailstack.cli.dns", "dns", "Look into DNS as mail does."),
     Subcommand(
         "account", "mailstack.cli.account", "account", "Add, list and remove accounts; set passwords and quotas."
