@@ -84,7 +84,7 @@ Exit status: 0 renewed, or not due yet; 1 it failed (the certificate in use stay
 def renew(config_path: Path, force: bool, as_json: bool) -> int:
     """Get a new certificate from the authority of [acme], as the server does by itself. The server must be running: it
     answers the authority's questions, and takes the certificate into use within seconds."""
-    from mailstack.acme.keeping import What, Wanted
+    from mailstack.acme.keeping import Wanted, What
 
     config = _acme_config(config_path)
     keeper = _keeper(config)

@@ -26,6 +26,8 @@ SERVICES = (
     ("pop3", 110),
     ("pop3s", 995),
 )
+HTTP_PORT = 80
+"""Where an authority asks (RFC 8555 §8.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Plan:
     listen: str
     port_base: int
     user: str
+    acme: str | None = None
+    """Whom an authority may write to, "" for nobody; None: no certificate by ACME."""
 
     @property
     def domain(self) -> str:
@@ -66,6 +70,7 @@ class Plan:
 Examples:
   sudo mailstack quickstart postmaster@example.org
   mailstack quickstart me@example.org --hostname mail.example.org
+  sudo mailstack quickstart me@example.org --acme me@example.org    a certificate of Let's Encrypt
   mailstack quickstart me@example.org --dir ./try --data ./try/data --port-base 10000 --listen 127.0.0.1
 
 \b
@@ -100,10 +105,23 @@ Exit status: 0 done, 1 a configuration is there already or something cannot be w
     help="The system account to run as, when root starts it.",
 )
 @click.option(
+    "--acme",
+    metavar="EMAIL",
+    help="Get the certificate from Let's Encrypt, whose terms you agree to; EMAIL is whom they may write to.",
+)
+@click.option(
     "--force", is_flag=True, help="Write over a configuration that is there. Mail, accounts and certificates stay."
 )
 def quickstart(
-    address: str, directory: Path, data: Path, hostname: str | None, listen: str, port_base: int, user: str, force: bool
+    address: str,
+    directory: Path,
+    data: Path,
+    hostname: str | None,
+    listen: str,
+    port_base: int,
+    user: str,
+    acme: str | None,
+    force: bool,
 ) -> None:
     """Set up a server for the domain of ADDRESS, which becomes its first account.
 
@@ -114,7 +132,7 @@ def quickstart(
     _in_ascii(domain_of(address), "ADDRESS")
     host = _in_ascii(hostname or _own_name(domain_of(address)), "--hostname")
     owner = user if os.getuid() == 0 else getpass.getuser()
-    plan = Plan(address, directory.absolute(), data.absolute(), host, listen, port_base, owner)
+    plan = Plan(address, directory.absolute(), data.absolute(), host, listen, port_base, owner, acme)
     text = _checked(plan)
     if plan.target.exists() and not force:
         raise click.ClickException(f"{plan.target} exists; --force writes over it")
@@ -167,7 +185,7 @@ def _set_up(plan: Plan, text: str) -> str:
         plan.directory.mkdir(parents=True)
         plan.directory.chmod(0o755)  # whatever the umask is: the server's account has to get in
     plan.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not usable(plan.tls):
+    if plan.acme is None and not usable(plan.tls):
         write_self_signed(plan.tls, [plan.host])
     for path, content in ((plan.target, text), (plan.service_file, service_file(plan))):
         path.write_text(content, encoding="utf-8")
@@ -190,14 +208,18 @@ def _hand_over(plan: Plan) -> list[str]:
     if os.getuid() != 0:
         return []
     try:
-        for path in (plan.data, *plan.data.iterdir(), plan.tls, *plan.tls.iterdir()):
+        for path in (plan.data, *plan.data.iterdir(), *_tls_files(plan)):
             shutil.chown(path, plan.user)
     except LookupError:
         return [
             f"useradd --system --home-dir {plan.data} --shell /usr/sbin/nologin {plan.user}",
-            f"chown -R {plan.user} {plan.data} {plan.tls}",
+            f"chown -R {plan.user} {plan.data}{f' {plan.tls}' if _tls_files(plan) else ''}",
         ]
     return []
+
+
+def _tls_files(plan: Plan) -> list[Path]:
+    return [plan.tls, *plan.tls.iterdir()] if plan.tls.is_dir() else []
 
 
 def configuration(plan: Plan) -> str:
@@ -216,6 +238,13 @@ def configuration(plan: Plan) -> str:
     for service, _ in SERVICES:
         lines += ["[[listeners]]", f"service = {scalar(service)}", f"address = {scalar(plan.listen)}"]
         lines += [f"port = {plan.port(service)}", ""]
+    if plan.acme is not None:
+        lines += ["[acme]", "agree_to_terms = true", f"email = {scalar(plan.acme)}"]
+        if plan.listen != "::":
+            lines.append(f"address = {scalar(plan.listen)}")
+        if plan.port_base:
+            lines.append(f"port = {HTTP_PORT + plan.port_base}")
+        return "\n".join(lines) + "\n"
     lines += ["[[tls.certificates]]", f"cert = {scalar(plan.tls / CERTIFICATE)}", f"key = {scalar(plan.tls / KEY)}"]
     return "\n".join(lines) + "\n"
 
@@ -241,7 +270,7 @@ def next_steps(plan: Plan, shown: str, commands: list[str]) -> str:
     steps.append(_start(plan))
     written = f"""\
 Configuration  {plan.target}
-Certificate    {plan.tls}
+Certificate    {plan.tls if plan.acme is None else "from Let's Encrypt, when the server runs"}
 Service file   {plan.service_file}
 Account        {plan.account}, {shown}
 
@@ -269,14 +298,23 @@ def _dns(plan: Plan) -> str:
 
 
 def _certificate(plan: Plan) -> str:
+    if plan.acme is not None:
+        return (
+            f"The certificate comes by itself when {plan.host} leads here in DNS, and port {HTTP_PORT} is open from\n"
+            "   outside. It needs the package acme (pip install 'mailstack[acme]'); its terms of service, to which\n"
+            "   you agree, are at https://letsencrypt.org/repository/. mailstack certificate list shows it."
+        )
     return (
         "A certificate that others trust, in the place of the self-signed one: its chain as cert.pem and its\n"
-        f"   key as key.pem in {plan.tls}. The server takes changed files into use by itself."
+        f"   key as key.pem in {plan.tls}. The server takes changed files into use by itself.\n"
+        "   Or let it get one from Let's Encrypt: quickstart --acme EMAIL writes the section [acme]."
     )
 
 
 def _ports(plan: Plan) -> str:
     numbers = [str(plan.port(service)) for service, _ in SERVICES]
+    if plan.acme is not None:
+        numbers.insert(0, str(HTTP_PORT + plan.port_base))
     return f"Open the ports {', '.join(numbers[:-1])} and {numbers[-1]} (TCP) in the firewall."
 
 

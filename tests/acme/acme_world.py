@@ -88,7 +88,8 @@ def section(pebble: Pebble, challenge: str = "http-01", more: str = "") -> str:
     """[acme], for that authority."""
     port = pebble.http_port if challenge == "http-01" else pebble.tls_port
     return (
-        f'[acme]\nagree_to_terms = true\ndirectory = "{pebble.url}"\nca = "{pebble.ca}"\nemail = "postmaster@example.org"\n'
+        f'[acme]\nagree_to_terms = true\ndirectory = "{pebble.url}"\nca = "{pebble.ca}"\n'
+        'email = "postmaster@example.org"\n'
         f'challenge = "{challenge}"\naddress = "127.0.0.1"\nport = {port}\n{more}\n'
     )
 

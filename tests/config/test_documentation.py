@@ -17,10 +17,12 @@ SECTIONS = (
     "Config", "Domain", "Listener", "Certificate", "Limits", "Quota", "Retention", "Auth", "Smtp", "Imap", "Pop3",
     "Log", "Metrics", "Tls", "ClientCertificate", "OAuth", "HideCapabilities",
     "Policy", "Sending", "Dns", "Reports", "Forwarding", "Outbound", "Route", "Hold", "MtaSts", "Journal", "Milter",
+    "Acme",
 )  # fmt: skip
 KEYS = [(name, field.name) for name in SECTIONS for field in dataclasses.fields(getattr(sections, name))]
 TABLES = {
     "tls",
+    "acme",
     "limits",
     "quota",
     "retention",

@@ -37,6 +37,7 @@ def test_every_event_of_the_table_is_one() -> None:
 def test_every_metric_is_documented_and_no_other() -> None:
     names = {f"mailstack_{counter.name}_total" for counter in COUNTERS} | {"mailstack_open_connections"}
     names |= {f"mailstack_{name}" for name in GAUGES}
+    names.add("mailstack_certificate_expiry_seconds")
     assert set(re.findall(r"`(mailstack_\w+)`", section("Metrics"))) == names
     for counter in COUNTERS:
         row = next(row for row in rows(section("Metrics")) if f"mailstack_{counter.name}_total`" in row[0])
