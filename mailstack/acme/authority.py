@@ -291,10 +291,12 @@ def _valid_or_failed(order: dict[str, Any]) -> bool:
 
 
 def _not_failed(order: dict[str, Any]) -> None:
-    if _text(order, "status") == "invalid":
-        error = order.get("error")
-        detail = error.get("detail") if isinstance(error, dict) else None
-        raise Failed(f"the authority gave the order up: {str(detail or 'it does not say why')[:500]}")
+    status = _text(order, "status")
+    if status in ("pending", "ready", "processing", "valid"):
+        return
+    error = order.get("error")
+    detail = error.get("detail") if isinstance(error, dict) else None
+    raise Failed(f"the authority gave the order up ({status[:50]}): {str(detail or 'it does not say why')[:500]}")
 
 
 def check(chain: bytes, key: Any, hosts: tuple[str, ...]) -> None:

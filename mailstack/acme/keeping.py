@@ -239,7 +239,7 @@ class Keeper:
         known = progress.contact if progress.attempted else None
         try:
             issued = self.authority(self.state).obtain(wanted, known, replaces)
-            self.state.keep(issued.chain, issued.key, _name(now))
+            self.state.keep(issued.chain, issued.key)
         except (Failed, OSError) as error:
             return self._failed(wanted, begun, error)
         except Stopped:
@@ -257,7 +257,3 @@ class Keeper:
         with suppress(OSError):  # a full disk: what was noted at the beginning holds
             self.state.note(replace(begun, error=text, not_before_again=self.now() + pause))
         return Outcome(What.FAILED, min(LOOK_AT_MOST, max(LOOK_AT_LEAST, pause)), text)
-
-
-def _name(now: float) -> str:
-    return datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%S.%fZ")

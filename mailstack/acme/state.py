@@ -4,7 +4,8 @@ account.key         the key of the account with the authority, 0600
 state.json          what is known of the last attempt and of the next one
 lock                held by the process that renews
 current             a symbolic link to the certificate in use: changed at once, never half
-certificates/TIME/  cert.pem (leaf first) and key.pem, 0600; the newest few are kept
+certificates/000001/
+                        cert.pem (leaf first) and key.pem, 0600; the newest few are kept
 self-signed/        the same, until there is one
 challenges/         proofs for orders under way
 """
@@ -92,11 +93,12 @@ class State:
         """Whether the one in use is only that of the beginning."""
         return os.path.basename(os.path.realpath(self.current)) == "self-signed"
 
-    def keep(self, chain: bytes, key: bytes, name: str) -> None:
-        """Take a new certificate into use. `name` is new, and in the order of time."""
+    def keep(self, chain: bytes, key: bytes) -> None:
+        """Take a new certificate into use. Called by who has `sole`."""
         certificates = self.directory / "certificates"
         certificates.mkdir(mode=0o700, exist_ok=True)
-        place = certificates / name
+        last = max((int(path.name) for path in certificates.iterdir() if path.name.isdigit()), default=0)
+        place = certificates / f"{last + 1:06d}"  # a number, not the time: clocks are set back
         place.mkdir(mode=0o700)
         replace_file(place / KEY, key, 0o600)
         replace_file(place / CERTIFICATE, chain, 0o644)
