@@ -147,9 +147,7 @@ def test_the_directory_is_garbage(stub: Stub, tmp_path: Path, content: bytes) ->
 
 
 @pytest.mark.parametrize("path", ["/newAccount", "/newOrder", "/authz", "/challenge", "/order"])
-@pytest.mark.parametrize(
-    "content", [b"", b"nonsense", b"[1]", b'{"status": 7}', b'{"status": "odd", "challenges": 3}']
-)
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"[1]", b'{"status": 7}', b'{"status": "odd", "challenges": 3}'])
 def test_any_answer_is_garbage(stub: Stub, tmp_path: Path, path: str, content: bytes) -> None:
     stub.json("/authz", authorization(stub, "valid"))
     if path == "/challenge":

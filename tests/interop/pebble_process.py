@@ -1,4 +1,4 @@
-"""pebble, an ACME server for tests, with a DNS that knows our hosts; and a production server that it asks."""
+"""pebble, an ACME server for tests, with a DNS that knows our hosts; and a configuration of a server that it asks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import os
 import socket
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from production import HOSTNAME, NOBODY_KNOWS, given_to_nobody, listeners
+from production import HOSTNAME, NOBODY_KNOWS, listeners
 
 from mailstack.net.certificates import write_self_signed
 from mailstack.testing.dns_server import DnsServer
@@ -31,12 +30,12 @@ def free_port() -> int:
 class Pebble:
     """A running pebble."""
 
-    def __init__(self, directory: Path, zones: dict[str, dict[str, str]]) -> None:
+    def __init__(self, directory: Path, hosts: dict[str, str]) -> None:
         self.directory = directory / "pebble"
         self.port, self.http_port, self.tls_port = free_port(), free_port(), free_port()
         self.ca, key = write_self_signed(self.directory, ("localhost", "127.0.0.1"))
         self.url = f"https://127.0.0.1:{self.port}/dir"
-        self.dns = DnsServer({**zones})  # type: ignore[arg-type]
+        self.dns = DnsServer({host: {"A": address} for host, address in hosts.items()})
         settings = {
             "listenAddress": f"127.0.0.1:{self.port}", "managementListenAddress": "",
             "certificate": str(self.ca), "privateKey": str(key),
@@ -74,9 +73,9 @@ class Pebble:
 
 
 @contextmanager
-def pebble(directory: Path, *hosts: str) -> Iterator[Pebble]:
-    """pebble, that finds these hosts at 127.0.0.1."""
-    running = Pebble(directory, {host: {"A": "127.0.0.1"} for host in hosts})
+def pebble(directory: Path, hosts: dict[str, str]) -> Iterator[Pebble]:
+    """pebble, that finds hosts at these addresses."""
+    running = Pebble(directory, hosts)
     running.start()
     try:
         yield running
@@ -100,16 +99,3 @@ def configuration(directory: Path, tables: str, services: tuple[str, ...] = ("sm
         f'data = "{directory}/data"\nhostname = "{HOSTNAME}"\n[[domains]]\nname = "example.org"\n'
         f"{listeners(services=services)}{NOBODY_KNOWS}{tables}\n"
     )
-
-
-def fetched(url: str, host: str) -> tuple[int, bytes]:
-    """Status and body."""
-    request = urllib.request.Request(url, headers={"Host": host})
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
-
-
-__all__ = ("Pebble", "configuration", "fetched", "given_to_nobody", "pebble", "section")
