@@ -20,6 +20,7 @@ from pebble_process import Pebble, configuration, pebble, section
 from production import HOSTNAME, NOT_ROOT, given_to_nobody, prepare, production
 from server_process import REPOSITORY, Server
 
+from mailstack.acme.challenges import Challenges
 from mailstack.net.certificate_facts import facts_of
 
 pytest.importorskip("acme", reason="the extra acme is not installed")
@@ -121,6 +122,22 @@ def test_http_and_a_renewal_while_a_connection_is_open(authority: Pebble, place:
         assert not list((directory / "data/acme/challenges").iterdir())
 
 
+def after_the_handshake(server: Server, directory: Path) -> bytes:
+    """What an authority gets that would like more than the handshake (RFC 8737 §3)."""
+    challenges = Challenges(directory / "data/acme/challenges")
+    challenges.put_certificate(HOSTNAME, "token.thumbprint")
+    given_to_nobody(directory)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["acme-tls/1"])
+    raw = socket.create_connection((server.host("acme"), server.port("acme")), timeout=10)
+    with context.wrap_socket(raw, server_hostname=HOSTNAME) as client:
+        assert client.selected_alpn_protocol() == "acme-tls/1"
+        octets = client.recv(1000)
+    challenges.remove("", HOSTNAME)
+    return octets
+
+
 def test_tls_with_another_kind_of_key_and_a_revocation(authority: Pebble, place: Path) -> None:
     directory = place / "tls"
     with serving(authority, directory, section(authority, "tls-alpn-01", 'key = "rsa"')) as server:
@@ -129,6 +146,7 @@ def test_tls_with_another_kind_of_key_and_a_revocation(authority: Pebble, place:
         with tls_client(server, cafile=str(current)) as client:
             first = serial(client)
         assert len((directory / "data/acme/current/key.pem").read_bytes()) > 1500  # RSA
+        assert after_the_handshake(server, directory) == b""
         result = mailstack(server, "certificate", "revoke", "--yes")
         assert result.returncode == 0, result.stderr
         assert "POST /revoke" in authority.log.read_text()
