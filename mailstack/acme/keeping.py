@@ -204,8 +204,8 @@ class Keeper:
         mine = progress.window_of == facts.serial
         try:
             answer = self.authority(self.state).renewal(wanted, facts.ari)
-        except Failed as failed:
-            again = now + ask_after(failed.retry_after)
+        except (Failed, OSError) as failed:
+            again = now + ask_after(failed.retry_after if isinstance(failed, Failed) else None)
             kept = progress if mine else replace(progress, window_start=0.0, window_end=0.0, renew_at=0.0)
             self.state.note(replace(kept, asked=now, ask_again=again, window_of=facts.serial))
             return

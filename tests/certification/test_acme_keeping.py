@@ -186,9 +186,10 @@ def test_the_window_is_asked_for_as_often_as_the_authority_says(world: World) ->
     assert (ask_after(0.0), ask_after(1e9), ask_after(None)) == (60.0, ASK_MOST, ASK_AGAIN)
 
 
-def test_an_answer_that_cannot_be_used_leaves_the_time_as_it_is(world: World) -> None:
+@pytest.mark.parametrize("wrong", [Failed("garbage"), OSError(2, "no such file", "ca.pem")])
+def test_an_answer_that_cannot_be_used_leaves_the_time_as_it_is(world: World, wrong: Exception) -> None:
     world.look()
-    world.authority.answer = Failed("garbage")
+    world.authority.answer = wrong
     assert world.look().what is What.NOTHING
     world.pass_time(59.9 * DAY)
     assert world.look().what is What.NOTHING
