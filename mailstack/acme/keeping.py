@@ -19,6 +19,8 @@ from mailstack.net.certificate_facts import Facts, facts_in
 LOOK_AT_MOST = 3600.0
 """Seconds until the next look, whatever is due when: clocks are set, machines sleep."""
 LOOK_AT_LEAST = 1.0
+LAST_PART = 0.95
+"""The part of its life after which a certificate is renewed, whatever its window is: there must be time to try again."""
 UNDER_WAY = "under way, or interrupted"
 OTHERS_TURN = 30.0
 """Seconds until we look again when another process is at work."""
@@ -171,8 +173,7 @@ class Keeper:
         if facts is None or not self.state.key.exists() or not set(wanted.hosts) <= set(facts.names):
             return 0.0
         if progress.window_of == facts.serial and progress.renew_at:
-            # A certificate that ends before its window began would be of no use to anybody.
-            return min(progress.renew_at, facts.not_after)
+            return min(progress.renew_at, renewal_time(facts.not_before, facts.not_after, LAST_PART))
         return renewal_time(facts.not_before, facts.not_after, wanted.renew_after)
 
     def _progress(self, wanted: Wanted) -> Progress:

@@ -5,6 +5,9 @@ services.py     Config and resources → one listener a service
 listening.py    sockets: bound here, or passed by systemd
 development.py  the configuration of the development mode, and its start
 production.py   `mailstack serve`
+certification.py  [acme]: a thread for the certificate, and what answers the authority
+processes.py    who serves a data directory now
+status.py       `mailstack status`: a server as it is seen from outside
 """
 
 from __future__ import annotations

@@ -208,7 +208,9 @@ def test_a_window_after_its_end_does_not_let_it_expire(world: World) -> None:
     world.look()
     windowed(world, 200, 300)
     world.look()
-    world.pass_time(90 * DAY + 1)
+    world.pass_time(85.4 * DAY)
+    assert world.look().what is What.NOTHING
+    world.pass_time(0.2 * DAY)
     assert world.look().what is What.RENEWED
 
 
