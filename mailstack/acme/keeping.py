@@ -20,7 +20,7 @@ LOOK_AT_MOST = 3600.0
 """Seconds until the next look, whatever is due when: clocks are set, machines sleep."""
 LOOK_AT_LEAST = 1.0
 LAST_PART = 0.95
-"""The part of its life after which a certificate is renewed, whatever its window is: there must be time to try again."""
+"""The part of its life after which a certificate is renewed whatever its window is: there is time to try again."""
 UNDER_WAY = "under way, or interrupted"
 OTHERS_TURN = 30.0
 """Seconds until we look again when another process is at work."""

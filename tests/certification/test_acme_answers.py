@@ -22,8 +22,11 @@ from server_process import Server
 
 from mailstack.acme.challenges import ACME_IDENTIFIER, Challenges
 from mailstack.acme.state import State
+from mailstack.app.certification import CannotCertify, begin
 from mailstack.cli.main import run
+from mailstack.config.load import load
 from mailstack.net.tls_alpn import ValidationTls
+from mailstack.testing.log import RecordingLog
 
 pytest.importorskip("acme", reason="the extra acme is not installed")
 pytestmark = pytest.mark.processes
@@ -292,6 +295,9 @@ def test_the_package_is_missed_in_words(config: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("mailstack.config.surroundings.find_spec", lambda name: None)
     result = invoke("config", "check", "--config", config)
     assert "[acme]: needs the package acme: pip install 'mailstack[acme]'" in result.stderr
+    monkeypatch.setattr("mailstack.app.certification.find_spec", lambda name: None)
+    with pytest.raises(CannotCertify, match="pip install"):  # and no server starts
+        begin(load(config), RecordingLog())
 
 
 def test_quickstart_writes_the_section(tmp_path: Path) -> None:
