@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mailstack.app import descriptors
+from mailstack.app.http_api import HTTP, HttpPlace, open_http, serve_http
 from mailstack.app.listening import CannotListen, PassedSockets
 from mailstack.app.readiness import Ready
 from mailstack.app.run import run as run_until_stopped
-from mailstack.app.server import CannotUseData, Server, compose, open_sockets, use_data
+from mailstack.app.server import CannotUseData, Server, close_sockets, compose, open_sockets, use_data
 from mailstack.app.services import Manners
 from mailstack.app.surroundings import Alone
 from mailstack.auth.anyone import AnyAccounts, AnyDirectory, AnyLimits
@@ -50,6 +51,9 @@ DEVELOPMENT_PORTS: dict[ServiceName, int] = {
     ServiceName.POP3: 2110,
     ServiceName.POP3S: 2995,
 }
+HTTP_PORT = 2580
+USUAL_HTTP_PORT = 80
+"""To which a base is added."""
 MANY = 10_000
 """Connections that one developer's programs may open."""
 READY_FILE = "dev.json"
@@ -76,6 +80,19 @@ class DevelopmentOptions:
     """The newest messages of each mailbox; 0: all."""
     password: str = ""
     """Of all users; "": any."""
+    http_port: int | None = None
+    """None: as the others are chosen."""
+    http_address: str = LOOPBACK
+    http_token: str = ""
+    """Which clients of the HTTP API have to know; needed anywhere but on loopback."""
+
+    @property
+    def http(self) -> HttpPlace:
+        """Where the HTTP API is to listen."""
+        port = self.http_port
+        if port is None:
+            port = HTTP_PORT if self.base_port is None else self.base_port and self.base_port + USUAL_HTTP_PORT
+        return HttpPlace(self.http_address, port, self.http_token)
 
 
 def run(options: DevelopmentOptions) -> int:
@@ -100,16 +117,22 @@ def _start(options: DevelopmentOptions, data: Path) -> tuple[Server, Config]:
     config = configuration(options, data)
     descriptors.allow(MANY)
     opened = open_sockets(config, PassedSockets({}))
+    try:
+        http = open_http(options.http)
+    except CannotListen:
+        close_sockets(opened)
+        raise
     if not usable(data / "tls"):
         write_self_signed(data / "tls", CERTIFICATE_NAMES)
     log = make_log(options.log_form)
     capture(log)
     domains = frozenset(domain.lower() for domain in options.domains)
+    accounts = AnyAccounts(options.password)
     server = compose(
-        reactor, config, log, opened,
-        lambda: (AnyAccounts(options.password), AnyDirectory(domains)), Manners(anybody=True), Alone,
+        reactor, config, log, opened, lambda: (accounts, AnyDirectory(domains)), Manners(anybody=True), Alone
     )  # fmt: skip
     server.store.quotas.use(AnyLimits())
+    serve_http(http, options.http, server, config, accounts)
     return server, config
 
 
@@ -176,10 +199,15 @@ def announcement(ready: Ready, ephemeral: bool, keep: int, password: str = "") -
         f"mailstack is ready for development; {kept}",
         f"  send to     SMTP {at['smtp']}    submission {at['submission']}, with TLS {at['submissions']}",
         f"  read from   IMAP {at['imap']}, with TLS {at['imaps']}    POP3 {at['pop3']}, with TLS {at['pop3s']}",
+        f"  or by HTTP  http://{_authority(*ready.services[HTTP])}/api/v1/    docs: /api/v1/openapi.json",
         f"  log in as   any address, {passwords}: its mailbox is made when mail or a login for it comes",
         f"  keeps       {newest}",
         f"  trust       {ready.ca}",
     ))  # fmt: skip
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def make_log(form: str) -> Log:

@@ -19,15 +19,16 @@ class Ready:
     data: Path
     ca: Path | None
 
+    def document(self) -> dict[str, object]:
+        """As the file has it."""
+        places: dict[str, object] = {name: {"host": host, "port": port} for name, (host, port) in self.services.items()}
+        return places | {"pid": self.pid, "data": str(self.data), "ca": str(self.ca) if self.ca else None}
+
     def write(self, path: Path) -> None:
         """Atomically: who sees the file sees all of it. Raises: OSError."""
-        document: dict[str, object] = {
-            name: {"host": host, "port": port} for name, (host, port) in self.services.items()
-        }
-        document |= {"pid": self.pid, "data": str(self.data), "ca": str(self.ca) if self.ca else None}
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            temporary.write_text(json.dumps(document, indent=2) + "\n")
+            temporary.write_text(json.dumps(self.document(), indent=2) + "\n")
             temporary.rename(path)
         except OSError as error:
             raise OSError(f"ready file {path}: {error.strerror}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 
 import click
@@ -74,6 +75,27 @@ Ctrl-C or SIGTERM stops it. Exit status: 0 stopped, 1 it cannot start (a busy po
     help="The password of all users, to try wrong ones, and SCRAM, which is then offered.  [default: any password]",
 )
 @click.option(
+    "--http",
+    "http_port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Where the HTTP API listens; 0: the kernel chooses.  [default: 2580, or as --ports says: BASE + 80]",
+)
+@click.option(
+    "--http-address",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="The HTTP API's IP address; if it is not on loopback, --http-token is needed.",
+)
+@click.option(
+    "--http-token",
+    metavar="TOKEN",
+    default="",
+    envvar="MAILSTACK_HTTP_TOKEN",
+    help="What HTTP clients have to send as a bearer token. $MAILSTACK_HTTP_TOKEN is not seen by other users.",
+)
+@click.option(
     "--log",
     "log_form",
     type=click.Choice(["text", "json", "none"]),
@@ -90,6 +112,9 @@ def dev(
     domains: tuple[str, ...],
     keep: int,
     password: str,
+    http_port: int | None,
+    http_address: str,
+    http_token: str,
     log_form: str,
     quiet: bool,
 ) -> None:
@@ -99,6 +124,8 @@ def dev(
     the machine."""
     if data is not None and ephemeral:
         raise click.UsageError("--data keeps mail and --ephemeral does not: give one of them")
+    if not _is_loopback(http_address) and not http_token:
+        raise click.UsageError(f"--http-address {http_address} is not on loopback: give a --http-token, too")
     from mailstack.app.development import DevelopmentOptions, run
 
     options = DevelopmentOptions(
@@ -111,5 +138,16 @@ def dev(
         announce=not quiet,
         keep=keep,
         password=password,
+        http_port=http_port,
+        http_address=http_address,
+        http_token=http_token,
     )
     sys.exit(run(options))
+
+
+def _is_loopback(address: str) -> bool:
+    """Raises: click.UsageError."""
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        raise click.UsageError(f"--http-address: expected an IP address, not {address!r}") from None

@@ -107,6 +107,13 @@ class Store:
             known = self._accounts.setdefault(name, found)
         return known
 
+    def forget(self, name: AccountName) -> None:
+        """The account's directory is gone."""
+        self._accounts.pop(name, None)
+        for indexes in (self.indexes, self.texts):
+            if indexes is not None:
+                indexes.drop(self.path_of(name))
+
     async def deliver(self, blob: Blob, deliveries: Sequence[Delivery]) -> Sequence[Problem | None]:
         assert isinstance(blob, StoredBlob), "a blob of this store's own spool"
         run = self.workers.run

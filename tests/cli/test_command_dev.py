@@ -24,8 +24,8 @@ pytestmark = pytest.mark.processes
 
 def test_the_ready_file(development: Server) -> None:
     document = json.loads(development.ready_file.read_text())
-    assert set(document) == {*SERVICES, "pid", "data", "ca"}
-    for service in SERVICES:
+    assert set(document) == {*SERVICES, "http", "pid", "data", "ca"}
+    for service in (*SERVICES, "http"):
         assert document[service]["host"] == "127.0.0.1"
         socket.create_connection((document[service]["host"], document[service]["port"]), timeout=10).close()
     assert document["pid"] == development.process.pid
@@ -35,7 +35,7 @@ def test_the_ready_file(development: Server) -> None:
 
 def test_it_says_where_it_listens(development: Server) -> None:
     said = development.log.read_text()
-    for service in SERVICES:
+    for service in (*SERVICES, "http"):
         assert f"127.0.0.1:{development.port(service)}" in said
     assert str(development.ca) in said
 
