@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mailstack.app import descriptors
+from mailstack.app.command import BesideCommand, variables
 from mailstack.app.http_api import HTTP, HttpPlace, open_http, serve_http
 from mailstack.app.listening import CannotListen, PassedSockets
 from mailstack.app.readiness import Ready
@@ -85,6 +86,8 @@ class DevelopmentOptions:
     http_address: str = LOOPBACK
     http_token: str = ""
     """Which clients of the HTTP API have to know; needed anywhere but on loopback."""
+    command: tuple[str, ...] = ()
+    """What is run beside it; it stops when that ends."""
 
     @property
     def http(self) -> HttpPlace:
@@ -140,12 +143,15 @@ def _serve(server: Server, config: Config, options: DevelopmentOptions) -> int:
     on_terminal = sys.stdin is not None and sys.stdin.isatty()
     ready = Ready(server.services, os.getpid(), config.data, config.tls.certificates[0].cert)
     files = [config.data / READY_FILE] + ([options.ready_file] if options.ready_file else [])
+    command = BesideCommand(options.command, server.running.reactor) if options.command else None
 
     def announce() -> None:
         for path in files:
             ready.write(path)
         if options.announce:
             _say(announcement(ready, options.ephemeral, options.keep, options.password))
+        if command is not None:
+            command.start(variables(ready, options.http_token))
 
     def reload() -> None:
         if on_terminal:  # it has been closed; nobody would stop us
@@ -156,7 +162,8 @@ def _serve(server: Server, config: Config, options: DevelopmentOptions) -> int:
             server.running.tls.reload_if_changed()
 
     try:
-        return run_until_stopped(server.running, ready=announce, reload=reload)
+        status = run_until_stopped(server.running, ready=announce, reload=reload)
+        return status if command is None else status or command.status
     finally:
         for path in files:
             ready.withdraw(path)

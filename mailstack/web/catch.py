@@ -82,6 +82,10 @@ class Catch:
         """How a message came, if that is remembered."""
         return self._arrivals.get(message_id)
 
+    def messages_of(self, transaction: str) -> list[str]:
+        """Ids of the copies that a transaction has brought, as far as they are remembered."""
+        return [message_id for message_id, arrival in self._arrivals.items() if arrival.id == transaction]
+
     def forget(self) -> None:
         """All that was remembered."""
         self._arrivals.clear()

@@ -61,6 +61,8 @@ _MESSAGE: dict[str, Any] = _SUMMARY | {
     "raw_url": _TEXT,
     "html_url": _OPTIONAL_TEXT,
 }
+_ONE_ADDRESS = [_TEXT, _object({"name": _TEXT, "address": _TEXT}, optional=("name",))]
+_ADDRESSES: dict[str, Any] = {"anyOf": [*_ONE_ADDRESS, _list({"anyOf": _ONE_ADDRESS})]}
 SCHEMAS: dict[str, dict[str, Any]] = {
     "Person": _object({"name": _TEXT, "address": _TEXT}),
     "Summary": _object(_SUMMARY),
@@ -92,6 +94,72 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         {
             "mailboxes": _list(
                 _object({"account": _TEXT, "mailbox": _TEXT, "messages": _NUMBER, "unread": _NUMBER}),
+            )
+        }
+    ),
+    "Draft": _object(
+        {
+            "from": _ADDRESSES,
+            "to": _ADDRESSES,
+            "cc": _ADDRESSES,
+            "bcc": _ADDRESSES,
+            "reply_to": _ADDRESSES,
+            "subject": _TEXT,
+            "text": _TEXT,
+            "html": _TEXT,
+            "headers": {"type": "object", "additionalProperties": _TEXT, "description": "Further fields."},
+            "attachments": _list(
+                _object(
+                    {"name": _TEXT, "type": _TEXT, "cid": _TEXT, "content": _TEXT | {"contentEncoding": "base64"}},
+                    optional=("name", "type", "cid"),
+                )
+            ),
+            "envelope_from": _TEXT | {"description": "MAIL FROM, if it is not From; empty for the null one."},
+            "envelope_to": _ADDRESSES | {"description": "RCPT TO, if it is not To, Cc and Bcc."},
+        },
+        optional=(
+            "from",
+            "to",
+            "cc",
+            "bcc",
+            "reply_to",
+            "subject",
+            "text",
+            "html",
+            "headers",
+            "attachments",
+            "envelope_from",
+            "envelope_to",
+        ),
+    ),  # fmt: skip
+    "Sent": _object(
+        {
+            "transaction": _TEXT,
+            "accepted": _list(_TEXT),
+            "refused": _list(_object({"address": _TEXT, "reply": _TEXT})),
+            "messages": _list(_TEXT) | {"description": "The ids of the copies."},
+        }
+    ),
+    "NewUser": _object({"name": _TEXT, "password": _TEXT}, optional=("password",)),
+    "User": _object({"name": _TEXT, "own_password": {"type": "boolean"}}),
+    "Users": _object({"users": _list(ref("User"))}),
+    "Removed": _object({"removed": _TEXT}),
+    "Journey": _object(
+        {
+            "events": _list(
+                _object(
+                    {
+                        "at": _TIME,
+                        "transaction": _TEXT,
+                        "step": _TEXT,
+                        "recipient": _TEXT,
+                        "sender": _TEXT,
+                        "message_id": _TEXT,
+                        "where": _TEXT,
+                        "status": _TEXT,
+                        "reason": _TEXT,
+                    }
+                )
             )
         }
     ),

@@ -21,7 +21,7 @@ async def reset(api: MailApi, call: Call) -> Answer:
 ROWS = (
     Row(
         "POST", "/api/v1/reset", reset,
-        "Delete all messages of all accounts, and undo what was set up by the API. Mailboxes and sessions stay.",
+        "Delete all messages of all accounts. Mailboxes, users and sessions stay.",
         {JSON: ref("Deleted")},
     ),
 )  # fmt: skip
