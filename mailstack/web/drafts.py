@@ -21,6 +21,8 @@ from mailstack.web.values import HttpProblem
 MAX_RECIPIENTS = 1000
 _MEMBERS = frozenset(SCHEMAS["Draft"]["properties"])
 _TYPE = re.compile(r"([!#$&^_.+0-9A-Za-z-]+)/([!#$&^_.+0-9A-Za-z-]+)")
+# field-name = 1*ftext   ; RFC 5322 §3.6.8
+_FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
 _ADDRESS = re.compile(r"[^<>\x00-\x20\x7f]+")
 
 
@@ -91,6 +93,8 @@ def _head(
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
         raise _bad("headers: expected an object of strings")
     for name, value in headers.items():
+        if not _FIELD_NAME.fullmatch(name):
+            raise _bad(f"headers: {name[:100]!r} is no name of a field")
         if name in message:
             message.replace_header(name, value)
         else:
