@@ -35,7 +35,12 @@ class ApiClient:
         ]
 
     def ask(
-        self, method: str, path: str, content: bytes | None = None, headers: dict[str, str] | None = None, **query: object
+        self,
+        method: str,
+        path: str,
+        content: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        **query: object,
     ) -> Reply:
         url = f"{path}?{urlencode({name.rstrip('_'): str(value) for name, value in query.items()})}" if query else path
         self.connection.request(method, url, content, headers or {})

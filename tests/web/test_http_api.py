@@ -314,9 +314,7 @@ def test_addresses_outside_ascii(api: ApiClient) -> None:
         ({"to": "a@-.test"}, 422, "refused", "501 5.5.4"),
     ],
 )
-def test_what_no_message_can_be_made_of(
-    api: ApiClient, document: object, status: int, kind: str, detail: str
-) -> None:
+def test_what_no_message_can_be_made_of(api: ApiClient, document: object, status: int, kind: str, detail: str) -> None:
     json_ = {"Content-Type": "application/json"}
     reply = api.problem("POST", "/api/v1/messages", status, kind, content=json.dumps(document).encode(), headers=json_)
     assert detail in reply.json["detail"]
@@ -372,7 +370,11 @@ def test_journeys(api: ApiClient) -> None:
     known = sent(api, headers={"Message-ID": "<journey@b.test>"})
     for asked in ("%3Cjourney@b.test%3E", "journey@b.test", known, api.get(f"messages/{known}")["smtp"]["transaction"]):
         (event,) = api.get(f"journeys/{asked}")["events"]
-        assert (event["step"], event["recipient"], event["where"]) == ("delivered", "alice@a.test", "INBOX of alice@a.test")
+        assert (event["step"], event["recipient"], event["where"]) == (
+            "delivered",
+            "alice@a.test",
+            "INBOX of alice@a.test",
+        )
     api.problem("GET", "/api/v1/journeys/unknown", 404, "no-such-journey")
 
 
