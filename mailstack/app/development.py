@@ -7,6 +7,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mailstack.app import descriptors
@@ -37,6 +38,7 @@ from mailstack.config.sections import (
 )
 from mailstack.net.certificates import CERTIFICATE, KEY, usable, write_self_signed
 from mailstack.observe.log import FORMATS, Level, StructuredLog, Target
+from mailstack.observe.recent import RecentJournal
 from mailstack.observe.twisted_log import capture
 from mailstack.ports import Log
 
@@ -130,12 +132,13 @@ def _start(options: DevelopmentOptions, data: Path) -> tuple[Server, Config]:
     log = make_log(options.log_form)
     capture(log)
     domains = frozenset(domain.lower() for domain in options.domains)
-    accounts = AnyAccounts(options.password)
+    accounts, journal = AnyAccounts(options.password), RecentJournal()
     server = compose(
-        reactor, config, log, opened, lambda: (accounts, AnyDirectory(domains)), Manners(anybody=True), Alone
+        reactor, config, log, opened, lambda: (accounts, AnyDirectory(domains)), Manners(anybody=True),
+        partial(Alone, journal=journal),
     )  # fmt: skip
     server.store.quotas.use(AnyLimits())
-    serve_http(http, options.http, server, config, accounts)
+    serve_http(http, options.http, server, config, accounts, journal)
     return server, config
 
 

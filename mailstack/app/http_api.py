@@ -14,7 +14,7 @@ from mailstack.app.services import service
 from mailstack.auth.anyone import AnyAccounts
 from mailstack.config.sections import Config, ServiceName
 from mailstack.net.listener import Service
-from mailstack.observe.journal import RunningJournal
+from mailstack.observe.recent import RecentJournal
 
 HTTP = "http"
 """In the ready file."""
@@ -36,7 +36,10 @@ def open_http(place: HttpPlace) -> socket.socket:
     return open_socket(Where(HTTP, place.address, place.port))
 
 
-def serve_http(opened: socket.socket, place: HttpPlace, server: Server, config: Config, accounts: AnyAccounts) -> None:
+def serve_http(
+    opened: socket.socket, place: HttpPlace, server: Server, config: Config, accounts: AnyAccounts,
+    journal: RecentJournal,
+) -> None:  # fmt: skip
     """Serve it from now on."""
     from mailstack.web.api import RESOURCES
     from mailstack.web.catch import Catch
@@ -46,7 +49,7 @@ def serve_http(opened: socket.socket, place: HttpPlace, server: Server, config: 
     from mailstack.web.rows import Routes
     from mailstack.web.server import ApiFactory
 
-    reactor, store, journal = server.running.reactor, server.store, server.resources.journal
+    reactor, store = server.running.reactor, server.store
     library = Library(store)
     catch = store.witness = Catch(store, library, reactor)
     submission = next(each for each in config.listeners if each.service is ServiceName.SUBMISSION)
@@ -59,8 +62,7 @@ def serve_http(opened: socket.socket, place: HttpPlace, server: Server, config: 
         return Ready(server.services, os.getpid(), config.data, ca).document()
 
     api = MailApi(
-        store, library, catch, accounts, journal if isinstance(journal, RunningJournal) else None, offered, ready,
-        config.data, config.limits.max_message_size,
+        store, library, catch, accounts, journal, offered, ready, config.limits.max_message_size
     )  # fmt: skip
     factory = ApiFactory(
         api, Routes(RESOURCES), Guards(place.token), server.running.log, reactor, BODY * api.max_message

@@ -160,17 +160,6 @@ class RunningJournal:
         if self._timer is None:
             self._timer = self._reactor.callLater(FLUSH, self._later)
 
-    async def find(self, asked: str) -> list[Event]:
-        """All that happened to a message by its Message-ID, with or without angle brackets, or by its id here; also
-        what happened in this moment. Raises: sqlite3.Error, OSError."""
-        await self.flush()
-
-        def look() -> list[Event]:
-            return self._database.of_message(f"<{asked.strip('<>')}>") or self._database.of_journey(asked)
-
-        found: list[Event] = await self._run(look)
-        return found
-
     async def flush(self) -> None:
         """Write what waits. Never raises."""
         events, self._waiting = self._waiting, []

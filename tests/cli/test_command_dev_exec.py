@@ -55,7 +55,8 @@ def test_commands_that_do_not_end_well(words: tuple[str, ...], status: int, said
 
 def test_signals_are_passed_on_and_the_server_outlives_the_command(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    script = f"trap 'curl -sf $MAILSTACK_HTTP/api/v1/ready >{mark}.end; exit 5' TERM; touch {mark}; while :; do sleep 0.01; done"
+    ask = f"curl -sf $MAILSTACK_HTTP/api/v1/ready >{mark}.end"
+    script = f"trap '{ask}; exit 5' TERM; touch {mark}; while :; do sleep 0.01; done"
     server = subprocess.Popen([*PROGRAM, "dev", "--exec", "sh", "-c", script], cwd=REPOSITORY, env=environment())
     try:
         for _ in range(int(LIMIT / POLL)):

@@ -13,7 +13,7 @@ async def journey(api: MailApi, call: Call) -> Answer:
     """By Message-ID, by the transaction's id, or by the API's id of one of its copies."""
     asked = call.path["id"]
     arrival = api.catch.arrival(asked)
-    found = [] if api.journal is None else await api.journal.find(arrival.id if arrival else asked)
+    found = api.journal.find(arrival.id if arrival else asked)
     if not found:
         raise HttpProblem(404, "no-such-journey", f"nothing is known of {asked[:200]!r}")
     events = [

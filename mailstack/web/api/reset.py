@@ -13,6 +13,7 @@ async def reset(api: MailApi, call: Call) -> Answer:
     """All mail is gone, mailboxes stay; IMAP sessions hear of it before this is answered."""
     deleted = await clear(api.store)
     api.catch.forget()
+    api.journal.forget()
     for undo in api.resets:
         undo()
     return answer({"deleted": deleted})
