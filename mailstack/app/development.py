@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 from mailstack.app import descriptors
-from mailstack.app.command import BesideCommand, variables
 from mailstack.app.http_api import HTTP, HttpPlace, open_http, serve_http
 from mailstack.app.listening import CannotListen, PassedSockets
 from mailstack.app.readiness import Ready
@@ -146,7 +145,11 @@ def _serve(server: Server, config: Config, options: DevelopmentOptions) -> int:
     on_terminal = sys.stdin is not None and sys.stdin.isatty()
     ready = Ready(server.services, os.getpid(), config.data, config.tls.certificates[0].cert)
     files = [config.data / READY_FILE] + ([options.ready_file] if options.ready_file else [])
-    command = BesideCommand(options.command, server.running.reactor) if options.command else None
+    command = None
+    if options.command:
+        from mailstack.app.command import BesideCommand, variables
+
+        command = BesideCommand(options.command, server.running.reactor)
 
     def announce() -> None:
         for path in files:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
@@ -13,8 +13,10 @@ from mailstack.ports import AccountName
 from mailstack.store.api import Store
 from mailstack.store.maildir import listing
 from mailstack.store.maildir.listing import Listed
-from mailstack.web.filters import Filter
-from mailstack.web.library import Found, Library
+
+if TYPE_CHECKING:  # the catch is there from the start, the others when somebody asks for them
+    from mailstack.web.filters import Filter
+    from mailstack.web.library import Found, Library
 
 MAX_ARRIVALS = 2000
 """Transactions that are remembered, some kB each."""
@@ -25,7 +27,8 @@ class Waiter:
     """One who waits until so many messages that he wants are there. `done` fires with True when they are, with False
     when there is nothing more to wait for."""
 
-    def __init__(self, wanted: Filter, count: int) -> None:
+    def __init__(self, library: Library, wanted: Filter, count: int) -> None:
+        self.library = library
         self.wanted = wanted
         self.count = count
         self.found: dict[str, Found] = {}
@@ -46,9 +49,8 @@ class Waiter:
 class Catch:
     """Implements `arrivals.Witness`."""
 
-    def __init__(self, store: Store, library: Library, reactor: Any) -> None:
+    def __init__(self, store: Store, reactor: Any) -> None:
         self._store = store
-        self._library = library
         self._reactor = reactor
         self._arrivals: OrderedDict[str, Arrival] = OrderedDict()
         self._waiters: dict[Waiter, None] = {}
@@ -67,7 +69,7 @@ class Catch:
 
     async def _offer(self, asking: list[Waiter], account: AccountName, message: Listed) -> None:
         try:
-            answers = await self._library.look(account, [waiter.wanted for waiter in asking], message)
+            answers = await asking[0].library.look(account, [waiter.wanted for waiter in asking], message)
         except Refused as refused:
             self._store.log.warning("message not shown to who waits", account=account, reason=str(refused))
             return
@@ -100,7 +102,7 @@ class Catch:
         self._waiters[waiter] = None
         timer = self._reactor.callLater(timeout, waiter.end, False)
         try:
-            there, _ = await self._library.search(waiter.wanted, waiter.count)
+            there, _ = await waiter.library.search(waiter.wanted, waiter.count)
             for found in there:
                 waiter.take(found)
             return await waiter.done

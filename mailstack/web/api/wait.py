@@ -25,7 +25,7 @@ async def wait(api: MailApi, call: Call) -> Answer:
     timeout = seconds(call.query, "timeout", TIMEOUT, LONGEST)
     if api.catch.is_full:
         raise HttpProblem(503, "too-many-waiting", "too many clients wait for messages")
-    waiter = Waiter(wanted, count)
+    waiter = Waiter(api.library, wanted, count)
     call.gone.append(lambda: waiter.end(False))
     enough = await api.catch.wait(waiter, timeout)
     found = sorted(waiter.found.values(), key=lambda each: each.listed.order, reverse=True)
