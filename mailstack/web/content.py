@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -218,6 +219,7 @@ def with_parts(content: Content, base: str) -> str:
     return _CID.sub(place, content.html.text(content.octets))
 
 
+@lru_cache(16_384)
 def timestamp(when: float | None) -> str | None:
     """RFC 3339, in UTC."""
     if when is None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mailstack.auth.anyone import account_of
+from mailstack.errors import Refused
 from mailstack.ports import AccountName
+from mailstack.store.account_directory import directory_of
 from mailstack.store.maildir.layout import INBOX
 from mailstack.store.maildir.listing import Listed
 from mailstack.store.maildir.names import arrival
@@ -61,11 +63,7 @@ class Filter:
     @classmethod
     def read(cls, query: Mapping[str, str]) -> Filter:
         """Raises: HttpProblem."""
-        account = None
-        if "account" in query:
-            account = account_of(query["account"])
-            if account is None:
-                raise HttpProblem(400, "bad-parameter", f"account: {query['account']!r} is no name of an account")
+        account = named("account", query["account"]) if "account" in query else None
         mailbox = query.get("mailbox", "")
         asked = {parameter.name for parameter in FILTERS}
         return cls(
@@ -110,6 +108,18 @@ class Filter:
         if self.sender and not _among(self.sender, summary.sender, (summary.envelope_from,)):
             return False
         return not self.body or any(self.body in text.lower() for text in texts())
+
+
+def named(what: str, text: str) -> AccountName:
+    """The account of a name that somebody gave. Raises: HttpProblem."""
+    account = account_of(text) if text.strip() else None
+    try:
+        if account is not None:
+            directory_of(account)
+            return account
+    except Refused:
+        pass
+    raise HttpProblem(400, "bad-parameter", f"{what}: {text[:100]!r} is no name of an account")
 
 
 def _among(wanted: str, people: tuple[Person, ...], envelope: tuple[str, ...]) -> bool:

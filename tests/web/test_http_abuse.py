@@ -75,7 +75,9 @@ def test_names_of_loopback_are_welcome(api: ApiClient, host: str) -> None:
         ("GET", "/api/v1/wait?timeout=inf", 400, "bad-parameter"),
         ("GET", "/api/v1/wait?count=101", 400, "bad-parameter"),
         ("POST", "/api/v1/messages", 415, "unknown-content-type"),
-        ("DELETE", "/api/v1/users/%20", 400, "bad-user"),
+        ("DELETE", "/api/v1/users/%20", 400, "bad-parameter"),
+        ("DELETE", "/api/v1/users/.." + "%2F..", 400, "bad-parameter"),
+        ("GET", "/api/v1/mailboxes?account=" + "%C3%A4" * 150, 400, "bad-parameter"),
     ],
 )
 def test_bad_requests(running: Server, method: str, path: str, status: int, kind: str) -> None:

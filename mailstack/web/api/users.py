@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mailstack.auth.anyone import account_of
 from mailstack.ports import AccountName
 from mailstack.store.clearing import remove_account
+from mailstack.web.filters import named
 from mailstack.web.mail_api import MailApi
 from mailstack.web.rows import Body, Row
 from mailstack.web.schemas import ref
@@ -23,7 +23,7 @@ async def make_user(api: MailApi, call: Call) -> Answer:
     given, password = document.get("name"), document.get("password", "")
     if not isinstance(given, str) or not isinstance(password, str) or set(document) - {"name", "password"}:
         raise HttpProblem(400, "bad-user", 'expected {"name": "alice@example.org"}, with or without a "password"')
-    name = _named(given)
+    name = named("name", given)
     await api.store.account(name)
     if password:
         api.accounts.set_password(name, password)
@@ -32,17 +32,10 @@ async def make_user(api: MailApi, call: Call) -> Answer:
 
 async def remove_user(api: MailApi, call: Call) -> Answer:
     """With all mail and the password."""
-    name = _named(call.path["name"])
+    name = named("name", call.path["name"])
     await remove_account(api.store, name)
     api.accounts.set_password(name, "")
     return answer({"removed": name})
-
-
-def _named(text: str) -> AccountName:
-    name = account_of(text) if text.strip() else None
-    if name is None:
-        raise HttpProblem(400, "bad-user", f"{text[:100]!r} is no name of an account")
-    return name
 
 
 def _document(api: MailApi, name: AccountName) -> dict[str, object]:
