@@ -17,8 +17,8 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 from server_process import REPOSITORY
 
-from mailstack.cli.main import cli
 from mailstack.app.development import USUAL_HTTP_PORT
+from mailstack.cli.main import cli
 from mailstack.config.sections import USUAL_PORTS
 
 LIMIT = 30.0

@@ -10,7 +10,7 @@ from mailstack.web.values import JSON, Answer, Call, answer
 
 
 async def reset(api: MailApi, call: Call) -> Answer:
-    """All mail is gone, mailboxes stay; IMAP sessions hear of it before this is answered."""
+    """All mail is gone, mailboxes stay; IMAP sessions are told before this is answered."""
     deleted = await clear(api.store)
     api.catch.forget()
     api.journal.forget()
