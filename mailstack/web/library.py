@@ -26,6 +26,8 @@ MAX_SUMMARIES = 10_000
 """Headers that are remembered, about 1 kB each."""
 MAX_HOMES = 50_000
 """Ids of which the account is remembered."""
+LARGE = 64 * 1024
+"""Octets of a message from which on it is taken apart in a worker: a fraction of a millisecond."""
 BEGINNING = 64 * 1024
 """Octets of a file that are read for its header; more if it is longer."""
 
@@ -75,6 +77,10 @@ class Library:
     async def read_all(self, found: Iterable[Found]) -> list[Read]:
         """Those that are still there."""
         return await self._run(lambda: [read for each in found if (read := self._content(each)) is not None])
+
+    async def made(self, read: Read, fn: Callable[[], T]) -> T:
+        """What the pure `fn` makes of a message; of a large one where it keeps nobody waiting."""
+        return await self._run(fn) if len(read.content.octets) > LARGE else fn()
 
     async def counted(self, account: AccountName | None) -> list[tuple[AccountName, str, int, int]]:
         """Account, mailbox, messages and unseen ones, of all mailboxes."""

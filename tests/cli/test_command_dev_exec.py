@@ -6,11 +6,16 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from command_line import LIMIT, PROGRAM, environment, invoke
 from server_process import POLL, REPOSITORY
+
+from mailstack.app.command import PASSED_ON, BesideCommand
 
 pytestmark = pytest.mark.processes
 
@@ -19,7 +24,13 @@ import json, os, smtplib, sys, urllib.request
 host, port = os.environ["SMTP_HOST"], int(os.environ["SMTP_PORT"])
 with smtplib.SMTP(host, port) as smtp:
     smtp.sendmail("a@b.test", ["c@d.test"], b"Subject: from the command\\r\\n\\r\\n")
-with urllib.request.urlopen(os.environ["MAILSTACK_HTTP"] + "/api/v1/wait?account=c@d.test") as answer:
+ask = urllib.request.Request(os.environ["MAILSTACK_HTTP"] + "/api/v1/wait?account=c@d.test")
+try:
+    urllib.request.urlopen(ask)
+except urllib.error.HTTPError as error:
+    assert error.code == 401, error.code
+ask.add_header("Authorization", "Bearer " + os.environ["MAILSTACK_HTTP_TOKEN"])
+with urllib.request.urlopen(ask) as answer:
     found = json.load(answer)["messages"][0]["subject"]
 print(json.dumps([found, sys.argv[1:], os.environ["MAILSTACK_CA"]]))
 raise SystemExit(3)
@@ -33,24 +44,56 @@ def executed(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_finds_the_server_and_its_status_is_ours() -> None:
-    ended = executed("--exec", sys.executable, "-c", SENDS, "--ports", "x")
+    words = ("--http-address", "0.0.0.0", "--http-token", "s3cret")  # so that others may come by, who know the token
+    ended = executed(*words, "--exec", sys.executable, "-c", SENDS, "--ports", "x")
     assert (ended.returncode, ended.stderr) == (3, "")
-    subject, words, ca = json.loads(ended.stdout)
-    assert (subject, words) == ("from the command", ["--ports", "x"])
+    subject, arguments, ca = json.loads(ended.stdout)
+    assert (subject, arguments) == ("from the command", ["--ports", "x"])
     assert not Path(ca).exists()  # nothing is left of it
 
 
+class Reactor:
+    """As much of one as a command needs."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        self.calls: list[Callable[[], None]] = []
+
+    def callFromThread(self, fn: Callable[..., None], *args: object) -> None:
+        self.calls.append(partial(fn, *args))
+        self.stopped.set()
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Signals are handled afterwards as they were before."""
+    before = {number: signal.getsignal(number) for number in PASSED_ON}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
         (("sh", "-c", "kill -9 $$"), 128 + 9, ""),
+        (("sh", "-c", 'exit "$CODE"'), 42, ""),
         (("no-such-command",), 127, "mailstack: no-such-command: No such file or directory\n"),
         (("/dev/null",), 126, "mailstack: /dev/null: Permission denied\n"),
     ],
 )
-def test_commands_that_do_not_end_well(words: tuple[str, ...], status: int, said: str) -> None:
-    ended = executed("--exec", *words)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (status, "", said)
+def test_how_commands_end(words: tuple[str, ...], status: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    reactor = Reactor()
+    command = BesideCommand(words, reactor)
+    command.start({"CODE": "42"})
+    assert reactor.stopped.wait(LIMIT)
+    for call in reactor.calls:
+        call()
+    assert (command.status, capsys.readouterr().err) == (status, said)
 
 
 def test_signals_are_passed_on_and_the_server_outlives_the_command(tmp_path: Path) -> None:

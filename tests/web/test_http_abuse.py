@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from api_client import ApiClient
 from server_process import Dialogue, Server
+
+from mailstack.web.guards import Guards
+from mailstack.web.values import HttpProblem
 
 pytestmark = pytest.mark.processes
 
@@ -141,17 +142,24 @@ def test_requests_one_after_the_other_in_one_piece(running: Server) -> None:
         assert [answered(client)[0] for _ in range(5)] == [b"HTTP/1.1 200 OK"] * 5
 
 
-def test_a_token_where_others_may_come_by(tmp_path: Path) -> None:
-    words = ("dev", "--ephemeral", "--ports", "0", "--http-address", "0.0.0.0")
-    with Server(tmp_path, words, MAILSTACK_HTTP_TOKEN="s3cret") as server:
-        with server.connect("http", greeting=False) as client:
-            ask = b"GET /api/v1/ready HTTP/1.1\r\nHost: mail.example:2580\r\n"
-            for given, expected in (
-                (b"", b"401"), (b"Authorization: Bearer wrong\r\n", b"401"),
-                (b"Authorization: Basic s3cret\r\n", b"401"),
-                (b"Authorization: bearer s3cret\r\n", b"200"),
-                (b"Authorization: Bearer s3cret\r\nOrigin: http://other.example\r\n", b"403"),
-            ):  # fmt: skip
-                client.send(ask + given + b"\r\n")
-                assert answered(client)[0].split()[1] == expected, given
-        assert "s3cret" not in server.ready_file.read_text() + server.log.read_text()
+@pytest.mark.parametrize(
+    ("authorization", "origin", "status"),
+    [
+        ("", None, 401),
+        ("Bearer wrong", None, 401),
+        ("Bearer", None, 401),
+        ("Basic s3cret", None, 401),
+        ("Bearer s3cr\xe9t", None, 401),
+        ("bearer  s3cret", None, 0),
+        ("Bearer s3cret", "http://mail.example:2580", 0),
+        ("Bearer s3cret", "http://other.example", 403),
+    ],
+)
+def test_with_a_token_any_host_will_do(authorization: str, origin: str | None, status: int) -> None:
+    try:
+        Guards("s3cret").check("mail.example:2580", origin, None, authorization)
+    except HttpProblem as problem:
+        assert problem.status == status
+        assert ("WWW-Authenticate" in problem.headers) is (status == 401)
+    else:
+        assert not status

@@ -35,7 +35,7 @@ MESSAGE = (
 
 def sent(api: ApiClient, to: str = "alice@a.test", subject: str = "one", **more: object) -> str:
     """The id of a message that was sent by the API."""
-    document = {"from": "sender@b.test", "to": to, "subject": subject, "text": f"text of {subject}", **more}
+    document = {"from": "sender@b.test", "to": to, "subject": subject, "text": f"text of {subject}"} | more
     (found,) = api.post("messages", document)["messages"]
     return str(found)
 
@@ -287,6 +287,19 @@ def test_a_message_with_everything(api: ApiClient) -> None:
     assert found["envelope"]["from"] == ""
     (attachment,) = found["attachments"]
     assert api.ask("GET", attachment["url"]).content == picture
+
+
+def test_a_large_message(api: ApiClient) -> None:
+    picture = os.urandom(1_000_000)
+    attachment = {"name": "large.bin", "content": base64.b64encode(picture).decode()}
+    known = sent(api, text="small\n", html="<p>", attachments=[attachment])
+    (waited,) = api.get("wait", subject="one", body="small")["messages"]
+    assert waited == api.get(f"messages/{known}")
+    assert waited["size"] == len(api.ask("GET", waited["raw_url"]).content) > len(picture)
+    (shown,) = waited["attachments"]
+    assert (shown["size"], shown["type"]) == (len(picture), "application/octet-stream")
+    assert api.ask("GET", shown["url"]).content == picture
+    assert api.ask("GET", waited["html_url"]).content == b"<p>\n"
 
 
 def test_addresses_outside_ascii(api: ApiClient) -> None:

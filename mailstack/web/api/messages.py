@@ -43,7 +43,8 @@ async def messages(api: MailApi, call: Call) -> Answer:
 async def message(api: MailApi, call: Call) -> Answer:
     """All of one."""
     read = await _read(api, call)
-    return answer(message_document(read, api.catch.arrival(read.found.listed.id)))
+    arrival = api.catch.arrival(read.found.listed.id)
+    return await api.library.made(read, lambda: answer(message_document(read, arrival)))
 
 
 async def raw(api: MailApi, call: Call) -> Answer:
@@ -56,8 +57,9 @@ async def html(api: MailApi, call: Call) -> Answer:
     read = await _read(api, call)
     if read.content.html is None:
         raise HttpProblem(404, "no-html", "the message has no HTML")
-    page = with_parts(read.content, place_of(read.found.listed.id))
-    return Answer(page.encode("utf-8", "replace"), "text/html; charset=utf-8", headers=_PAGE)
+    place = place_of(read.found.listed.id)
+    page = await api.library.made(read, lambda: with_parts(read.content, place).encode("utf-8", "replace"))
+    return Answer(page, "text/html; charset=utf-8", headers=_PAGE)
 
 
 async def part(api: MailApi, call: Call) -> Answer:
@@ -70,7 +72,8 @@ async def part(api: MailApi, call: Call) -> Answer:
     kind = f"{leaf.type}; charset={leaf.charset}" if leaf.charset else leaf.type
     shown = "inline" if leaf.type in _SHOWN else "attachment"
     named = f"; filename*=UTF-8''{_quoted(leaf.name)}" if leaf.name else ""
-    return Answer(leaf.decoded(read.content.octets), kind, headers=_RAW | {"Content-Disposition": shown + named})
+    content = await api.library.made(read, lambda: leaf.decoded(read.content.octets))
+    return Answer(content, kind, headers=_RAW | {"Content-Disposition": shown + named})
 
 
 def _quoted(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from mailstack.web.catch import Waiter
 from mailstack.web.documents import message_document, summary_document
 from mailstack.web.filters import FILTERS, Filter, number, seconds
@@ -39,7 +41,11 @@ async def wait(api: MailApi, call: Call) -> Answer:
             others=[summary_document(each) for each in others if each.listed.id not in waiter.found],
         )  # fmt: skip
     read = await api.library.read_all(found)
-    return answer({"messages": [message_document(each, api.catch.arrival(each.found.listed.id)) for each in read]})
+    documents = [
+        await api.library.made(each, partial(message_document, each, api.catch.arrival(each.found.listed.id)))
+        for each in read
+    ]
+    return answer({"messages": documents})
 
 
 ROWS = (
