@@ -34,6 +34,7 @@ def test_the_ready_file(development: Server) -> None:
 
 
 def test_it_says_where_it_listens(development: Server) -> None:
+    development.wait_log("trust")  # the last that is said, after the ready file is there
     said = development.log.read_text()
     for service in (*SERVICES, "http"):
         assert f"127.0.0.1:{development.port(service)}" in said
@@ -57,7 +58,7 @@ def test_nobody_else_may_read_the_mail(development: Server) -> None:
 
 def test_one_password_for_all(tmp_path: Path) -> None:
     with Server(tmp_path, ("dev", "--ephemeral", "--ports", "0", "--password", "secret")) as server:
-        assert "the password of --password" in server.log.read_text()
+        server.wait_log("the password of --password")  # which is said after the ready file is there
         with server.connect("imap") as imap:
             imap.send(b"a LOGIN alice other\r\nb CAPABILITY\r\nc LOGIN alice secret\r\n")
             assert imap.line().startswith(b"a NO [AUTHENTICATIONFAILED]")
