@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 
 from mailstack.access import Access, Annotations
 from mailstack.acl import Rights
+from mailstack.arrivals import Arrival
 from mailstack.errors import Problem
 from mailstack.mail.address import Address
 from mailstack.mail.parameters import NOTHING_SAID, MailParameters, RcptParameters
@@ -177,12 +178,13 @@ class Accounts(Protocol):
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One copy for one account: `prefix` (trace header fields, CRLF lines) goes before the Blob. `over_quota`:
-    whether the account has room does not matter."""
+    whether the account has room does not matter. `arrival` is for whom the store tells of it."""
 
     account: AccountName
     mailbox: str
     prefix: bytes
     over_quota: bool = False
+    arrival: Arrival | None = None
 
 
 @dataclass(frozen=True, slots=True)

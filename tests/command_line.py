@@ -17,6 +17,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 from server_process import REPOSITORY
 
+from mailstack.app.development import USUAL_HTTP_PORT
 from mailstack.cli.main import cli
 from mailstack.config.sections import USUAL_PORTS
 
@@ -94,7 +95,7 @@ def free_base() -> int:
     for base in bases[start:] + bases[:start]:
         with ExitStack() as stack:
             try:
-                for port in USUAL_PORTS.values():
+                for port in (*USUAL_PORTS.values(), USUAL_HTTP_PORT):
                     stack.enter_context(socket.create_server(("127.0.0.1", base + port)))
             except OSError:
                 continue

@@ -14,8 +14,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "values",
         frozenset({"mailstack", "mailstack.errors", "mailstack.mail", "mailstack.mailboxes", "mailstack.quota",
                    "mailstack.surroundings", "mailstack.handover", "mailstack.names", "mailstack.acl",
-                   "mailstack.journeys", "mailstack.access", "mailstack.rates", "mailstack.retention",
-                   "mailstack.config.sections", "mailstack.config.policy",
+                   "mailstack.journeys", "mailstack.arrivals", "mailstack.access", "mailstack.rates",
+                   "mailstack.retention", "mailstack.config.sections", "mailstack.config.policy",
                    "mailstack.config.returns", "mailstack.config.outgoing",
                    "mailstack.config.observing", "mailstack.config.publishing", "mailstack.config.acme"}),
     ),
@@ -36,7 +36,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         frozenset({"mailstack.net", "mailstack.relay", "mailstack.acme", "mailstack.web", "mailstack.smtp.service",
                    "mailstack.imap.service", "mailstack.pop3.service"}),
     ),
-    ("app", frozenset({"mailstack.app", "mailstack.testing", "mailstack.tour", "mailstack.transfer"})),
+    ("app", frozenset({"mailstack.app", "mailstack.web", "mailstack.testing", "mailstack.tour", "mailstack.transfer"})),
     ("cli", frozenset({"mailstack.cli", "mailstack.__main__"})),
 )  # fmt: skip
 

@@ -432,6 +432,7 @@ class Fakes:
     sending: SendingLimits | None = None
     resolver: FakeResolver = field(init=False)
     journal: None = None
+    dialogues: bool = False
     dial: Dial | None = None
     accounts: MemoryAccounts = field(init=False)
     directory: MemoryDirectory = field(init=False)

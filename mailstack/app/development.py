@@ -7,13 +7,15 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mailstack.app import descriptors
+from mailstack.app.http_api import HTTP, HttpPlace, open_http, serve_http
 from mailstack.app.listening import CannotListen, PassedSockets
 from mailstack.app.readiness import Ready
 from mailstack.app.run import run as run_until_stopped
-from mailstack.app.server import CannotUseData, Server, compose, open_sockets, use_data
+from mailstack.app.server import CannotUseData, Server, close_sockets, compose, open_sockets, use_data
 from mailstack.app.services import Manners
 from mailstack.app.surroundings import Alone
 from mailstack.auth.anyone import AnyAccounts, AnyDirectory, AnyLimits
@@ -35,6 +37,7 @@ from mailstack.config.sections import (
 )
 from mailstack.net.certificates import CERTIFICATE, KEY, usable, write_self_signed
 from mailstack.observe.log import FORMATS, Level, StructuredLog, Target
+from mailstack.observe.recent import RecentJournal
 from mailstack.observe.twisted_log import capture
 from mailstack.ports import Log
 
@@ -50,6 +53,9 @@ DEVELOPMENT_PORTS: dict[ServiceName, int] = {
     ServiceName.POP3: 2110,
     ServiceName.POP3S: 2995,
 }
+HTTP_PORT = 2580
+USUAL_HTTP_PORT = 80
+"""To which a base is added."""
 MANY = 10_000
 """Connections that one developer's programs may open."""
 READY_FILE = "dev.json"
@@ -76,6 +82,21 @@ class DevelopmentOptions:
     """The newest messages of each mailbox; 0: all."""
     password: str = ""
     """Of all users; "": any."""
+    http_port: int | None = None
+    """None: as the others are chosen."""
+    http_address: str = LOOPBACK
+    http_token: str = ""
+    """Which clients of the HTTP API have to know; needed anywhere but on loopback."""
+    command: tuple[str, ...] = ()
+    """What is run beside it; it stops when that ends."""
+
+    @property
+    def http(self) -> HttpPlace:
+        """Where the HTTP API is to listen."""
+        port = self.http_port
+        if port is None:
+            port = HTTP_PORT if self.base_port is None else self.base_port and self.base_port + USUAL_HTTP_PORT
+        return HttpPlace(self.http_address, port, self.http_token)
 
 
 def run(options: DevelopmentOptions) -> int:
@@ -100,16 +121,23 @@ def _start(options: DevelopmentOptions, data: Path) -> tuple[Server, Config]:
     config = configuration(options, data)
     descriptors.allow(MANY)
     opened = open_sockets(config, PassedSockets({}))
+    try:
+        http = open_http(options.http)
+    except CannotListen:
+        close_sockets(opened)
+        raise
     if not usable(data / "tls"):
         write_self_signed(data / "tls", CERTIFICATE_NAMES)
     log = make_log(options.log_form)
     capture(log)
     domains = frozenset(domain.lower() for domain in options.domains)
+    accounts, journal = AnyAccounts(options.password), RecentJournal()
     server = compose(
-        reactor, config, log, opened,
-        lambda: (AnyAccounts(options.password), AnyDirectory(domains)), Manners(anybody=True), Alone,
+        reactor, config, log, opened, lambda: (accounts, AnyDirectory(domains)), Manners(anybody=True),
+        partial(Alone, journal=journal),
     )  # fmt: skip
     server.store.quotas.use(AnyLimits())
+    serve_http(http, options.http, server, config, accounts, journal)
     return server, config
 
 
@@ -117,12 +145,19 @@ def _serve(server: Server, config: Config, options: DevelopmentOptions) -> int:
     on_terminal = sys.stdin is not None and sys.stdin.isatty()
     ready = Ready(server.services, os.getpid(), config.data, config.tls.certificates[0].cert)
     files = [config.data / READY_FILE] + ([options.ready_file] if options.ready_file else [])
+    command = None
+    if options.command:
+        from mailstack.app.command import BesideCommand, variables
+
+        command = BesideCommand(options.command, server.running.reactor)
 
     def announce() -> None:
         for path in files:
             ready.write(path)
         if options.announce:
             _say(announcement(ready, options.ephemeral, options.keep, options.password))
+        if command is not None:
+            command.start(variables(ready, options.http_token))
 
     def reload() -> None:
         if on_terminal:  # it has been closed; nobody would stop us
@@ -133,7 +168,8 @@ def _serve(server: Server, config: Config, options: DevelopmentOptions) -> int:
             server.running.tls.reload_if_changed()
 
     try:
-        return run_until_stopped(server.running, ready=announce, reload=reload)
+        status = run_until_stopped(server.running, ready=announce, reload=reload)
+        return status if command is None else status or command.status
     finally:
         for path in files:
             ready.withdraw(path)
@@ -176,10 +212,15 @@ def announcement(ready: Ready, ephemeral: bool, keep: int, password: str = "") -
         f"mailstack is ready for development; {kept}",
         f"  send to     SMTP {at['smtp']}    submission {at['submission']}, with TLS {at['submissions']}",
         f"  read from   IMAP {at['imap']}, with TLS {at['imaps']}    POP3 {at['pop3']}, with TLS {at['pop3s']}",
+        f"  or by HTTP  http://{_authority(*ready.services[HTTP])}/api/v1/    docs: /api/v1/openapi.json",
         f"  log in as   any address, {passwords}: its mailbox is made when mail or a login for it comes",
         f"  keeps       {newest}",
         f"  trust       {ready.ca}",
     ))  # fmt: skip
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def make_log(form: str) -> Log:

@@ -21,16 +21,17 @@ class Ready:
     started: float = 0.0
     """In seconds since the epoch; 0: not said."""
 
+    def document(self) -> dict[str, object]:
+        """As the file has it."""
+        places: dict[str, object] = {name: {"host": host, "port": port} for name, (host, port) in self.services.items()}
+        places |= {"pid": self.pid, "data": str(self.data), "ca": str(self.ca) if self.ca else None}
+        return places | ({"started": self.started} if self.started else {})
+
     def write(self, path: Path) -> None:
         """Atomically: who sees the file sees all of it. Raises: OSError."""
-        document: dict[str, object] = {
-            name: {"host": host, "port": port} for name, (host, port) in self.services.items()
-        }
-        document |= {"pid": self.pid, "data": str(self.data), "ca": str(self.ca) if self.ca else None}
-        document |= {"started": self.started} if self.started else {}
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            temporary.write_text(json.dumps(document, indent=2) + "\n")
+            temporary.write_text(json.dumps(self.document(), indent=2) + "\n")
             temporary.rename(path)
         except OSError as error:
             raise OSError(f"ready file {path}: {error.strerror}") from error

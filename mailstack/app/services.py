@@ -163,6 +163,7 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
         resolver=resources.resolver,
         journal=resources.journal,
         dial=resources.dial,
+        dialogues=manners.anybody,
     )
     return lambda connection: SmtpSession(connection, parts, settings)
 

@@ -47,9 +47,11 @@ class Alone:
     """Implements `Around`: no mail leaves, and nobody is asked."""
 
     resolver = None
-    journal = None
 
-    def __init__(self, running: Running, counts: Counts, config: Config, store: Store) -> None:
+    def __init__(
+        self, running: Running, counts: Counts, config: Config, store: Store, *, journal: Journal | None = None
+    ) -> None:
+        self.journal = journal
         self.outbound = LazyQueue(config, store.workers, running.log)
         running.closers.insert(0, self.outbound.close)
 

@@ -29,28 +29,45 @@ def account_of(name: str) -> AccountName | None:
 
 
 class AnyAccounts:
-    """Implements `ports.Accounts`: any user, any password. With a `password`, it is that of all users, and
-    SCRAM can be verified, for which a server must know what the client proves."""
+    """Implements `ports.Accounts`: any user, any password. With a `password`, it is that of all users who have none
+    of their own, and SCRAM can be verified, for which a server must know what the client proves."""
 
     def __init__(self, password: str = "") -> None:
         self._password = password
+        self._own: dict[AccountName, str] = {}
+        self._own_keys: dict[AccountName, dict[str, ScramKeys]] = {}
         self._keys: dict[str, ScramKeys] = {}
         if password:
-            self._keys = {name: derive(name, password, os.urandom(SALT_OCTETS), ITERATIONS) for name in HASHES}
+            self._keys = _derived(password)
         self._offered = frozenset({"PLAIN", "LOGIN", *self._keys, *(f"{name}-PLUS" for name in self._keys)})
 
     def mechanisms(self) -> Collection[str]:
         return self._offered
 
     async def log_in(self, user: str, password: str, peer: Peer) -> AccountName:
-        return self._account(user, right=not self._password or password == self._password)
+        account = account_of(user)
+        wanted = self._password if account is None else self._own.get(account, self._password)
+        return self._account(user, right=not wanted or password == wanted)
+
+    def set_password(self, account: AccountName, password: str) -> None:
+        """One of its own, instead of everybody's; "" takes it away."""
+        self._own.pop(account, None)
+        self._own_keys.pop(account, None)
+        if password:
+            self._own[account] = password
+            if self._keys:
+                self._own_keys[account] = _derived(password)
+
+    def has_own_password(self, account: AccountName) -> bool:
+        return account in self._own
 
     def within(self, scope: str) -> AnyAccounts:
         """No password is for single services here."""
         return self
 
     async def scram_keys(self, user: str, mechanism: str, peer: Peer) -> ScramKeys:
-        return self._keys[mechanism]
+        account = account_of(user)
+        return (self._own_keys.get(account, self._keys) if account else self._keys)[mechanism]
 
     async def log_in_by_proof(self, user: str, right: bool, peer: Peer) -> AccountName:
         return self._account(user, right=right)
@@ -71,6 +88,10 @@ class AnyAccounts:
         if not right:
             raise Refused(Problem.BAD_CREDENTIALS, "not the password of this server")
         return account
+
+
+def _derived(password: str) -> dict[str, ScramKeys]:
+    return {name: derive(name, password, os.urandom(SALT_OCTETS), ITERATIONS) for name in HASHES}
 
 
 class AnyLimits:

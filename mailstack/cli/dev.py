@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 
 import click
@@ -17,22 +18,25 @@ Examples:
   mailstack dev --ports 10000                smtp 10025, submission 10587, imap 10143, ...
   mailstack dev --domain example.org         mail for other domains is refused
   mailstack dev --keep 500                   older messages go away by themselves
+  mailstack dev --exec pytest -x             for one run of a program, which gets SMTP_PORT and so on
 
 \b
 Point a program at it, and read what it sent:
   swaks --server 127.0.0.1:2525 --to alice@example.org
   curl -u alice@example.org:any 'imap://127.0.0.1:2143/INBOX;MAILINDEX=1'
+  curl 'http://127.0.0.1:2580/api/v1/wait?account=alice@example.org&timeout=10'
 
 \b
 The ready file: {"smtp": {"host": "127.0.0.1", "port": 2525}, ... submission, submissions, imap, imaps,
-pop3, pop3s, "pid": 1234, "data": "/where/mail/is", "ca": "/certificate/to/trust.pem"}
+pop3, pop3s, http, "pid": 1234, "data": "/where/mail/is", "ca": "/certificate/to/trust.pem"}
 
 \b
-Ctrl-C or SIGTERM stops it. Exit status: 0 stopped, 1 it cannot start (a busy port, say), 2 wrong usage.
+Ctrl-C or SIGTERM stops it. Exit status: 0 stopped, 1 it cannot start (a busy port, say), 2 wrong usage; with --exec
+that of the command, 127 if there is no such command, 128 and the number of a signal that ended it.
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(epilog=EXAMPLES, context_settings={"allow_interspersed_args": False})
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
@@ -74,13 +78,41 @@ Ctrl-C or SIGTERM stops it. Exit status: 0 stopped, 1 it cannot start (a busy po
     help="The password of all users, to try wrong ones, and SCRAM, which is then offered.  [default: any password]",
 )
 @click.option(
+    "--http",
+    "http_port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Where the HTTP API listens; 0: the kernel chooses.  [default: 2580, or as --ports says: BASE + 80]",
+)
+@click.option(
+    "--http-address",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="The HTTP API's IP address; if it is not on loopback, --http-token is needed.",
+)
+@click.option(
+    "--http-token",
+    metavar="TOKEN",
+    default="",
+    envvar="MAILSTACK_HTTP_TOKEN",
+    help="What HTTP clients have to send as a bearer token. $MAILSTACK_HTTP_TOKEN is not seen by other users.",
+)
+@click.option(
     "--log",
     "log_form",
     type=click.Choice(["text", "json", "none"]),
-    default="text",
-    show_default=True,
-    help="The log on standard error; none: warnings only.",
+    help="The log on standard error; none: warnings only.  [default: text; with --exec none]",
 )
+@click.option(
+    "--exec",
+    "execute",
+    is_flag=True,
+    help="Run the command that follows, and stop when it ends, with its exit status. It finds SMTP_HOST, SMTP_PORT, "
+    "MAILSTACK_HTTP and so on in its environment. Then --quiet, --log none and, unless they are given, --ports 0 and "
+    "--ephemeral.",
+)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option("--quiet", is_flag=True, help="Do not print the addresses.")
 def dev(
     data: Path | None,
@@ -90,7 +122,12 @@ def dev(
     domains: tuple[str, ...],
     keep: int,
     password: str,
-    log_form: str,
+    http_port: int | None,
+    http_address: str,
+    http_token: str,
+    log_form: str | None,
+    execute: bool,
+    command: tuple[str, ...],
     quiet: bool,
 ) -> None:
     """Start a mail server for development, on loopback only, without configuration.
@@ -99,17 +136,35 @@ def dev(
     the machine."""
     if data is not None and ephemeral:
         raise click.UsageError("--data keeps mail and --ephemeral does not: give one of them")
+    if command and not execute:
+        raise click.UsageError(f"Got unexpected extra argument ({command[0]})")
+    if execute and not command:
+        raise click.UsageError("--exec: expected a command after the options")
+    if not _is_loopback(http_address) and not http_token:
+        raise click.UsageError(f"--http-address {http_address} is not on loopback: give a --http-token, too")
     from mailstack.app.development import DevelopmentOptions, run
 
     options = DevelopmentOptions(
         data=data or default_state_directory(),
-        ephemeral=ephemeral,
-        base_port=ports,
+        ephemeral=ephemeral or (execute and data is None),
+        base_port=0 if execute and ports is None else ports,
         ready_file=ready_file,
         domains=domains,
-        log_form=log_form,
-        announce=not quiet,
+        log_form=log_form or ("none" if execute else "text"),
+        announce=not quiet and not execute,
         keep=keep,
         password=password,
+        http_port=http_port,
+        http_address=http_address,
+        http_token=http_token,
+        command=command,
     )
     sys.exit(run(options))
+
+
+def _is_loopback(address: str) -> bool:
+    """Raises: click.UsageError."""
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        raise click.UsageError(f"--http-address: expected an IP address, not {address!r}") from None

@@ -58,7 +58,7 @@ async def _deliver_local(
     if not any(isinstance(recipient.route, Local) for recipient in transaction.recipients):
         return accepted(transaction.id)
     copies = _copies(transaction)
-    deliveries = _deliveries(copies, facts, above)
+    deliveries = _deliveries(copies, transaction, facts, above)
     answers = await resources.store.deliver(blob, deliveries) if copies else ()
     if Problem.OVER_QUOTA in answers and (sent or None in answers):
         answers = await _deliver_over_quota(blob, deliveries, answers, resources)
@@ -113,7 +113,7 @@ async def deliver_each(
     try:
         await forward(transaction, facts, above, blob, resources)
         copies = _copies(transaction)
-        answers = await resources.store.deliver(blob, _deliveries(copies, facts, above)) if copies else ()
+        answers = await resources.store.deliver(blob, _deliveries(copies, transaction, facts, above)) if copies else ()
         failed = len(answers) - answers.count(None)
         resources.counters.count("deliveries", "delivered", len(answers) - failed)
         if failed:
@@ -152,10 +152,12 @@ async def _rest_of_alias(
     return accepted(transaction.id)
 
 
-def _deliveries(copies: Copies, facts: Facts, above: bytes) -> list[Delivery]:
+def _deliveries(copies: Copies, transaction: Transaction, facts: Facts, above: bytes) -> list[Delivery]:
     path = trace.return_path(facts.sender)
     return [
-        Delivery(account, mailbox, b"".join((path, trace.delivered_to(address), above)))
+        Delivery(
+            account, mailbox, b"".join((path, trace.delivered_to(address), above)), arrival=transaction.arrival
+        )  # fmt: skip
         for (account, mailbox), address in copies.items()
     ]
 
@@ -257,13 +259,18 @@ def _helo(facts: Facts) -> str:
     return name if name.isascii() else "unknown"
 
 
+def protocol(facts: Facts, tls: TlsInfo | None) -> str:
+    """The word of RFC 3848 for how the message comes."""
+    return trace.with_protocol(
+        extended=facts.extended, tls=tls is not None, login=facts.login is not None, smtputf8=facts.smtputf8,
+        lmtp=facts.settings.role is Role.LMTP,
+    )  # fmt: skip
+
+
 def _trace(transaction: Transaction, facts: Facts, tls: TlsInfo | None, now: float) -> bytes:
     """The Received field, and what else stands above the message."""
     settings = facts.settings
-    word = trace.with_protocol(
-        extended=facts.extended, tls=tls is not None, login=facts.login is not None, smtputf8=facts.smtputf8,
-        lmtp=settings.role is Role.LMTP,
-    )  # fmt: skip
+    word = protocol(facts, tls)
     secured = f"{tls.version} {tls.cipher}" if tls is not None else ""
     hop = trace.Hop(
         _helo(facts), facts.peer.host, settings.hostname, word, transaction.id, now, secured, facts.parameters.priority

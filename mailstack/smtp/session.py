@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mailstack.arrivals import Arrival
 from mailstack.auth import mechanisms
 from mailstack.errors import BadSyntax, ConnectionClosed, FramingLost, IdleTimeout, Refused, SessionEnded, ShuttingDown
 from mailstack.journeys import Step
@@ -12,7 +13,8 @@ from mailstack.smtp import replies
 from mailstack.smtp.checks import by_stage
 from mailstack.smtp.checks.frame import CONNECTION_STAGES, MAX_DELAY, Check, Delay, Mark, Stage
 from mailstack.smtp.core import COMMANDS, sender_text
-from mailstack.smtp.delivery import deliver, deliver_each
+from mailstack.smtp.delivery import deliver, deliver_each, protocol
+from mailstack.smtp.dialogue import Dialogue
 from mailstack.smtp.ext import EXTENSIONS
 from mailstack.smtp.facts import Facts
 from mailstack.smtp.journeys import note
@@ -71,6 +73,7 @@ class SmtpSession:
         "_transactions",
         "_unsent",
         "connection",
+        "dialogue",
         "facts",
         "framer",
         "log",
@@ -94,6 +97,7 @@ class SmtpSession:
         if settings.milters:
             self.facts.milters = Milters(connection, self.facts, resources, self.table.rcpt_parameters, self.log)
         self.transaction: Transaction | None = None
+        self.dialogue = Dialogue() if resources.dialogues else None
         self.login_failures = 0
         self._checks: dict[Stage, tuple[Check, ...]] = CHECKS_BY_ROLE[settings.role]
         self._transactions = 0
@@ -128,6 +132,8 @@ class SmtpSession:
         """Write a reply; it leaves with the others when we wait for the client."""
         self.connection.write(reply.octets)
         self._unsent += len(reply.octets)
+        if self.dialogue is not None:
+            self.dialogue.server(reply.octets)
 
     async def line(self) -> bytes | TooLong:
         """The next line of the client, which has to be whole within the timeout after it began (RFC 5321
@@ -207,6 +213,8 @@ class SmtpSession:
                 self._mistaken()
 
     async def _command(self, line: bytes) -> Reply | None:
+        if self.dialogue is not None:
+            self.dialogue.client(line)
         verb, _, argument = line.partition(b" ")
         row = self.table.commands.get(verb.upper()) if len(verb) <= MAX_VERB else None
         if row is None:
@@ -313,6 +321,8 @@ class SmtpSession:
         self.transaction = Transaction(self.next_id, deadline, self.facts, self.log)
         self._transactions += 1
         self.state = State.MAIL
+        if self.dialogue is not None:
+            self.dialogue.begin()
 
     def drop_transaction(self) -> None:
         """End the transaction, if there is one; what was not delivered is forgotten."""
@@ -338,6 +348,8 @@ class SmtpSession:
         facts.delivered_already = transaction.was_delivered()
         facts.bare_newline = self.framer.bare_newline
         asked = list(transaction.recipients)
+        if self.dialogue is not None:
+            transaction.arrival = self._arrival(transaction, self.dialogue)
         try:
             reply = transaction.trouble or await self.opinion(Stage.END_OF_DATA)
             if reply is None and facts.milters is not None:
@@ -353,6 +365,22 @@ class SmtpSession:
             raise
         finally:
             self.drop_transaction()
+
+    def _arrival(self, transaction: Transaction, dialogue: Dialogue) -> Arrival:
+        facts, tls = self.facts, self.connection.tls
+        dialogue.data(facts.size)
+        return Arrival(
+            id=transaction.id,
+            at=self.resources.clock.now(),
+            sender=str(facts.sender or ""),
+            recipients=tuple([str(recipient.address) for recipient in transaction.recipients]),
+            helo=facts.helo,
+            peer=facts.peer,
+            protocol=protocol(facts, tls),
+            tls=tls,
+            login=facts.login,
+            dialogue=dialogue.lines,
+        )
 
     async def _filtered(self, transaction: Transaction, milters: Milters) -> Reply | None:
         """What milters say of the message: a refusal, or that it is taken although it goes nowhere, or None."""

@@ -145,3 +145,5 @@ class SmtpResources:
     journal: Journal | None = None
     dial: Dial | None = None
     """How milters are reached; needed where the settings have some."""
+    dialogues: bool = False
+    """What is said goes along with each message: the development mode."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from mailstack.arrivals import Arrival
 from mailstack.errors import FramingLost, Refused
 from mailstack.mail.address import Address
 from mailstack.mail.binary import BinaryToBase64
@@ -54,8 +55,8 @@ class Transaction:
     because the message could not be kept; the rest of it is swallowed."""
 
     __slots__ = (
-        "_facts", "_filters", "_log", "blob", "complete", "deadline", "id", "message_id", "quarantined", "recipients",
-        "refused", "sink", "tap", "top", "trouble",
+        "_facts", "_filters", "_log", "arrival", "blob", "complete", "deadline", "id", "message_id", "quarantined",
+        "recipients", "refused", "sink", "tap", "top", "trouble",
     )  # fmt: skip
 
     def __init__(self, transaction_id: str, deadline: float, facts: Facts, log: Log) -> None:
@@ -75,6 +76,8 @@ class Transaction:
         self.message_id = ""
         """The one that we have given it, because it came without."""
         self.quarantined = False
+        self.arrival: Arrival | None = None
+        """For whom the store tells of it."""
         self.tap = HeaderTap()
         self.trouble: Reply | None = None
         self._filters: list[Filter] = [BinaryToBase64(), NewlineRepair()] if facts.binary else []

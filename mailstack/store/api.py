@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from twisted.internet.defer import Deferred, gatherResults
 
+from mailstack.arrivals import Witness
 from mailstack.errors import Problem, Refused
 from mailstack.ports import (
     ALL_FLAGS,
@@ -69,6 +70,8 @@ class Store:
         self.attributes = AttributeFile(data / SERVER_FILE)
         """What is annotated to the server for all users."""
         self.hub = Hub(self._dropped)
+        self.witness: Witness | None = None
+        """Who hears of everything that comes."""
         self.indexes = Indexes(log)
         self.texts: Indexes | None = None
         """What is kept of messages' texts, where that is wanted."""
@@ -104,17 +107,27 @@ class Store:
             known = self._accounts.setdefault(name, found)
         return known
 
+    def forget(self, name: AccountName) -> None:
+        """The account's directory is gone."""
+        self._accounts.pop(name, None)
+        for indexes in (self.indexes, self.texts):
+            if indexes is not None:
+                indexes.drop(self.path_of(name))
+
     async def deliver(self, blob: Blob, deliveries: Sequence[Delivery]) -> Sequence[Problem | None]:
         assert isinstance(blob, StoredBlob), "a blob of this store's own spool"
         run = self.workers.run
         jobs = [run(partial(self._deliver, blob, delivery)) for delivery in deliveries]
         outcomes: list[Problem | None] = []
         for delivery, job in zip(deliveries, jobs, strict=True):
-            problem, mailbox = await job
+            problem, mailbox, name = await job
             outcomes.append(problem)
-            watched = self.hub.watched(delivery.account, mailbox)
-            if watched is not None and problem is None:
-                watched.noticed()
+            if problem is None:
+                watched = self.hub.watched(delivery.account, mailbox)
+                if watched is not None:
+                    watched.noticed()
+                if self.witness is not None:
+                    self.witness.arrived(delivery.account, mailbox, name, delivery.arrival)
             self._count_when_due(delivery.account)
         return outcomes
 
@@ -199,16 +212,16 @@ class Store:
     def _path_of(self, account: AccountName) -> Path:
         return self.mail_path / directory_of(account)
 
-    def _deliver(self, blob: StoredBlob, delivery: Delivery) -> tuple[Problem | None, str]:
-        """In a worker: one copy. Returns the mailbox that got it."""
+    def _deliver(self, blob: StoredBlob, delivery: Delivery) -> tuple[Problem | None, str, str]:
+        """In a worker: one copy. Returns the mailbox that got it, and the name of its file."""
         name = delivery.account
         try:
             if not self.quotas.limit(name):
-                return None, self._put(blob, delivery)
+                return None, *self._put(blob, delivery)
             size = len(delivery.prefix) + blob.size
             ledger = self.quotas.ledger(name, self.path_of(name))
             with ledger.booked(size, 1, delivery=True, enforce=not delivery.over_quota):
-                return None, self._put(blob, delivery)
+                return None, *self._put(blob, delivery)
         except OSError as error:
             refused = refusal(error)
             self.log.warning("delivery failed", account=name, reason=refused.detail)
@@ -216,9 +229,9 @@ class Store:
             refused = problem
             if refused.problem is not Problem.OVER_QUOTA:  # which is no trouble of ours
                 self.log.warning("delivery failed", account=name, reason=str(refused))
-        return refused.problem, delivery.mailbox
+        return refused.problem, delivery.mailbox, ""
 
-    def _put(self, blob: StoredBlob, delivery: Delivery) -> str:
+    def _put(self, blob: StoredBlob, delivery: Delivery) -> tuple[str, str]:
         """Raises: OSError, Refused."""
         account = self.path_of(delivery.account)
         name, path = INBOX, account
@@ -229,13 +242,11 @@ class Store:
         parts = (delivery.prefix, *blob.chunks)
         size = len(delivery.prefix) + blob.size
         try:
-            deliver(self.directories, path, self.names, parts, blob.fd, size, blob.start)
+            return name, deliver(self.directories, path, self.names, parts, blob.fd, size, blob.start)
         except FileNotFoundError:
             layout.make(Folder(INBOX, account))
             self.directories.forget(path)
-            name = INBOX
-            deliver(self.directories, account, self.names, parts, blob.fd, size, blob.start)
-        return name
+            return INBOX, deliver(self.directories, account, self.names, parts, blob.fd, size, blob.start)
 
 
 class StoredAccount:
@@ -380,6 +391,7 @@ class StoredAccount:
                 raise
             target = now
             uids = await target.append(incoming)
+        self._witnessed(target, uids)
         return Appended(target.uid_validity, tuple(map(Uid, uids)))
 
     async def replace(
@@ -393,6 +405,7 @@ class StoredAccount:
         placed, gone = await self.in_lane(replace)
         target.take(placed.found)
         source.take(gone, by)
+        self._witnessed(target, placed.uids)
         return Appended(target.uid_validity, tuple(map(Uid, placed.uids)))
 
     async def take_copy(
@@ -405,7 +418,15 @@ class StoredAccount:
         with target.heedless(len(uids)):
             placed = await self.in_lane(copy)
             target.take(placed.found)
+        self._witnessed(target, placed.uids)
         return Copied(target.uid_validity, tuple(map(Uid, placed.sources)), tuple(map(Uid, placed.uids)))
+
+    def _witnessed(self, mailbox: OpenMailbox, uids: Sequence[int]) -> None:
+        if self.store.witness is not None:
+            for uid in uids:
+                name = mailbox.files.rows.name_of(uid)
+                if name is not None:
+                    self.store.witness.arrived(self.name, mailbox.name, name, None)
 
     def closed(self, mailbox: OpenMailbox) -> None:
         """The last session closed it."""

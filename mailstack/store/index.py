@@ -102,6 +102,12 @@ class Indexes:
         self._recent.move_to_end(account)
         return found
 
+    def drop(self, account: Path) -> None:
+        """Its directory is gone."""
+        found = self._recent.pop(account, None)
+        if found is not None:
+            found.close()
+
     def close(self) -> None:
         while self._recent:
             self._recent.popitem()[1].close()

@@ -1,1 +1,2 @@
-"""What is served by HTTP. A site is made once a port (`site.py`) and carries resources of several parts."""
+"""HTTP for programs and people, beside the mail protocols: `site` carries resources of several parts on one port of a
+server; `server` speaks HTTP for the development mode, `api/` has a file for each of its resources."""

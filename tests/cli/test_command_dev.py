@@ -24,8 +24,8 @@ pytestmark = pytest.mark.processes
 
 def test_the_ready_file(development: Server) -> None:
     document = json.loads(development.ready_file.read_text())
-    assert set(document) == {*SERVICES, "pid", "data", "ca"}
-    for service in SERVICES:
+    assert set(document) == {*SERVICES, "http", "pid", "data", "ca"}
+    for service in (*SERVICES, "http"):
         assert document[service]["host"] == "127.0.0.1"
         socket.create_connection((document[service]["host"], document[service]["port"]), timeout=10).close()
     assert document["pid"] == development.process.pid
@@ -34,8 +34,9 @@ def test_the_ready_file(development: Server) -> None:
 
 
 def test_it_says_where_it_listens(development: Server) -> None:
+    development.wait_log("trust")  # the last that is said, after the ready file is there
     said = development.log.read_text()
-    for service in SERVICES:
+    for service in (*SERVICES, "http"):
         assert f"127.0.0.1:{development.port(service)}" in said
     assert str(development.ca) in said
 
@@ -57,7 +58,7 @@ def test_nobody_else_may_read_the_mail(development: Server) -> None:
 
 def test_one_password_for_all(tmp_path: Path) -> None:
     with Server(tmp_path, ("dev", "--ephemeral", "--ports", "0", "--password", "secret")) as server:
-        assert "the password of --password" in server.log.read_text()
+        server.wait_log("the password of --password")  # which is said after the ready file is there
         with server.connect("imap") as imap:
             imap.send(b"a LOGIN alice other\r\nb CAPABILITY\r\nc LOGIN alice secret\r\n")
             assert imap.line().startswith(b"a NO [AUTHENTICATIONFAILED]")
