@@ -20,7 +20,15 @@ from hosted import Hosted, hosting
 from server_process import Server
 
 CLIENT_LIMIT = 30
+HERE = Path(__file__).parent
 _CONTROL = re.compile(r"(?:\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[()].|[=>78])|[\x00-\x09\x0e-\x1f])+")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here is with programs of others."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.interop)
 
 
 @pytest.fixture(scope="session")
