@@ -7,8 +7,7 @@ journal: after a crash of the machine the last seconds may be missing. Several p
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -18,18 +17,15 @@ from mailstack.config.policy import Sending
 from mailstack.errors import Problem, Refused
 from mailstack.mail.address import Address
 from mailstack.ports import AccountName, SendingLimit
+from mailstack.store.sqlite_file import SqliteFile
 
 SENT_DATABASE = "sent.sqlite3"
 HOUR, DAY = 3600.0, 86400.0
-BUSY = 10.0
-"""Seconds to wait for another process that writes."""
 MAX_KNOWN = 50_000
 """Recipients that are remembered of one account, of some 30 octets each; others are new each time."""
 MESSAGES, RECIPIENTS, NEW = "messages an hour", "recipients a day", "new recipients a day"
 WINDOWS = {MESSAGES: HOUR, RECIPIENTS: DAY, NEW: DAY}
 _SCHEMA = """
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS counts (account TEXT NOT NULL, what TEXT NOT NULL, since REAL NOT NULL,
   number INTEGER NOT NULL, PRIMARY KEY (account, what)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS known (account TEXT NOT NULL, recipient INTEGER NOT NULL,
@@ -50,16 +46,11 @@ class Count:
     until: float
 
 
-class SentDatabase:
+class SentDatabase(SqliteFile):
     """The file, made when it is not there. Blocking. Raises: sqlite3.Error, OSError."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
-        path.chmod(0o600)
-        self._connection.executescript(_SCHEMA)
-
-    def close(self) -> None:
-        self._connection.close()
+        super().__init__(path, _SCHEMA)
 
     def take_message(self, account: str, sending: Sending, now: float) -> SendingLimit | None:
         """Count a message, or say which limit is reached."""
@@ -133,16 +124,6 @@ class SentDatabase:
     def reset(self, account: str) -> None:
         """All counters begin anew; recipients stay known."""
         self._connection.execute("DELETE FROM counts WHERE account = ?", (account,))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
 
 
 def known_in(saved: Path) -> Sequence[tuple[str, int]]:

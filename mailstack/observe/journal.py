@@ -12,10 +12,9 @@ from typing import Any
 
 from mailstack.journeys import Event, Step
 from mailstack.ports import Log
+from mailstack.store.sqlite_file import SqliteFile
 
 JOURNAL_DATABASE = "journal.sqlite3"
-BUSY = 10.0
-"""Seconds to wait for another process that writes."""
 FLUSH = 1.0
 """Seconds that events wait to be written together."""
 MAX_WAITING = 5000
@@ -28,8 +27,6 @@ MAX_JOURNEYS = 50
 """Journeys of one recipient that are shown: the latest."""
 DAY = 86400.0
 _SCHEMA = """
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS event (id INTEGER PRIMARY KEY, at REAL NOT NULL, journey TEXT NOT NULL, step TEXT NOT NULL,
   recipient TEXT NOT NULL, sender TEXT NOT NULL, message_id TEXT NOT NULL, location TEXT NOT NULL,
   status TEXT NOT NULL, reason TEXT NOT NULL);
@@ -43,46 +40,25 @@ Run = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs a function in a thread, one after the other; what it returns comes back."""
 
 
-class JournalDatabase:
+class JournalDatabase(SqliteFile):
     """The file, made when it is not there. Blocking. Raises: sqlite3.Error, OSError."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
-        path.chmod(0o600)
-        self._connection.executescript(_SCHEMA)
+        super().__init__(path, _SCHEMA)
         self._about = self._count()
-
-    def close(self) -> None:
-        """No more calls."""
-        self._connection.close()
 
     def add(self, events: Sequence[Event], most: int, since: float) -> None:
         """Take these down, and remove the oldest beyond so many, and those from before a time."""
         rows = [
-            (
-                e.at,
-                e.journey,
-                e.step.value,
-                e.recipient,
-                e.sender,
-                e.message_id,
-                e.where,
-                e.status,
-                e.reason[:MAX_REASON],
-            )
+            (e.at, e.journey, e.step.value, e.recipient, e.sender, e.message_id, e.where, e.status, e.reason[:MAX_REASON])
             for e in events
-        ]
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        ]  # fmt: skip
+        with self._transaction():
             self._connection.executemany(f"INSERT INTO event ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
             self._about += len(rows)
             if self._about > most * (1 + SLACK):
                 self._remove_beyond(most)
             self._remove_before(since)
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
 
     def of_message(self, message_id: str) -> list[Event]:
         """All that happened to messages with this Message-ID, in the order of time."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,9 @@ from mailstack.errors import Problem, Refused
 from mailstack.handover import Outcome, Verdict
 from mailstack.mail import trace
 from mailstack.mail.address import Address, ascii_domain
+from mailstack.store.sqlite_file import SqliteFile
 
 SUPPRESSED_DATABASE = "suppressed.sqlite3"
-BUSY = 10.0
-"""Seconds to wait for another process that writes."""
 MAX_REASON = 500
 """Characters of what another server said that are kept."""
 AT_ONCE = 400
@@ -35,8 +33,6 @@ _ABOUT_THE_ADDRESS = ("1", "2", "4")
 _ABOUT_THE_MESSAGE = frozenset({"1.7", "1.8", "1.9", "2.3", "2.4", "4.6", "4.7"})
 """Of those, what the sender, the message or its age has to do with."""
 _SCHEMA = """
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS suppressed (address TEXT PRIMARY KEY, status TEXT NOT NULL, reason TEXT NOT NULL,
   since REAL NOT NULL, failures INTEGER NOT NULL, listed INTEGER NOT NULL) WITHOUT ROWID;
 """
@@ -64,16 +60,11 @@ class Suppressed:
         return Outcome(Verdict.NEVER, self.status, f"not tried, since {when} {why}", remote=False)
 
 
-class SuppressionDatabase:
+class SuppressionDatabase(SqliteFile):
     """The file, made when it is not there. Blocking. Raises: sqlite3.Error, OSError."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
-        path.chmod(0o600)
-        self._connection.executescript(_SCHEMA)
-
-    def close(self) -> None:
-        self._connection.close()
+        super().__init__(path, _SCHEMA)
 
     def among(self, addresses: Sequence[Address], now: float, days: int) -> dict[Address, Suppressed]:
         """Those of the addresses that are on the list, and not for more than so many days; 0: any."""
@@ -142,16 +133,6 @@ class SuppressionDatabase:
             f"INSERT OR REPLACE INTO suppressed ({_COLUMNS}, listed) VALUES (?, ?, ?, ?, ?, ?)",
             (entry.address, entry.status, entry.reason, entry.since, entry.failures, int(listed)),
         )
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
 
 
 class SuppressionList:

@@ -5,15 +5,13 @@ Nothing here is lost mail if it is lost; commits need not be durable at once."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mailstack.store.sqlite_file import SqliteFile
+
 TLS_DATABASE = "tls.sqlite3"
-BUSY = 10.0
-"""Seconds to wait for another process that writes."""
 MAX_POLICIES = 20_000
 """Domains whose policies are remembered: those that were fetched last."""
 MAX_HOSTS = 100_000
@@ -23,8 +21,6 @@ MAX_COUNTS = 20_000
 DAYS = 30
 """For which counts are kept."""
 _SCHEMA = """
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
 BEGIN;
 CREATE TABLE IF NOT EXISTS policy (domain TEXT PRIMARY KEY, id TEXT NOT NULL, fetched REAL NOT NULL,
   until REAL NOT NULL, text TEXT NOT NULL, used REAL NOT NULL) WITHOUT ROWID;
@@ -76,18 +72,11 @@ class Count:
     reason: str = ""
 
 
-class TlsDatabase:
+class TlsDatabase(SqliteFile):
     """The file, made when it is not there; None: in memory only. Raises: sqlite3.Error, OSError."""
 
     def __init__(self, path: Path | None) -> None:
-        where = path or ":memory:"
-        self._connection = sqlite3.connect(where, timeout=BUSY, isolation_level=None, check_same_thread=False)
-        if path is not None:
-            path.chmod(0o600)
-        self._connection.executescript(_SCHEMA)
-
-    def close(self) -> None:
-        self._connection.close()
+        super().__init__(path, _SCHEMA)
 
     # --- policies
 
@@ -186,13 +175,3 @@ class TlsDatabase:
     def forget_before(self, day: str) -> None:
         """Counts of days before this one."""
         self._connection.execute("DELETE FROM sessions WHERE day < ?", (day,))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
