@@ -50,7 +50,8 @@ class JournalDatabase(SqliteFile):
     def add(self, events: Sequence[Event], most: int, since: float) -> None:
         """Take these down, and remove the oldest beyond so many, and those from before a time."""
         rows = [
-            (e.at, e.journey, e.step.value, e.recipient, e.sender, e.message_id, e.where, e.status, e.reason[:MAX_REASON])
+            (e.at, e.journey, e.step.value, e.recipient, e.sender, e.message_id, e.where, e.status,
+             e.reason[:MAX_REASON])
             for e in events
         ]  # fmt: skip
         with self._transaction():
