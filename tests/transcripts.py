@@ -434,6 +434,7 @@ class Fakes:
     journal: None = None
     dialogues: bool = False
     dial: Dial | None = None
+    more_checks: None = None
     accounts: MemoryAccounts = field(init=False)
     directory: MemoryDirectory = field(init=False)
 

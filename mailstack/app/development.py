@@ -35,6 +35,7 @@ from mailstack.config.sections import (
     Vrfy,
     usual_tls,
 )
+from mailstack.faults.rules import Rule
 from mailstack.net.certificates import CERTIFICATE, KEY, usable, write_self_signed
 from mailstack.observe.log import FORMATS, Level, StructuredLog, Target
 from mailstack.observe.recent import RecentJournal
@@ -82,6 +83,8 @@ class DevelopmentOptions:
     """The newest messages of each mailbox; 0: all."""
     password: str = ""
     """Of all users; "": any."""
+    faults: tuple[Rule, ...] = ()
+    """That are set from the beginning."""
     http_port: int | None = None
     """None: as the others are chosen."""
     http_address: str = LOOPBACK
@@ -137,6 +140,9 @@ def _start(options: DevelopmentOptions, data: Path) -> tuple[Server, Config]:
         partial(Alone, journal=journal),
     )  # fmt: skip
     server.store.quotas.use(AnyLimits())
+    assert server.resources.faults is not None
+    for rule in options.faults:
+        server.resources.faults.add(rule)
     serve_http(http, options.http, server, config, accounts, journal)
     return server, config
 

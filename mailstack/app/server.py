@@ -16,9 +16,11 @@ from twisted.internet.task import deferLater
 from mailstack.acme.state import served
 from mailstack.app.listening import PassedSockets, Where, address_of, open_socket, serve
 from mailstack.app.run import Running
-from mailstack.app.services import Manners, Resources, ServiceAccounts, service
+from mailstack.app.services import Manners, Resources, ServiceAccounts, protocol_of, service
 from mailstack.app.surroundings import Around, MakeAround
 from mailstack.config.sections import Config, Listener, ServiceName
+from mailstack.faults.book import FaultBook
+from mailstack.faults.tls import FaultyTls
 from mailstack.net.listener import Admission, connection_ids
 from mailstack.net.listener import Listener as NetListener
 from mailstack.net.streams import dial
@@ -133,6 +135,8 @@ def compose(
     store = _store(running, config)
     around = make_around(running, counts, config, store)
     resources = _resources(running, counts, store, around, identify, limit)
+    if manners.anybody:
+        resources = replace(resources, faults=FaultBook())
     expiry = Expiry(store, config.retention, resources.clock)
     background = Background(store.workers, resources.clock, counts, log)
     background.wanted = config.imap.index_in_background
@@ -143,7 +147,8 @@ def compose(
     for section, sockets in opened:
         factory = NetListener(
             service(config, section, server.resources, manners),
-            reactor=reactor, log=log, counters=server.counts, tls=_creator(tls, section), admission=admission, ids=ids,
+            reactor=reactor, log=log, counters=server.counts, tls=_creator(tls, section, config, resources.faults),
+            admission=admission, ids=ids,
         )  # fmt: skip
         ports = [serve(reactor, each, factory) for each in sockets]
         running.ports += ports
@@ -173,9 +178,13 @@ def _server_tls(config: Config, log: Log) -> ServerTls | None:
     return ServerTls(files, log, config.tls.client_ca) if files else None
 
 
-def _creator(tls: ServerTls | None, section: Listener) -> Any:
+def _creator(tls: ServerTls | None, section: Listener, config: Config, faults: FaultBook | None) -> Any:
     """What makes a listener's TLS: other servers, which bring mail, are not asked for a certificate."""
-    return tls if tls is None or section.service in (ServiceName.SMTP, ServiceName.LMTP) else tls.asking
+    asks = tls is not None and section.service not in (ServiceName.SMTP, ServiceName.LMTP)
+    creator = tls.asking if asks and tls is not None else tls
+    if creator is None or faults is None:
+        return creator
+    return FaultyTls(creator, faults, protocol_of(section.service), certificate_files(config)[0])
 
 
 def certificate_files(config: Config) -> list[CertificateFiles]:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol as Interface
 
 from mailstack.config.policy import NO_POLICY, MilterService
 from mailstack.config.sections import Config, Listener, MailboxFull, MechanismName, ServiceName, TlsMode
+from mailstack.faults.book import FaultBook
+from mailstack.faults.checks import checks
+from mailstack.faults.connection import Below, FaultyConnection
+from mailstack.faults.rules import Protocol
+from mailstack.faults.session import FaultySession
+from mailstack.faults.taps import TAPS
 from mailstack.imap.hidden import Hidden
 from mailstack.imap.session import ImapSession
 from mailstack.imap.settings import ImapResources, ImapSettings
@@ -21,6 +27,7 @@ from mailstack.pop3.settings import Pop3Resources, Pop3Settings
 from mailstack.ports import (
     Accounts,
     Clock,
+    Connection,
     Counters,
     Directory,
     Log,
@@ -52,7 +59,7 @@ _MILTERS = {
 _IMAP = {ServiceName.IMAP, ServiceName.IMAPS}
 
 
-class ServiceAccounts(Accounts, Protocol):
+class ServiceAccounts(Accounts, Interface):
     """Who may log in; with some passwords to some services only."""
 
     def within(self, scope: str) -> Accounts:
@@ -80,6 +87,8 @@ class Resources:
     dial: Dial | None = None
     logins: LoginTimes = field(default_factory=LoginTimes)
     """To POP3."""
+    faults: FaultBook | None = None
+    """Only in the development mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +108,7 @@ def service(config: Config, listener: Listener, resources: Resources, manners: M
         session, busy = _pop3(config, listener, resources, manners), POP3_BUSY
     return Service(
         name=listener.service.value,
-        session=session,
+        session=session if resources.faults is None else _faulty(session, listener, resources, resources.faults),
         busy=busy,
         implicit_tls=listener.tls is TlsMode.IMPLICIT,
         proxy_trusted=listener.proxy_trusted,
@@ -121,7 +130,26 @@ def _hidden(config: Config, listener: Listener) -> tuple[Hidden, ...]:
     return tuple(rules)
 
 
-MakeSession = Callable[[WireProtocol], Session]
+MakeSession = Callable[[Connection], Session]
+
+
+def protocol_of(service: ServiceName) -> Protocol:
+    """What is spoken there, in the words of faults."""
+    if service in _SMTP:
+        return Protocol.SMTP
+    return Protocol.IMAP if service in _IMAP else Protocol.POP3
+
+
+def _faulty(
+    make: MakeSession, listener: Listener, resources: Resources, faults: FaultBook
+) -> Callable[[WireProtocol], Session]:
+    tap = TAPS[protocol_of(listener.service)]
+
+    def made(connection: WireProtocol) -> Session:
+        below = Below(connection.abort, connection.stop_reading)
+        return FaultySession(FaultyConnection(connection, faults, tap(), resources.clock, below), make)
+
+    return made
 
 
 def _smtp(config: Config, listener: Listener, resources: Resources, manners: Manners) -> MakeSession:
@@ -163,6 +191,7 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
         resolver=resources.resolver,
         journal=resources.journal,
         dial=resources.dial,
+        more_checks=checks if resources.faults is not None else None,
         dialogues=manners.anybody,
     )
     return lambda connection: SmtpSession(connection, parts, settings)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mailstack.cli.addresses import DomainType
 from mailstack.cli.state import default_state_directory
+
+if TYPE_CHECKING:
+    from mailstack.faults.rules import Rule
 
 EXAMPLES = """\b
 Examples:
@@ -18,6 +23,7 @@ Examples:
   mailstack dev --ports 10000                smtp 10025, submission 10587, imap 10143, ...
   mailstack dev --domain example.org         mail for other domains is refused
   mailstack dev --keep 500                   older messages go away by themselves
+  mailstack dev --fault '{"protocol": "smtp", "at": "RCPT", "reply": 452, "times": 2}'
   mailstack dev --exec pytest -x             for one run of a program, which gets SMTP_PORT and so on
 
 \b
@@ -78,6 +84,13 @@ that of the command, 127 if there is no such command, 128 and the number of a si
     help="The password of all users, to try wrong ones, and SCRAM, which is then offered.  [default: any password]",
 )
 @click.option(
+    "--fault",
+    "faults",
+    metavar="JSON",
+    multiple=True,
+    help="Something that goes wrong, as docs/faults.md says; may be repeated. Addresses can name faults without it.",
+)
+@click.option(
     "--http",
     "http_port",
     type=click.IntRange(0, 65535),
@@ -122,6 +135,7 @@ def dev(
     domains: tuple[str, ...],
     keep: int,
     password: str,
+    faults: tuple[str, ...],
     http_port: int | None,
     http_address: str,
     http_token: str,
@@ -154,12 +168,27 @@ def dev(
         announce=not quiet and not execute,
         keep=keep,
         password=password,
+        faults=tuple(rule for text in faults for rule in _rules(text)),
         http_port=http_port,
         http_address=http_address,
         http_token=http_token,
         command=command,
     )
     sys.exit(run(options))
+
+
+def _rules(text: str) -> list[Rule]:
+    """Raises: click.UsageError."""
+    from mailstack.faults.documents import rules_of
+    from mailstack.faults.rules import BadFault
+
+    try:
+        document = json.loads(text)
+        if not isinstance(document, dict):
+            raise BadFault("expected a JSON object")
+        return rules_of(document)
+    except ValueError as error:  # BadFault is one, too
+        raise click.UsageError(f"--fault: {error}") from None
 
 
 def _is_loopback(address: str) -> bool:

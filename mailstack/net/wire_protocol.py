@@ -287,6 +287,10 @@ class WireProtocol(protocol.Protocol):
         """Cut the connection now."""
         self.transport.abortConnection()
 
+    def stop_reading(self) -> None:
+        """Let what the peer says stay with it, so that it has to wait at last."""
+        self.transport.pauseProducing()
+
     # --- inside
 
     def _begin(self) -> None:

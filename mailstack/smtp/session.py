@@ -100,6 +100,8 @@ class SmtpSession:
         self.dialogue = Dialogue() if resources.dialogues else None
         self.login_failures = 0
         self._checks: dict[Stage, tuple[Check, ...]] = CHECKS_BY_ROLE[settings.role]
+        if resources.more_checks is not None:
+            self._checks = by_stage(settings.role, resources.more_checks(connection))
         self._transactions = 0
         self._mistakes = 0
         self._unsent = 0

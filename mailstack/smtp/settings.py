@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 from mailstack.auth.mechanisms import NAMES
 from mailstack.config.policy import NO_POLICY, Milter, Policy
@@ -13,6 +15,7 @@ from mailstack.journeys import Journal
 from mailstack.ports import (
     Accounts,
     Clock,
+    Connection,
     Counters,
     Directory,
     Log,
@@ -24,6 +27,9 @@ from mailstack.ports import (
 )
 from mailstack.rates import RateCounter
 from mailstack.smtp.milter.stream import Dial
+
+if TYPE_CHECKING:
+    from mailstack.smtp.checks.frame import Check
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -145,5 +151,7 @@ class SmtpResources:
     journal: Journal | None = None
     dial: Dial | None = None
     """How milters are reached; needed where the settings have some."""
+    more_checks: Callable[[Connection], Sequence[Check]] | None = None
+    """Makes checks that are asked before all others on one connection."""
     dialogues: bool = False
     """What is said goes along with each message: the development mode."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mailstack.smtp.checks import (
     bare_newline,
     connection_rate,
@@ -54,6 +56,7 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def by_stage(role: Role) -> dict[Stage, tuple[Check, ...]]:
-    """The checks of one role by stage."""
-    return {stage: tuple(check for check in CHECKS if check.stage is stage and role in check.roles) for stage in Stage}
+def by_stage(role: Role, first: Sequence[Check] = ()) -> dict[Stage, tuple[Check, ...]]:
+    """The checks of one role by stage, those first that are given."""
+    checks = [check for check in (*first, *CHECKS) if role in check.roles]
+    return {stage: tuple(check for check in checks if check.stage is stage) for stage in Stage}
