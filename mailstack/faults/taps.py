@@ -40,6 +40,8 @@ class Tap:
         self.recipients: tuple[str, ...] = ()
         self._asked: tuple[str, ...] = ()
         self._mechanism = b""
+        self.names_fault = False
+        """An address was said that may name a fault."""
 
     def next(self, waiting: bytes, last: bytes) -> Unit | None:
         """The first unit of what waits, or None if it is not whole. `last` is what the server wrote last."""
@@ -68,11 +70,6 @@ class Tap:
         """Whether the connection ends with such an Answer."""
         return stage == CONNECT
 
-    @property
-    def names_fault(self) -> bool:
-        """Whether an address that was said may be one that names a fault."""
-        return any(MARK in address for address in (*self._asked, *self.recipients, self.sender, self.login))
-
     def moment(self, stage: str, client: str) -> Moment:
         """This moment."""
         recipients = self._asked if stage == "RCPT" else self.recipients
@@ -94,6 +91,10 @@ class Tap:
             self.login = _text(said.split(b"\0")[1])
         elif self._mechanism == b"LOGIN":
             self.login, self._mechanism = _text(said), b""
+        self._look(self.login)
+
+    def _look(self, address: str) -> None:
+        self.names_fault = self.names_fault or MARK in address
 
 
 def _line(waiting: bytes) -> int:
@@ -162,6 +163,7 @@ class SmtpTap(Tap):
         if stage in ("MAIL", "RCPT"):
             found = _ADDRESS.search(line)
             address = _text(found[1]) if found else ""
+            self._look(address)
             if stage == "MAIL":
                 self.sender = address
             else:
@@ -230,6 +232,7 @@ class ImapTap(Tap):
             stage = f"UID {_verb(command[1:], self.protocol)}"
         if stage == "LOGIN" and (said := _LOGIN.search(line)):
             self.login = _text(said[1] if said[1] is not None else said[2])
+            self._look(self.login)
         elif stage == "AUTHENTICATE":
             self._note_mechanism(command[1:])
         return stage, tag
@@ -280,6 +283,7 @@ class Pop3Tap(Tap):
         stage = _verb(words, self.protocol)
         if stage in ("USER", "APOP") and len(words) > 1:
             self.login = _text(words[1])
+            self._look(self.login)
         elif stage == "AUTH":
             self._note_mechanism(words[1:])
         return stage, b""
