@@ -8,6 +8,7 @@ before it are done."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from random import Random
 
@@ -132,6 +133,12 @@ class FaultyConnection:
         await self._inner.drain()
         if self._over:
             raise ConnectionClosed
+
+    def saying(self, seconds: float, say: Callable[[], bytes]) -> AbstractContextManager[None]:
+        def what_leaves() -> bytes:
+            return b"" if self._over or self._rate or self._scissors is not None else say()
+
+        return self._inner.saying(seconds, what_leaves)
 
     async def receive(self, *, in_flight: bool = False, at_most: float | None = None) -> bytes:
         if not self._watching and not self._over:
