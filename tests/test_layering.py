@@ -34,7 +34,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "services",
         frozenset({"mailstack.net", "mailstack.relay", "mailstack.acme", "mailstack.web", "mailstack.smtp.service",
-                   "mailstack.imap.service", "mailstack.pop3.service", "mailstack.faults"}),
+                   "mailstack.imap.service", "mailstack.pop3.service", "mailstack.faults",
+                   "mailstack.transcripts"}),
     ),
     ("app", frozenset({"mailstack.app", "mailstack.web", "mailstack.testing", "mailstack.tour", "mailstack.transfer"})),
     ("cli", frozenset({"mailstack.cli", "mailstack.__main__"})),

@@ -42,15 +42,14 @@ from mailstack.testing.names import FakeResolver
 from mailstack.testing.outbound import MemoryOutbound
 from mailstack.testing.store import MemorySpool, MemoryStore
 from mailstack.testing.zones import Fault, Zones
+from mailstack.transcripts.lines import matcher, unescape
 
 SCRIPTS = Path(__file__).parent / "scripts"
 PROTOCOLS = ("smtp", "submission", "lmtp", "imap", "pop3")
 
 _LINE = re.compile(r"(?P<side>[CS])(?P<number>\d*)(?P<mark>[:-])(?: (?P<text>.*))?$")
 _DIRECTIVE = re.compile(r"(?P<word>[a-z-]+): *(?P<text>.*)$")
-_OCTET = re.compile(r"\\x([0-9A-Fa-f]{2})")
 _HEREDOC = re.compile(r"(?P<before>.*?)\s*<<(?P<end>[A-Z]+)$")
-_WILDCARD = "<...>"
 DIRECTIVES = frozenset(
     {"setting", "dns", "user", "offer", "token", "alias", "mailbox", "message", "deliver", "peer", "tls", "wait"}
 )
@@ -203,22 +202,6 @@ def _here_document(end: str, lines: Iterator[tuple[int, str]]) -> bytes:
             return b"".join(octets)
         octets.append(unescape(line) + b"\r\n")
     raise ScriptError(f"a here-document has no {end}")
-
-
-def unescape(text: str) -> bytes:
-    """The octets of a line: UTF-8, and `\\xNN` is one octet."""
-    pieces = _OCTET.split(text)
-    return b"".join(bytes([int(p, 16)]) if i % 2 else p.encode() for i, p in enumerate(pieces))
-
-
-def matcher(expected: str) -> Callable[[bytes], bool]:
-    """What an `S:` line accepts."""
-    if len(expected) > 1 and expected.startswith("/") and expected.endswith("/"):
-        pattern = re.compile(expected[1:-1].encode(), re.DOTALL)
-    else:
-        pieces = [re.escape(unescape(piece)) for piece in expected.split(_WILDCARD)]
-        pattern = re.compile(b".*".join(pieces), re.DOTALL)
-    return lambda line: pattern.fullmatch(line) is not None
 
 
 def transcripts(protocol: str | None = None) -> list[Path]:

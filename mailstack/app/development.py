@@ -85,6 +85,8 @@ class DevelopmentOptions:
     """Of all users; "": any."""
     faults: tuple[Rule, ...] = ()
     """That are set from the beginning."""
+    transcripts: Path | None = None
+    """Where dialogues are written down."""
     http_port: int | None = None
     """None: as the others are chosen."""
     http_address: str = LOOPBACK
@@ -136,8 +138,8 @@ def _start(options: DevelopmentOptions, data: Path) -> tuple[Server, Config]:
     domains = frozenset(domain.lower() for domain in options.domains)
     accounts, journal = AnyAccounts(options.password), RecentJournal()
     server = compose(
-        reactor, config, log, opened, lambda: (accounts, AnyDirectory(domains)), Manners(anybody=True),
-        partial(Alone, journal=journal),
+        reactor, config, log, opened, lambda: (accounts, AnyDirectory(domains)),
+        Manners(anybody=True, transcripts=options.transcripts), partial(Alone, journal=journal),
     )  # fmt: skip
     server.store.quotas.use(AnyLimits())
     assert server.resources.faults is not None

@@ -136,7 +136,7 @@ def compose(
     around = make_around(running, counts, config, store)
     resources = _resources(running, counts, store, around, identify, limit)
     if manners.anybody:
-        resources = replace(resources, faults=FaultBook())
+        resources = replace(resources, faults=FaultBook(), transcripts=manners.transcripts)
     expiry = Expiry(store, config.retention, resources.clock)
     background = Background(store.workers, resources.clock, counts, log)
     background.wanted = config.imap.index_in_background

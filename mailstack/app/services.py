@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Protocol as Interface
 
 from mailstack.config.policy import NO_POLICY, MilterService
@@ -40,6 +42,7 @@ from mailstack.ports import (
 from mailstack.smtp.milter.stream import Dial
 from mailstack.smtp.session import SmtpSession
 from mailstack.smtp.settings import Rates, Role, SmtpResources, SmtpSettings
+from mailstack.transcripts.connection import TranscribedSession
 
 SMTP_BUSY = b"421 4.3.2 %s, try again later\r\n"
 IMAP_BUSY = b"* BYE [UNAVAILABLE] %s\r\n"
@@ -88,7 +91,9 @@ class Resources:
     logins: LoginTimes = field(default_factory=LoginTimes)
     """To POP3."""
     faults: FaultBook | None = None
-    """Only in the development mode."""
+    """Only in the development mode, and so is the next one."""
+    transcripts: Path | None = None
+    """Where dialogues are written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,8 @@ class Manners:
     """How strict the mode is: `anybody` is the development mode."""
 
     anybody: bool = False
+    transcripts: Path | None = None
+    """In the development mode: where dialogues are written down."""
 
 
 def service(config: Config, listener: Listener, resources: Resources, manners: Manners) -> Service:
@@ -108,7 +115,7 @@ def service(config: Config, listener: Listener, resources: Resources, manners: M
         session, busy = _pop3(config, listener, resources, manners), POP3_BUSY
     return Service(
         name=listener.service.value,
-        session=session if resources.faults is None else _faulty(session, listener, resources, resources.faults),
+        session=_in_development(session, listener, resources),
         busy=busy,
         implicit_tls=listener.tls is TlsMode.IMPLICIT,
         proxy_trusted=listener.proxy_trusted,
@@ -140,14 +147,25 @@ def protocol_of(service: ServiceName) -> Protocol:
     return Protocol.IMAP if service in _IMAP else Protocol.POP3
 
 
-def _faulty(
-    make: MakeSession, listener: Listener, resources: Resources, faults: FaultBook
-) -> Callable[[WireProtocol], Session]:
-    tap = TAPS[protocol_of(listener.service)]
+def _in_development(make: MakeSession, listener: Listener, resources: Resources) -> Callable[[WireProtocol], Session]:
+    """The session between which and its true connection faults may happen, and whose dialogue may be written down;
+    in production it has neither."""
+    faults, directory = resources.faults, resources.transcripts
+    if faults is None:
+        return make
+    protocol = protocol_of(listener.service)
+
+    def faulty(below: Below, connection: Connection) -> Session:
+        inner = FaultyConnection(connection, faults, TAPS[protocol](), resources.clock, below)
+        return FaultySession(inner, make)
 
     def made(connection: WireProtocol) -> Session:
-        below = Below(connection.abort, connection.stop_reading)
-        return FaultySession(FaultyConnection(connection, faults, tap(), resources.clock, below), make)
+        make_faulty = partial(faulty, Below(connection.abort, connection.stop_reading))
+        if directory is None:
+            return make_faulty(connection)
+        path = directory / protocol.value / f"{connection.id}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return TranscribedSession(connection, path, f"{listener.service.value}, {connection.peer.host}", make_faulty)
 
     return made
 

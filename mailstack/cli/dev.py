@@ -91,6 +91,12 @@ that of the command, 127 if there is no such command, 128 and the number of a si
     help="Something that goes wrong, as docs/faults.md says; may be repeated. Addresses can name faults without it.",
 )
 @click.option(
+    "--transcripts",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIRECTORY",
+    help="Write down what is said on each connection, for `mailstack replay`.",
+)
+@click.option(
     "--http",
     "http_port",
     type=click.IntRange(0, 65535),
@@ -136,6 +142,7 @@ def dev(
     keep: int,
     password: str,
     faults: tuple[str, ...],
+    transcripts: Path | None,
     http_port: int | None,
     http_address: str,
     http_token: str,
@@ -169,6 +176,7 @@ def dev(
         keep=keep,
         password=password,
         faults=tuple(rule for text in faults for rule in _rules(text)),
+        transcripts=transcripts,
         http_port=http_port,
         http_address=http_address,
         http_token=http_token,

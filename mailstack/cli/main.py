@@ -50,6 +50,8 @@ SUBCOMMANDS = (
         "export", "mailstack.cli.export", "export", "Copy mail out to Maildirs, mbox or .eml files, or a server."
     ),
     Subcommand("send", "mailstack.cli.send", "send", "Compose one message and send it through a server."),
+    Subcommand("record", "mailstack.cli.record", "record", "Write down what a client and a server say to each other."),
+    Subcommand("replay", "mailstack.cli.replay", "replay", "Play one side of what was written down to the other."),
     Subcommand("sendmail", "mailstack.cli.sendmail", "sendmail", "Be what programs expect as /usr/sbin/sendmail."),
 )
 
