@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
 
+from mailstack.transcripts.replay import received
 from mailstack.transcripts.writer import Writer, protocol_of
 
 CONNECT_TIME = 30.0
@@ -115,18 +116,19 @@ class _Conversation:
         self._from_server(greeting)
         try:
             while True:
-                if self._is_readable(self.server):
-                    said = self.server.recv(PIECE)
+                said, asked = received(self.server), None
+                if said:
                     self._from_server(said)
-                    if not said:
-                        self.writer.closed(by_server=True)
-                        return
-                if self._is_readable(self.client):
-                    said = self.client.recv(PIECE)
-                    if not said:
-                        self._last_words()
-                        return
-                    self._from_client(said)
+                elif said == b"":
+                    self.writer.closed(by_server=True)
+                    return
+                elif asked := received(self.client):
+                    self._from_client(asked)
+                elif asked == b"":
+                    self._last_words()
+                    return
+                else:
+                    select.select([self.client, self.server], [], [])
         except (ConnectionResetError, BrokenPipeError, ssl.SSLError) as error:
             self.writer.note(f"the connection broke: {error}")
             if not self.opaque:
@@ -143,13 +145,6 @@ class _Conversation:
             except TimeoutError:
                 self.writer.note("the server had nothing more to say, and did not close")
         self.writer.closed(by_server=False)
-
-    def _is_readable(self, sock: socket.socket) -> bool:
-        """Waits until one of both is."""
-        for each in (self.server, self.client):
-            if isinstance(each, ssl.SSLSocket) and each.pending():
-                return each is sock
-        return sock in select.select([self.client, self.server], [], [])[0]
 
     def _from_client(self, octets: bytes) -> None:
         if not self.opaque:

@@ -24,6 +24,20 @@ class Deviates(Exception):
         self.step = step
 
 
+def received(sock: socket.socket) -> bytes | None:
+    """What has come; b"" at the end, None when nothing is there: not all that comes by TLS is for us."""
+    timeout = sock.gettimeout()
+    sock.settimeout(0.0)
+    try:
+        return sock.recv(65536)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return None
+    except (ConnectionError, ssl.SSLEOFError):
+        return b""
+    finally:
+        sock.settimeout(timeout)
+
+
 class Wire:
     """Lines over a socket."""
 
@@ -68,13 +82,10 @@ class Wire:
 
     def _fill(self, seconds: float) -> bool:
         """Whether there is more. Raises: TimeoutError."""
-        pending = isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()
-        if not pending and not select.select([self.sock], [], [], seconds)[0]:
-            raise TimeoutError
-        try:
-            octets = self.sock.recv(65536)
-        except ConnectionError:
-            return False
+        end = time.monotonic() + seconds
+        while (octets := received(self.sock)) is None:
+            if not select.select([self.sock], [], [], max(0.0, end - time.monotonic()))[0]:
+                raise TimeoutError
         self._read += octets
         return bool(octets)
 
