@@ -37,7 +37,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                    "mailstack.imap.service", "mailstack.pop3.service", "mailstack.faults",
                    "mailstack.transcripts"}),
     ),
-    ("app", frozenset({"mailstack.app", "mailstack.web", "mailstack.testing", "mailstack.tour", "mailstack.transfer"})),
+    ("app", frozenset({"mailstack.app", "mailstack.web", "mailstack.testing", "mailstack.tour", "mailstack.load",
+                      "mailstack.transfer"})),
     ("cli", frozenset({"mailstack.cli", "mailstack.__main__"})),
 )  # fmt: skip
 

@@ -147,6 +147,10 @@ def protocol_of(service: ServiceName) -> Protocol:
     return Protocol.IMAP if service in _IMAP else Protocol.POP3
 
 
+def _nothing() -> None:
+    pass
+
+
 def _in_development(make: MakeSession, listener: Listener, resources: Resources) -> Callable[[WireProtocol], Session]:
     """The session between which and its true connection faults may happen, and whose dialogue may be written down;
     in production it has neither."""
@@ -160,7 +164,9 @@ def _in_development(make: MakeSession, listener: Listener, resources: Resources)
         return FaultySession(inner, make)
 
     def made(connection: WireProtocol) -> Session:
-        make_faulty = partial(faulty, Below(connection.abort, connection.stop_reading))
+        # Not each connection has a socket: what the HTTP API submits comes from within the process.
+        below = Below(getattr(connection, "abort", _nothing), getattr(connection, "stop_reading", _nothing))
+        make_faulty = partial(faulty, below)
         if directory is None:
             return make_faulty(connection)
         path = directory / protocol.value / f"{connection.id}.txt"

@@ -52,6 +52,7 @@ SUBCOMMANDS = (
     Subcommand("send", "mailstack.cli.send", "send", "Compose one message and send it through a server."),
     Subcommand("record", "mailstack.cli.record", "record", "Write down what a client and a server say to each other."),
     Subcommand("replay", "mailstack.cli.replay", "replay", "Play one side of what was written down to the other."),
+    Subcommand("load", "mailstack.cli.load", "load", "See how much a server can do, and how long it takes."),
     Subcommand("sendmail", "mailstack.cli.sendmail", "sendmail", "Be what programs expect as /usr/sbin/sendmail."),
 )
 
