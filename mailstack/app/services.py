@@ -115,7 +115,7 @@ def service(config: Config, listener: Listener, resources: Resources, manners: M
         session, busy = _pop3(config, listener, resources, manners), POP3_BUSY
     return Service(
         name=listener.service.value,
-        session=_in_development(session, listener, resources),
+        session=in_development(session, listener, resources),
         busy=busy,
         implicit_tls=listener.tls is TlsMode.IMPLICIT,
         proxy_trusted=listener.proxy_trusted,
@@ -151,7 +151,7 @@ def _nothing() -> None:
     pass
 
 
-def _in_development(make: MakeSession, listener: Listener, resources: Resources) -> Callable[[WireProtocol], Session]:
+def in_development(make: MakeSession, listener: Listener, resources: Resources) -> Callable[[WireProtocol], Session]:
     """The session between which and its true connection faults may happen, and whose dialogue may be written down;
     in production it has neither."""
     faults, directory = resources.faults, resources.transcripts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from mailstack.errors import SessionEnded
 from mailstack.faults.connection import FaultyConnection
 from mailstack.ports import Connection
 
@@ -24,6 +25,10 @@ class FaultySession:
 
     async def run(self) -> None:
         """Raises: SessionEnded."""
-        if await self._connection.greet():
+        try:
+            begins = await self._connection.greet()
+        except SessionEnded:
+            return
+        if begins:
             await self._make(self._connection).run()
             await self._connection.finish()

@@ -8,7 +8,9 @@ from typing import Any
 from transcript_sessions import classes, settings_of
 from transcripts import Fakes, Transcript
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
+from mailstack.errors import SessionEnded
 from mailstack.faults.book import FaultBook
 from mailstack.faults.checks import checks
 from mailstack.faults.connection import Below, FaultyConnection
@@ -42,7 +44,8 @@ class Client:
 
     def _over(self, why: object) -> None:
         self.ended = True
-        self.why = why
+        if isinstance(why, Failure) and not why.check(SessionEnded):
+            why.raiseException()
 
     def say(self, text: str | bytes) -> str:
         """Send it with CRLF; what comes."""
@@ -71,7 +74,7 @@ class FaultWorld:
         import dataclasses
 
         names = [field.name for field in dataclasses.fields(self.resources)]
-        said = {name: getattr(self.fakes, name) for name in names}
+        said = {name: getattr(self.fakes, name) for name in names if hasattr(self.fakes, name)}
         if "more_checks" in names and isinstance(connection, FaultyConnection):
             said["more_checks"] = checks
         return self.session(connection, self.resources(**said), self.settings)

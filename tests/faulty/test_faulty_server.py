@@ -9,10 +9,16 @@ import smtplib
 import ssl
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from server_process import Server, send_message
+
+from mailstack.app.services import Resources, in_development
+from mailstack.cli.main import run
+from mailstack.config.sections import Listener, ServiceName, TlsMode
+from mailstack.ports import Connection
 
 MESSAGE = b"Subject: x\r\n\r\n" + b"0123456789abcdef\r\n" * 50
 FAULTS = (
@@ -113,7 +119,16 @@ def test_poplib_meets_a_reset(server: Server) -> None:
     client.close()
 
 
-def test_a_fault_that_cannot_be_is_wrong_usage(tmp_path: Path) -> None:
-    server = Server(tmp_path, ("dev", "--ephemeral", "--fault", '{"protocol": "smtp", "at": "RCPT", "reply": 250}'))
-    assert server.exited_within(10) and server.process.returncode == 2
-    assert "a code from 400 to 599" in server.log.read_text()
+def test_a_fault_that_cannot_be_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["mailstack", "dev", "--ephemeral", "--fault", '{"protocol": "smtp", "at": "RCPT", "reply": 250}']
+    assert run(words) == 2 and "a code from 400 to 599" in capsys.readouterr().err
+
+
+def test_a_session_of_production_has_nothing_around_it() -> None:
+    resources = cast(Resources, SimpleNamespace(faults=None, transcripts=None))
+
+    def make(connection: Connection) -> Any:
+        raise NotImplementedError
+
+    listener = Listener(ServiceName.SMTP, port=25, tls=TlsMode.NONE)
+    assert in_development(make, listener, resources) is make

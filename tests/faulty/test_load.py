@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,14 +34,6 @@ def test_a_report_of_nothing_divides_by_nothing() -> None:
     assert report("messages", Figures()) == ["0 messages in 0.00 s: 0.0 a second, 0.00 MB/s, 0 failed"]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    fault = json.dumps({"protocol": "smtp", "at": "MESSAGE", "reply": 451, "times": 2, "recipient": "refused@*"})
-    directory = tmp_path_factory.mktemp("loaded")
-    with Server(directory, ("dev", "--data", str(directory / "data"), "--ports", "0", "--fault", fault)) as server:
-        yield server
-
-
 def run(server: Server, protocol: str, *options: str) -> tuple[int, str]:
     place = f"{server.host(protocol)}:{server.port(protocol)}"
     result = CliRunner().invoke(load, [protocol, place, "--connections", "3", *options])
@@ -55,7 +46,7 @@ def test_each_protocol_does_as_much_as_it_is_told(server: Server) -> None:
     assert (status, figures["operations"], figures["failed"]) == (0, 20, 0)
     assert 20 * 3000 < figures["octets"] < 20 * 4200
     assert 0 < figures["milliseconds"]["min"] <= figures["milliseconds"]["p50"] <= figures["milliseconds"]["max"]
-    assert len(list(Path(server.data).rglob("new/*"))) == 20
+    assert len(list(Path(server.data).rglob("load@localhost/**/new/*"))) == 20
     for protocol in ("imap", "pop3"):
         figures = json.loads(run(server, protocol, "--operations", "20", "--json")[1])
         assert (figures["operations"], figures["failed"]) == (20, 0), figures
