@@ -88,12 +88,19 @@ def _factory(
     def offered() -> Service:
         return service(config, submission, server.resources, server.manners)
 
+    faults = server.resources.faults
+    assert faults is not None, "they are in the development mode"
+
+    def undo_faults() -> None:
+        faults.clear()
+
     def ready() -> dict[str, Any]:
         ca = config.tls.certificates[0].cert
         return Ready(server.services, os.getpid(), config.data, ca).document()
 
     api = MailApi(
-        store, Library(store), catch, accounts, journal, offered, ready, config.limits.max_message_size
+        store, Library(store), catch, accounts, journal, offered, ready, config.limits.max_message_size, faults,
+        [undo_faults],
     )  # fmt: skip
     return ApiFactory(
         api, Routes(RESOURCES), Guards(place.token), server.running.log, reactor, BODY * api.max_message

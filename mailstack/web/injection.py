@@ -21,6 +21,11 @@ _PROCESS = os.urandom(3).hex()
 """Journeys of two processes in one data directory are not to be taken for one another."""
 
 
+BEFORE_RECIPIENTS = 3
+"""Replies: the greeting, and those to EHLO and MAIL."""
+CLOSED = "the connection was closed"
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
     """What became of it. `accepted` and `refused` are addresses, the latter with the reply to each; `reply` is to the
@@ -78,13 +83,15 @@ async def inject(service: Service, sender: str, recipients: Sequence[str], octet
     connection = _Script("".join(f"{line}\r\n" for line in lines).encode() + octets + b"QUIT\r\n")
     await service.session(cast(Any, connection)).run()
     replies = _replies(b"".join(connection.replies))
+    if len(replies) < BEFORE_RECIPIENTS:  # a fault was in the way
+        return Sent("", (), tuple((each, replies[-1] if replies else CLOSED) for each in recipients), "", False)
     _, _, mail, *rest = replies
     if not mail.startswith("250"):
         return Sent("", (), tuple((each, mail) for each in recipients), mail, False)
     pairs = list(zip(recipients, rest, strict=False))
     accepted = tuple(address for address, reply in pairs if reply.startswith("250"))
     refused = tuple((address, reply) for address, reply in pairs if not reply.startswith("250"))
-    last = rest[len(recipients)] if len(rest) > len(recipients) else ""
+    last = rest[len(recipients)] if len(rest) > len(recipients) else CLOSED
     return Sent(f"{connection.id}.1", accepted, refused, last, bool(accepted) and last.startswith("250"))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mailstack.auth.anyone import AnyAccounts
+from mailstack.faults.book import FaultBook
 from mailstack.net.listener import Service
 from mailstack.observe.recent import RecentJournal
 from mailstack.store.api import Store
@@ -29,5 +30,6 @@ class MailApi:
     """What the ready file says."""
     max_message: int
     """Octets of a message."""
+    faults: FaultBook
     resets: list[Callable[[], None]] = field(default_factory=list)
     """What else is undone by a reset."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mailstack.web.fault_schemas import FAULT, NEW_FAULT
+
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "integer", "minimum": 0}
 _TIME = {"type": ["string", "null"], "format": "date-time"}
@@ -143,6 +145,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "NewUser": _object({"name": _TEXT, "password": _TEXT}, optional=("password",)),
     "User": _object({"name": _TEXT, "own_password": {"type": "boolean"}}),
     "Users": _object({"users": _list(ref("User"))}),
+    "NewFault": NEW_FAULT,
+    "Fault": FAULT,
+    "Faults": _object({"faults": _list(ref("Fault"))}),
     "Removed": _object({"removed": _TEXT}),
     "Journey": _object(
         {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailstack.web.api import journeys, mailboxes, messages, openapi, ready, reset, send, users, wait
+from mailstack.web.api import faults, journeys, mailboxes, messages, openapi, ready, reset, send, users, wait
 from mailstack.web.rows import Row
 
 RESOURCES: tuple[Row, ...] = (
@@ -14,6 +14,6 @@ RESOURCES: tuple[Row, ...] = (
     *reset.ROWS,
     *users.ROWS,
     *journeys.ROWS,
-    # /api/v1/faults has its place here; `MailApi.resets` undoes what it sets up.
+    *faults.ROWS,
     *openapi.rows(lambda: RESOURCES),
 )

@@ -22,7 +22,7 @@ async def reset(api: MailApi, call: Call) -> Answer:
 ROWS = (
     Row(
         "POST", "/api/v1/reset", reset,
-        "Delete all messages of all accounts. Mailboxes, users and sessions stay.",
+        "Delete all messages of all accounts, and end all faults. Mailboxes, users and sessions stay.",
         {JSON: ref("Deleted")},
     ),
 )  # fmt: skip
