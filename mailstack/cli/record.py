@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import sys
 from pathlib import Path
 
 import click
@@ -23,7 +24,7 @@ and "S: ..." as in tests/scripts/README.md, which `mailstack replay` plays. Pass
 at the proxy, which shows clients a certificate of its own; with --opaque TLS goes through, and the file ends there.
 
 \b
-Ctrl-C stops it. Exit status: 0 done (with --connections), 1 it cannot listen, 2 wrong usage, 130 Ctrl-C.
+Ctrl-C stops it. Exit status: 0 done, 1 one of the --connections failed or it cannot listen, 2 wrong usage, 130 Ctrl-C.
 """
 
 
@@ -58,18 +59,26 @@ def record(
     from mailstack.transcripts.recorder import Recorder, Recording, Upstream
 
     where, there = place(listen), place(server)
+    failures = 0
+
+    def failed(why: str) -> None:
+        nonlocal failures
+        failures += 1
+        click.echo(f"Error: {why}", err=True)
+
     context = ssl.create_default_context(cafile=ca)
     if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     upstream = Upstream(there.host, there.port, context, tls == "implicit")
     certificate = None if opaque else own_certificate(where.host)
-    recording = Recording(directory, upstream, certificate, with_secrets, _done, _failed)
+    recording = Recording(directory, upstream, certificate, with_secrets, _done, failed)
     family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
     with socket.create_server((where.host, where.port), family=family) as listening:
         port = listening.getsockname()[1]
         click.echo(f"recording {Server(where.host, port)} -> {there} into {directory}", err=True)
         Recorder(listening, recording).serve(connections)
+    sys.exit(1 if failures else 0)
 
 
 def place(text: str) -> Server:
@@ -95,7 +104,3 @@ def own_certificate(host: str) -> ssl.SSLContext:
 def _done(path: Path) -> None:
     with contextlib.suppress(BrokenPipeError):
         click.echo(str(path))
-
-
-def _failed(why: str) -> None:
-    click.echo(f"Error: {why}", err=True)

@@ -155,6 +155,16 @@ def test_own_transcripts_of_tests_are_played_to_a_server(server: Server) -> None
             play(wrong.replace("S: *nothing*", "# waits"), 0.1 if "nothing for" in why else 5)
 
 
+def test_a_server_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        gone = nobody.getsockname()[1]
+    recorder = Command(tmp_path, "record", "0", f"127.0.0.1:{gone}", "--connections", "1")
+    with socket.create_connection(("127.0.0.1", recorder.port()), 10) as client:
+        assert client.recv(100) == b""
+    status, out, err = recorder.end()
+    assert (status, out) == (1, "") and "Connection refused" in err
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
