@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mailstack.app import descriptors
 from mailstack.app.http_api import HTTP, HttpPlace, open_http, serve_http
@@ -35,12 +36,14 @@ from mailstack.config.sections import (
     Vrfy,
     usual_tls,
 )
-from mailstack.faults.rules import Rule
 from mailstack.net.certificates import CERTIFICATE, KEY, usable, write_self_signed
 from mailstack.observe.log import FORMATS, Level, StructuredLog, Target
 from mailstack.observe.recent import RecentJournal
 from mailstack.observe.twisted_log import capture
 from mailstack.ports import Log
+
+if TYPE_CHECKING:
+    from mailstack.faults.rules import Rule
 
 LOOPBACK = "127.0.0.1"
 HOSTNAME = "localhost"

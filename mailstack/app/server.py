@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.task import deferLater
 
@@ -19,8 +19,6 @@ from mailstack.app.run import Running
 from mailstack.app.services import Manners, Resources, ServiceAccounts, protocol_of, service
 from mailstack.app.surroundings import Around, MakeAround
 from mailstack.config.sections import Config, Listener, ServiceName
-from mailstack.faults.book import FaultBook
-from mailstack.faults.tls import FaultyTls
 from mailstack.net.listener import Admission, connection_ids
 from mailstack.net.listener import Listener as NetListener
 from mailstack.net.streams import dial
@@ -35,6 +33,9 @@ from mailstack.store.expiry import Expiry
 from mailstack.store.sharing import SharingStore
 from mailstack.store.watch import Watch
 from mailstack.store.workers import Workers
+
+if TYPE_CHECKING:
+    from mailstack.faults.book import FaultBook
 
 EXPIRY, EXPIRY_IN_DEVELOPMENT, EXPIRY_FIRST = 3600.0, 60.0, 60.0
 """Seconds between two looks for messages that expire, and before the first one."""
@@ -136,6 +137,8 @@ def compose(
     around = make_around(running, counts, config, store)
     resources = _resources(running, counts, store, around, identify, limit)
     if manners.anybody:
+        from mailstack.faults.book import FaultBook
+
         resources = replace(resources, faults=FaultBook(), transcripts=manners.transcripts)
     expiry = Expiry(store, config.retention, resources.clock)
     background = Background(store.workers, resources.clock, counts, log)
@@ -184,7 +187,10 @@ def _creator(tls: ServerTls | None, section: Listener, config: Config, faults: F
     creator = tls.asking if asks and tls is not None else tls
     if creator is None or faults is None:
         return creator
-    return FaultyTls(creator, faults, protocol_of(section.service), certificate_files(config)[0])
+    from mailstack.faults.rules import Protocol
+    from mailstack.faults.tls import FaultyTls
+
+    return FaultyTls(creator, faults, Protocol(protocol_of(section.service)), certificate_files(config)[0])
 
 
 def certificate_files(config: Config) -> list[CertificateFiles]:

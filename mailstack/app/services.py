@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Protocol as Interface
+from typing import TYPE_CHECKING, Protocol
 
 from mailstack.config.policy import NO_POLICY, MilterService
 from mailstack.config.sections import Config, Listener, MailboxFull, MechanismName, ServiceName, TlsMode
-from mailstack.faults.book import FaultBook
-from mailstack.faults.checks import checks
-from mailstack.faults.connection import Below, FaultyConnection
-from mailstack.faults.rules import Protocol
-from mailstack.faults.session import FaultySession
-from mailstack.faults.taps import TAPS
 from mailstack.imap.hidden import Hidden
 from mailstack.imap.session import ImapSession
 from mailstack.imap.settings import ImapResources, ImapSettings
@@ -39,10 +32,13 @@ from mailstack.ports import (
     SendingLimits,
     Spool,
 )
+from mailstack.smtp.checks.frame import Check
 from mailstack.smtp.milter.stream import Dial
 from mailstack.smtp.session import SmtpSession
 from mailstack.smtp.settings import Rates, Role, SmtpResources, SmtpSettings
-from mailstack.transcripts.connection import TranscribedSession
+
+if TYPE_CHECKING:
+    from mailstack.faults.book import FaultBook
 
 SMTP_BUSY = b"421 4.3.2 %s, try again later\r\n"
 IMAP_BUSY = b"* BYE [UNAVAILABLE] %s\r\n"
@@ -62,7 +58,7 @@ _MILTERS = {
 _IMAP = {ServiceName.IMAP, ServiceName.IMAPS}
 
 
-class ServiceAccounts(Accounts, Interface):
+class ServiceAccounts(Accounts, Protocol):
     """Who may log in; with some passwords to some services only."""
 
     def within(self, scope: str) -> Accounts:
@@ -140,15 +136,11 @@ def _hidden(config: Config, listener: Listener) -> tuple[Hidden, ...]:
 MakeSession = Callable[[Connection], Session]
 
 
-def protocol_of(service: ServiceName) -> Protocol:
-    """What is spoken there, in the words of faults."""
+def protocol_of(service: ServiceName) -> str:
+    """What is spoken there: "smtp", "imap" or "pop3"."""
     if service in _SMTP:
-        return Protocol.SMTP
-    return Protocol.IMAP if service in _IMAP else Protocol.POP3
-
-
-def _nothing() -> None:
-    pass
+        return "smtp"
+    return "imap" if service in _IMAP else "pop3"
 
 
 def in_development(make: MakeSession, listener: Listener, resources: Resources) -> Callable[[WireProtocol], Session]:
@@ -157,23 +149,31 @@ def in_development(make: MakeSession, listener: Listener, resources: Resources) 
     faults, directory = resources.faults, resources.transcripts
     if faults is None:
         return make
-    protocol = protocol_of(listener.service)
-
-    def faulty(below: Below, connection: Connection) -> Session:
-        inner = FaultyConnection(connection, faults, TAPS[protocol](), resources.clock, below)
-        return FaultySession(inner, make)
 
     def made(connection: WireProtocol) -> Session:
-        # Not each connection has a socket: what the HTTP API submits comes from within the process.
-        below = Below(getattr(connection, "abort", _nothing), getattr(connection, "stop_reading", _nothing))
-        make_faulty = partial(faulty, below)
-        if directory is None:
-            return make_faulty(connection)
-        path = directory / protocol.value / f"{connection.id}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return TranscribedSession(connection, path, f"{listener.service.value}, {connection.peer.host}", make_faulty)
+        # Late, as in what follows: the code is loaded when the first client comes, and not in production.
+        from mailstack.faults.session import around
+
+        make_faulty = around(make, faults, protocol_of(listener.service), resources.clock, connection)
+        return (
+            make_faulty(connection) if directory is None else _transcribed(make_faulty, listener, directory, connection)
+        )
 
     return made
+
+
+def _transcribed(make: MakeSession, listener: Listener, directory: Path, connection: WireProtocol) -> Session:
+    from mailstack.transcripts.connection import TranscribedSession
+
+    path = directory / protocol_of(listener.service) / f"{connection.id}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return TranscribedSession(connection, path, f"{listener.service.value}, {connection.peer.host}", make)
+
+
+def _fault_checks(connection: Connection) -> Sequence[Check]:
+    from mailstack.faults.checks import checks
+
+    return checks(connection)
 
 
 def _smtp(config: Config, listener: Listener, resources: Resources, manners: Manners) -> MakeSession:
@@ -215,7 +215,7 @@ def _smtp(config: Config, listener: Listener, resources: Resources, manners: Man
         resolver=resources.resolver,
         journal=resources.journal,
         dial=resources.dial,
-        more_checks=checks if resources.faults is not None else None,
+        more_checks=_fault_checks if resources.faults is not None else None,
         dialogues=manners.anybody,
     )
     return lambda connection: SmtpSession(connection, parts, settings)

@@ -9,8 +9,9 @@ from random import Random
 from threading import Lock
 
 from mailstack.faults.rules import LAST, Action, Moment, Rule
-from mailstack.faults.spoken import MARK, rules_of
 
+MARK = "fault"
+"""Is in all addresses that name their fault."""
 MAX_RULES = 1000
 MAX_COUNTED = 10_000
 """Greylisted triplets of a rule, or addresses that name their fault, of which it is known how often they struck."""
@@ -124,5 +125,7 @@ class FaultBook:
         if standing is None:
             if len(self._spoken) >= MAX_COUNTED:
                 del self._spoken[next(iter(self._spoken))]
+            from mailstack.faults.spoken import rules_of  # few addresses do
+
             standing = self._spoken[address] = [Standing(address, rule) for rule in rules_of(address)]
         return standing

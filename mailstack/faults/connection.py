@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from random import Random
 
 from mailstack.errors import ConnectionClosed, IdleTimeout, ShuttingDown
-from mailstack.faults import spoken
+from mailstack.faults import book as books
 from mailstack.faults.book import FaultBook
 from mailstack.faults.rules import (
     CONNECT,
@@ -39,7 +39,7 @@ TICK = 0.05
 """Seconds between two pieces of what is throttled."""
 MAX_HEARD = 2048
 """Octets of the client that are remembered while nobody looks: enough for EHLO and a login."""
-MARK, MARK_SHOUTED = spoken.MARK.encode(), spoken.MARK.upper().encode()
+MARK, MARK_SHOUTED = books.MARK.encode(), books.MARK.upper().encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any
+from typing import Protocol as Interface
 
 from mailstack.errors import SessionEnded
-from mailstack.faults.connection import FaultyConnection
-from mailstack.ports import Connection
+from mailstack.faults.book import FaultBook
+from mailstack.faults.connection import Below, FaultyConnection
+from mailstack.faults.rules import Protocol
+from mailstack.faults.taps import TAPS
+from mailstack.ports import Clock, Connection
 
 
-class Runs(Protocol):
+class Runs(Interface):
     """What runs on a connection until it is to be closed."""
 
     def run(self) -> Awaitable[None]: ...
@@ -32,3 +36,17 @@ class FaultySession:
         if begins:
             await self._make(self._connection).run()
             await self._connection.finish()
+
+
+def around(
+    make: Callable[[Connection], Runs], book: FaultBook, protocol: str, clock: Clock, wire: Any
+) -> Callable[[Connection], FaultySession]:
+    """What makes faulty sessions on `wire`, or on something around it. Not each connection has a socket: what the HTTP
+    API submits comes from within the process, and is neither reset nor left unread."""
+    below = Below(getattr(wire, "abort", _nothing), getattr(wire, "stop_reading", _nothing))
+    tap = TAPS[Protocol(protocol)]()
+    return lambda connection: FaultySession(FaultyConnection(connection, book, tap, clock, below), make)
+
+
+def _nothing() -> None:
+    pass

@@ -25,8 +25,6 @@ from mailstack.faults.rules import (
     stage_of,
 )
 
-MARK = "fault"
-"""Is in all of them."""
 _PLUS = re.compile(r"\+fault-([a-z0-9.-]+)@")
 _DOMAIN = re.compile(r"@(?:[a-z0-9-]+\.)*?([a-z0-9-]+(?:\.[0-9]+)?)\.fault\.test$")
 _SPEC = re.compile(

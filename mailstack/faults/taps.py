@@ -8,8 +8,8 @@ import re
 from base64 import b64decode
 from dataclasses import dataclass
 
+from mailstack.faults.book import MARK
 from mailstack.faults.rules import CONNECT, MESSAGE, Moment, Protocol, stage_of
-from mailstack.faults.spoken import MARK
 
 MAX_LINE = 64 * 1024
 """Octets without a line's end after which it is no line."""

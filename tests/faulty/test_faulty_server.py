@@ -7,13 +7,15 @@ import json
 import poplib
 import smtplib
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from server_process import Server, send_message
+from server_process import REPOSITORY, Server, send_message
 
 from mailstack.app.services import Resources, in_development
 from mailstack.cli.main import run
@@ -132,3 +134,12 @@ def test_a_session_of_production_has_nothing_around_it() -> None:
 
     listener = Listener(ServiceName.SMTP, port=25, tls=TlsMode.NONE)
     assert in_development(make, listener, resources) is make
+
+
+def test_production_does_not_even_load_faults() -> None:
+    program = (
+        "import sys, mailstack.app.production\n"
+        "print([name for name in sys.modules if name.startswith(('mailstack.faults', 'mailstack.transcripts'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
