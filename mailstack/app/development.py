@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.error import ConnectionDone
 
 from mailstack.app import descriptors
+from mailstack.app.ephemeral import EphemeralDirectory
 from mailstack.app.http_api import HTTP, HttpPlace, open_http, serve_http
 from mailstack.app.listening import CannotListen, PassedSockets
 from mailstack.app.readiness import Ready
@@ -64,6 +67,8 @@ MANY = 10_000
 """Connections that one developer's programs may open."""
 READY_FILE = "dev.json"
 """In the data directory: where it listens, for `mailstack send`."""
+STANDARD_OUTPUT = Path("-")
+"""As a ready file: one line of JSON instead of the announcement."""
 
 
 DEFAULT_KEEP = 5000
@@ -97,6 +102,8 @@ class DevelopmentOptions:
     """Which clients of the HTTP API have to know; needed anywhere but on loopback."""
     command: tuple[str, ...] = ()
     """What is run beside it; it stops when that ends."""
+    stop_with_stdin: bool = False
+    """The server ends when its standard input does."""
 
     @property
     def http(self) -> HttpPlace:
@@ -112,7 +119,7 @@ def run(options: DevelopmentOptions) -> int:
     with ExitStack() as stack:
         data = options.data
         if options.ephemeral:
-            data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailstack-")))
+            data = stack.enter_context(EphemeralDirectory())
         os.umask(0o077)
         try:
             use_data(data)
@@ -126,8 +133,15 @@ def run(options: DevelopmentOptions) -> int:
 def _start(options: DevelopmentOptions, data: Path) -> tuple[Server, Config]:
     from twisted.internet import reactor
 
-    config = configuration(options, data)
     descriptors.allow(MANY)
+    log = make_log(options.log_form)
+    capture(log)
+    return assemble(options, data, reactor, log)
+
+
+def assemble(options: DevelopmentOptions, data: Path, reactor: Any, log: Log) -> tuple[Server, Config]:
+    """A server that listens as soon as the reactor runs. Raises: CannotListen, CannotUseData, OSError."""
+    config = configuration(options, data)
     opened = open_sockets(config, PassedSockets({}))
     try:
         http = open_http(options.http)
@@ -136,8 +150,6 @@ def _start(options: DevelopmentOptions, data: Path) -> tuple[Server, Config]:
         raise
     if not usable(data / "tls"):
         write_self_signed(data / "tls", CERTIFICATE_NAMES)
-    log = make_log(options.log_form)
-    capture(log)
     domains = frozenset(domain.lower() for domain in options.domains)
     accounts, journal = AnyAccounts(options.password), RecentJournal()
     server = compose(
@@ -155,7 +167,10 @@ def _start(options: DevelopmentOptions, data: Path) -> tuple[Server, Config]:
 def _serve(server: Server, config: Config, options: DevelopmentOptions) -> int:
     on_terminal = sys.stdin is not None and sys.stdin.isatty()
     ready = Ready(server.services, os.getpid(), config.data, config.tls.certificates[0].cert)
-    files = [config.data / READY_FILE] + ([options.ready_file] if options.ready_file else [])
+    to_stdout = options.ready_file == STANDARD_OUTPUT
+    files = [config.data / READY_FILE] + ([options.ready_file] if options.ready_file and not to_stdout else [])
+    if options.stop_with_stdin:
+        EndOfInput(sys.stdin.fileno(), server.running.reactor)
     command = None
     if options.command:
         from mailstack.app.command import BesideCommand, variables
@@ -165,7 +180,9 @@ def _serve(server: Server, config: Config, options: DevelopmentOptions) -> int:
     def announce() -> None:
         for path in files:
             ready.write(path)
-        if options.announce:
+        if to_stdout:
+            _say(json.dumps(ready.document()))
+        elif options.announce:
             _say(announcement(ready, options.ephemeral, options.keep, options.password))
         if command is not None:
             command.start(variables(ready, options.http_token))
@@ -184,6 +201,33 @@ def _serve(server: Server, config: Config, options: DevelopmentOptions) -> int:
     finally:
         for path in files:
             ready.withdraw(path)
+
+
+class EndOfInput:
+    """Stops the reactor when there is nothing more to be read, as when the process at the other end of the pipe has
+    died. What is read is dropped."""
+
+    def __init__(self, descriptor: int, reactor: Any) -> None:
+        self._descriptor = descriptor
+        self._reactor = reactor
+        reactor.addReader(self)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def logPrefix(self) -> str:
+        return "standard input"
+
+    def doRead(self) -> Exception | None:
+        try:
+            return None if os.read(self._descriptor, 4096) else ConnectionDone()
+        except BlockingIOError:
+            return None
+
+    def connectionLost(self, reason: object) -> None:
+        """A pipe's end; also called when the reactor has stopped."""
+        if self._reactor.running:
+            self._reactor.stop()
 
 
 def _say(text: str) -> None:

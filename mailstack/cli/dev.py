@@ -58,8 +58,9 @@ that of the command, 127 if there is no such command, 128 and the number of a si
 )
 @click.option(
     "--ready-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Appears, as JSON, when all listen; is gone when the server is.",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Appears, as JSON, when all listen; is gone when the server is. -: a line on standard output instead of the "
+    "addresses.",
 )
 @click.option(
     "--domain",
@@ -133,6 +134,11 @@ that of the command, 127 if there is no such command, 128 and the number of a si
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option("--quiet", is_flag=True, help="Do not print the addresses.")
+@click.option(
+    "--stop-with-stdin",
+    is_flag=True,
+    help="Stop at the end of standard input, so that a server started through a pipe never outlives who started it.",
+)
 def dev(
     data: Path | None,
     ephemeral: bool,
@@ -150,6 +156,7 @@ def dev(
     execute: bool,
     command: tuple[str, ...],
     quiet: bool,
+    stop_with_stdin: bool,
 ) -> None:
     """Start a mail server for development, on loopback only, without configuration.
 
@@ -163,6 +170,8 @@ def dev(
         raise click.UsageError("--exec: expected a command after the options")
     if not _is_loopback(http_address) and not http_token:
         raise click.UsageError(f"--http-address {http_address} is not on loopback: give a --http-token, too")
+    if stop_with_stdin and sys.stdin is None:
+        raise click.UsageError("--stop-with-stdin: there is no standard input")
     from mailstack.app.development import DevelopmentOptions, run
 
     options = DevelopmentOptions(
@@ -181,6 +190,7 @@ def dev(
         http_address=http_address,
         http_token=http_token,
         command=command,
+        stop_with_stdin=stop_with_stdin,
     )
     sys.exit(run(options))
 
