@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                    "mailstack.transcripts"}),
     ),
     ("app", frozenset({"mailstack.app", "mailstack.web", "mailstack.testing", "mailstack.tour", "mailstack.load",
-                      "mailstack.transfer"})),
+                      "mailstack.transfer", "mailstack.pytest_plugin"})),
     ("cli", frozenset({"mailstack.cli", "mailstack.__main__"})),
 )  # fmt: skip
 

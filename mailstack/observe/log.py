@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
-from typing import TextIO
+from typing import Protocol
 
 MAX_VALUE = 1000
 """Characters of one value: what a client sends must not fill the disk with log."""
@@ -23,6 +23,14 @@ TRACEBACK_LIMIT = 20_000
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@:/+,*#%<>[]$")
 
 Format = Callable[[str, str, str, Mapping[str, object]], str]
+
+
+class LineStream(Protocol):
+    """What a log needs of a text stream. Raises: OSError."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
 
 
 class Level(IntEnum):
@@ -39,7 +47,7 @@ class Target:
     """Where lines go, how they look, and which are written: one for the logs of a whole process, so
     that what is changed here holds for every connection at once."""
 
-    stream: TextIO
+    stream: LineStream
     form: Format
     level: Level = Level.INFO
     lost: int = 0
