@@ -38,7 +38,7 @@ def mailbox(mailserver: MailServer, request: pytest.FixtureRequest) -> Mailbox:
     if not mailserver.is_running:
         log = "\n".join(f"  {line}" for line in mailserver.log()[-SHOWN:])
         raise MailServerError(f"the mail server has ended; the end of its log:\n{log}")
-    return mailserver.mailbox(request.node.name)
+    return mailserver.mailbox(request.node.name.replace("@", "-"))
 
 
 @pytest.fixture

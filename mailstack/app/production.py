@@ -52,7 +52,7 @@ from mailstack.config.load import ConfigError, load
 from mailstack.config.observing import LogLevel
 from mailstack.config.sections import Config
 from mailstack.net.tls import BadCertificate
-from mailstack.observe.log import FORMATS, Level, StructuredLog, Target
+from mailstack.observe.log import FORMATS, Level, LineStream, StructuredLog, Target
 from mailstack.observe.twisted_log import capture
 from mailstack.ports import Directory, Log
 from mailstack.queue.database import QueueDatabaseError
@@ -302,7 +302,7 @@ def open_stream(config: Config) -> TextIO:
     return sys.stderr if config.log.file is None else config.log.file.open("a", encoding="utf-8")
 
 
-def _close(stream: TextIO) -> None:
+def _close(stream: LineStream) -> None:
     if stream is not sys.stderr:
         stream.close()
 

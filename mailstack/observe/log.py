@@ -32,6 +32,8 @@ class LineStream(Protocol):
 
     def flush(self) -> object: ...
 
+    def close(self) -> object: ...
+
 
 class Level(IntEnum):
     """How much an operator wants to hear."""

@@ -21,6 +21,9 @@ from mailstack.testing.live.settings import MailServerSettings, Way
 START_LIMIT, STOP_LIMIT, CUT_AFTER = 30.0, 15.0, 1.0
 """Seconds: to be ready; to end after connections were cut; for them to end by themselves before that."""
 
+DYING = 0.5
+"""Seconds between the end of a process's connections and of itself, at most."""
+
 
 class ServerProcess:
     """`mailstack dev`. Its standard input is a pipe that nobody writes to, at the end of which it stops."""
@@ -77,8 +80,12 @@ class ServerProcess:
         return self._process is not None and self._process.poll() is None
 
     def explain(self) -> str:
-        """How it ended, if it has."""
-        if self._process is None or self._process.poll() is None:
+        """How it ended, if it has. Asked when it does not answer: its end may be some moments behind its sockets'."""
+        if self._process is None:
+            return ""
+        try:
+            self._process.wait(DYING)
+        except subprocess.TimeoutExpired:
             return ""
         status = self._process.returncode
         return f"; its process ended with {_ending(status)}"
@@ -88,13 +95,14 @@ class ServerProcess:
         process, self._process = self._process, None
         if process is None:
             return
-        ended = process.poll()
+        ended, killed = process.poll(), False
         try:
             if ended is None:
                 process.send_signal(signal.SIGTERM)
                 _wait(process)
         finally:
             if process.poll() is None:
+                killed = True
                 process.kill()
                 process.wait()
             for pipe in (process.stdin, process.stdout):
@@ -102,8 +110,8 @@ class ServerProcess:
             if self._data is not None:
                 shutil.rmtree(self._data, ignore_errors=True)  # it is there only if the process was killed
             self.log.close()
-        if ended is not None and self._started:
-            raise MailServerError(f"the mail server had ended with {_ending(ended)} before it was stopped")
+        if self._started and (ended is not None or (process.returncode and not killed)):
+            raise MailServerError(f"the mail server had ended with {_ending(process.returncode)} before it was stopped")
 
     def abandon(self) -> None:
         """In a forked child: it is the parent's."""

@@ -29,6 +29,9 @@ class MemoryTail:
     def flush(self) -> None:
         """There is nothing behind it."""
 
+    def close(self) -> None:
+        """What it remembers stays."""
+
     def position(self) -> int:
         """Where it ends now."""
         return self._count

@@ -166,7 +166,7 @@ class Mailbox:
     def report(self) -> str:
         """What is there, how it came, and what the server's log says since the mailbox was asked for."""
         messages = self._list({"account": self.address})
-        parts = [f"{len(messages)} messages" if messages else "no message", telling.listed(messages)]
+        parts = [_counted(len(messages)) if messages else "no message", telling.listed(messages)]
         parts += [f"{telling.line(each)}\n{telling.whole(each)}" for each in messages[-SHOWN:]]
         log = self.server.log(self._log_position)[-telling.DIALOGUE_LINES :]
         parts += ["the server's log since this mailbox was made:", *(f"  {line}" for line in log)] if log else []
@@ -210,7 +210,10 @@ class Mailbox:
                 return fitting[-count:]
 
     def _wait(self, query: Mapping[str, object], count: int, end: float) -> list[Message] | None:
-        seconds = max(0.0, end - time.monotonic())
+        seconds = end - time.monotonic()
+        if seconds <= 0:
+            there = self._list(query, count)
+            return there if len(there) >= count else None
         try:
             document = self.server.control.ask(
                 "GET", f"{ROOT}/wait", {**query, "count": count, "timeout": f"{seconds:.3f}"}, waiting=seconds
