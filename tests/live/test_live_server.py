@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -19,7 +20,7 @@ import pytest
 from mailstack.app.ephemeral import LOCK, EphemeralDirectory
 from mailstack.testing import Mailbox, MailServer, MailServerError
 from mailstack.testing.live.in_thread import ServerThread
-from mailstack.testing.live.settings import Way
+from mailstack.testing.live.settings import MailServerSettings, Way
 
 LIMIT = 20.0
 REPOSITORY = Path(__file__).parents[2]
@@ -74,6 +75,23 @@ def test_a_process_is_the_same_to_a_test_and_leaves_nothing_behind(live: MailSer
     assert gone(pid)
     assert (descriptors(), threading.active_count()) == (before, threads)
     server.close()
+
+
+def test_a_start_that_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    running = ServerThread(MailServerSettings())
+
+    def interrupted(seconds: float) -> bool:
+        raise KeyboardInterrupt
+
+    running._ready.wait = interrupted  # type: ignore[method-assign, assignment]
+    with pytest.raises(KeyboardInterrupt):
+        running.start()
+    with contextlib.suppress(MailServerError):
+        running.stop()
+    assert not running._thread.is_alive()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_open_transactions_do_not_hold_up_the_end(live: MailServer) -> None:

@@ -31,6 +31,8 @@ class ServerThread:
         self._failure = ""
         self._reactor: Any = None
         self._stopping = False
+        """Nobody wants it any more, perhaps before it is there."""
+        self._ending = False
         self._thread = threading.Thread(target=self._run, name="mailstack", daemon=True)
 
     def start(self) -> dict[str, Any]:
@@ -58,7 +60,7 @@ class ServerThread:
         had_ended = bool(self._document) and not self._thread.is_alive()
         self._stopping = True
         if self._reactor is not None and self._thread.is_alive():
-            self._reactor.callFromThread(self._reactor.stop)
+            self._reactor.callFromThread(self._end)
         if threading.current_thread() is self._thread:
             return  # the garbage collector called from there
         self._thread.join(STOP_LIMIT)
@@ -75,6 +77,11 @@ class ServerThread:
             reactor.abandon()
 
     # --- in the thread
+
+    def _end(self) -> None:
+        if not self._ending:
+            self._ending = True
+            self._reactor.stop()
 
     def _run(self) -> None:
         try:
@@ -115,6 +122,8 @@ class ServerThread:
                 ca = config.tls.certificates[0].cert
                 self._document = Ready(server.services, os.getpid(), config.data, ca).document()
                 self._ready.set()
+                if self._stopping:
+                    self._end()
 
             def stopping() -> Deferred[None]:
                 reactor.callLater(CUT_AFTER, server.running.cut)
