@@ -59,7 +59,7 @@ def mailserver_factory(pytestconfig: pytest.Config) -> Iterator[Callable[..., Ma
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """The mail of a test that failed becomes a part of its report."""
     report = yield
-    if report.failed and report.when == "call":  # type: ignore[attr-defined]
+    if report.failed and report.when != "teardown":  # type: ignore[attr-defined]
         for title, text in _mail_of(item):
             report.sections.append((title, text))  # type: ignore[attr-defined]
     return report
@@ -68,9 +68,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 def _mail_of(item: pytest.Item) -> Iterator[tuple[str, str]]:
     """Of every mailbox that the test was given, by a fixture or, with unittest, as an attribute."""
     values = dict(getattr(item, "funcargs", {}))
-    case = getattr(item, "instance", None)
-    if case is not None:
-        values["mailbox of the case"] = getattr(case, "mailbox", None)
+    if type(item).__name__ == "TestCaseFunction":  # pytest's own, which has no public name
+        values["of the case"] = vars(getattr(item, "instance", object)).get("mailbox")
     for value in {id(each): each for each in values.values()}.values():
         if _is_mailbox(value):
             yield f"mail of {value.address}", _report(value)

@@ -190,9 +190,17 @@ def run(script: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 FORGETFUL = """
-    import os, sys, threading, time
+    import imaplib, os, smtplib, ssl, sys, time
     from mailstack.testing import MailServer
     server = MailServer(way="thread").start()
+    context = ssl.create_default_context(cafile=server.ca)
+    with smtplib.SMTP(*server.submission, local_hostname="localhost") as client:
+        client.starttls(context=context)
+        client.login("anna", "any")
+    with imaplib.IMAP4_SSL(*server.imaps, ssl_context=context) as client:
+        client.login("anna", "any")
+        client.select()
+    assert "twisted.internet.reactor" not in sys.modules  # it is left to the program
     apart = MailServer(way="process").start()
     box = server.mailbox()
     child = os.fork()

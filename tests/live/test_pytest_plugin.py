@@ -19,6 +19,13 @@ FAILING = """
 import os
 import signal
 
+from mailstack.testing import MailServerTestCase
+
+class Case(MailServerTestCase):
+    def test_of_unittest(self):
+        self.mailbox.send("For unittest")
+        self.fail("no")
+
 def test_that_fails(mailbox):
     mailbox.send("Welcom", "Hello")
     assert mailbox.messages[0].subject == "Welcome"
@@ -59,7 +66,7 @@ def test_the_recipes_and_the_report_of_a_failure(runs: pytest.Pytester) -> None:
         *plugin(), "-p", "no:cacheprovider", "-p", "no:twisted", "-W", "error::ResourceWarning"
     )
     tests = sum(text.count("def test_") for _, text in [*recipes, ("", FAILING)])
-    assert outcomes(result) == {"passed": tests - 1, "failed": 1, "errors": 1}
+    assert outcomes(result) == {"passed": tests - 2, "failed": 2, "errors": 1}
     result.stdout.fnmatch_lines([
         "*MailServerError: the mail server had ended with SIGKILL before it was stopped*",
         "*- mail of test-that-fails.*@example.test -*",
@@ -70,7 +77,8 @@ def test_the_recipes_and_the_report_of_a_failure(runs: pytest.Pytester) -> None:
         "the server's log since this mailbox was made:",
         "  * mail accepted *",
     ])  # fmt: skip
-    assert str(result.stdout).count("- mail of ") == 1
+    result.stdout.fnmatch_lines(["*- mail of test-of-unittest.*@example.test -*", "1 message", "*'For unittest'*"])
+    assert str(result.stdout).count("- mail of ") == 2
 
 
 def test_xdist_and_pytest_twisted(runs: pytest.Pytester) -> None:

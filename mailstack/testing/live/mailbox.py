@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from mailstack.testing.live import telling
@@ -55,7 +55,7 @@ class Mailbox:
         """What is there now, in the order in which it came; the newest 1000."""
         return self._list(self._scope)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Message]:
         return iter(self.messages)
 
     def __len__(self) -> int:
