@@ -19,8 +19,10 @@ import pytest
 
 from mailstack.app.ephemeral import LOCK, EphemeralDirectory
 from mailstack.testing import Mailbox, MailServer, MailServerError
+from mailstack.testing.live.in_process import ServerProcess
 from mailstack.testing.live.in_thread import ServerThread
-from mailstack.testing.live.settings import MailServerSettings, Way
+from mailstack.testing.live.settings import MailServerSettings
+from mailstack.testing.live.ways import choose
 
 LIMIT = 20.0
 REPOSITORY = Path(__file__).parents[2]
@@ -104,13 +106,35 @@ def test_open_transactions_do_not_hold_up_the_end(live: MailServer) -> None:
     client.close()
 
 
-@pytest.mark.parametrize("way", ["thread", "process"])
-def test_a_port_that_is_taken(way: Way) -> None:
+def test_a_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(MailServerError, match=rf"cannot start[\s\S]*\b127\.0\.0\.1:{port}\b.*[iI]n use") as failure:
-            MailServer(way=way, port_base=port - 25).start()
+        with pytest.raises(MailServerError, match=rf"cannot start: smtp: 127\.0\.0\.1:{port} is in use") as failure:
+            MailServer(way="thread", port_base=port - 25).start()
     assert "Traceback" not in str(failure.value)
+
+
+def test_a_process_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = descriptors()
+    command = [sys.executable, "-S", "-c", "import sys; sys.exit('mailstack: smtp: it is in use')"]
+    monkeypatch.setattr(ServerProcess, "_command", lambda self: command)
+    with pytest.raises(MailServerError) as failure:
+        MailServer(way="process").start()
+    assert str(failure.value).splitlines() == [
+        "the mail server cannot start; its process ended with exit status 1", "  the end of its log:",
+        "  mailstack: smtp: it is in use",
+    ]  # fmt: skip
+    gc.collect()
+    assert descriptors() == before
+
+
+def test_who_has_a_reactor_gets_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "twisted.internet.reactor", sys)
+    assert choose(MailServerSettings()).way == "process"
+    assert choose(MailServerSettings(way="thread")).way == "thread"
+    monkeypatch.delitem(sys.modules, "twisted.internet.reactor")
+    assert choose(MailServerSettings()).way == "thread"
+    assert choose(MailServerSettings(way="process")).way == "process"
 
 
 def test_a_data_directory_is_used_by_one_at_a_time(tmp_path: Path) -> None:

@@ -8,8 +8,12 @@ import subprocess
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
+import pytest_twisted
+
+from mailstack.testing import Mailbox
 
 pytest_plugins = ["pytester"]
 REPOSITORY = Path(__file__).parents[2]
@@ -56,14 +60,14 @@ def outcomes(result: pytest.RunResult) -> dict[str, int]:
 
 
 def test_the_recipes_and_the_report_of_a_failure(runs: pytest.Pytester) -> None:
-    """In a thread, all but the one for Twisted. In one run, since each takes its time to start."""
+    """In a thread, all but the one for Twisted, by two workers of xdist. In one run: each takes its time to start."""
     recipes = [(name, text) for name, text in RECIPE.findall(DOCUMENT.read_text()) if name != "test_twisted.py"]
     assert len(recipes) >= 8
     for name, text in recipes:
         (runs.path / name).write_text(text)
     runs.makepyfile(test_failing=FAILING)
     result = runs.runpytest_subprocess(
-        *plugin(), "-p", "no:cacheprovider", "-p", "no:twisted", "-W", "error::ResourceWarning"
+        *plugin(), "-p", "no:cacheprovider", "-p", "no:twisted", "-W", "error::ResourceWarning", "-n", "2"
     )
     tests = sum(text.count("def test_") for _, text in [*recipes, ("", FAILING)])
     assert outcomes(result) == {"passed": tests - 2, "failed": 2, "errors": 1}
@@ -81,13 +85,12 @@ def test_the_recipes_and_the_report_of_a_failure(runs: pytest.Pytester) -> None:
     assert str(result.stdout).count("- mail of ") == 2
 
 
-def test_xdist_and_pytest_twisted(runs: pytest.Pytester) -> None:
-    """Two workers, each with a server as a process, since a reactor is there."""
-    for name, text in RECIPE.findall(DOCUMENT.read_text()):
-        if name in ("test_signup.py", "test_twisted.py"):
-            (runs.path / name).write_text(text)
-    result = runs.runpytest_subprocess(*plugin(), "-p", "no:cacheprovider", "-n", "2")
-    assert outcomes(result) == {"passed": 2}
+@pytest_twisted.ensureDeferred
+async def test_the_recipe_for_twisted(box: Mailbox) -> None:
+    """In this process, whose tests run with pytest-twisted."""
+    names: dict[str, Any] = {}
+    exec(dict(RECIPE.findall(DOCUMENT.read_text()))["test_twisted.py"], names)
+    await names["test_with_twisted"](mailbox=box)
 
 
 def test_who_does_not_use_it_imports_nothing() -> None:
