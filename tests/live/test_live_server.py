@@ -218,10 +218,10 @@ FORGETFUL = """
     from mailstack.testing import MailServer
     server = MailServer(way="thread").start()
     context = ssl.create_default_context(cafile=server.ca)
-    with smtplib.SMTP(*server.submission, local_hostname="localhost") as client:
+    with smtplib.SMTP(*server.submission, local_hostname="localhost", timeout=10) as client:
         client.starttls(context=context)
         client.login("anna", "any")
-    with imaplib.IMAP4_SSL(*server.imaps, ssl_context=context) as client:
+    with imaplib.IMAP4_SSL(*server.imaps, ssl_context=context, timeout=10) as client:
         client.login("anna", "any")
         client.select()
     assert "twisted.internet.reactor" not in sys.modules  # it is left to the program
