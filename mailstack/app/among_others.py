@@ -84,5 +84,6 @@ def _journal(running: Running, config: Config, store: Store) -> RunningJournal |
     journal = RunningJournal(
         database, run, running.reactor, running.log, time.time, config.journal.events, config.journal.days
     )
+    running.closers.insert(0, database.close)  # when the workers have ended
     running.closers.append(journal.stop)
     return journal

@@ -10,7 +10,7 @@ import re
 import secrets
 import weakref
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from mailstack.testing.live.control import ROOT, Control
 from mailstack.testing.live.failures import MailServerError
@@ -18,6 +18,9 @@ from mailstack.testing.live.mailbox import Mailbox
 from mailstack.testing.live.places import Place, django_settings, environment, places
 from mailstack.testing.live.settings import DOMAIN, MailServerOptions, MailServerSettings, Way
 from mailstack.testing.live.ways import Running, choose, forgotten
+
+if TYPE_CHECKING:
+    from mailstack.testing.faults import Faults
 
 SHOWN = 20
 """Lines of the log in an explanation."""
@@ -137,6 +140,13 @@ class MailServer:
         """Of the HTTP API."""
         self._started()
         return f"http://{self.http}"
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong on demand: `with mailserver.faults.smtp("RCPT", 452, times=2): …`."""
+        from mailstack.testing.faults import Faults
+
+        return Faults.by_http(self.url)
 
     def mailbox(self, address: str = "") -> Mailbox:
         """A user's mailbox; of an address that nobody else has, unless one is given. A name without @ gets a domain
