@@ -138,15 +138,22 @@ class Transaction:
             return self._all(mail)
         replies = []
         for command in plan.rcpts:
+            self._unasked("RCPT")
             say(command)
             replies.append(await self._reply(RCPT_TIME, "after RCPT"))
         accepted = self._sort(replies)
         if accepted:
             self._first = await self._read(0)
             if not self._manner.chunking:
+                self._unasked("DATA")
                 say(commands.DATA)
                 accepted = await self._begun(await self._reply(DATA_TIME, "after DATA"), accepted)
         return accepted
+
+    def _unasked(self, name: str) -> None:
+        """Raises: BadReply, when there is a reply already: it would be taken for that to the command."""
+        if not self._dialogue.quiet:
+            raise BadReply(f"a reply before {name}")
 
     def _check_mail(self, reply: Reply) -> None:
         """Raises: HopFailed, when the server has had enough of this connection."""
@@ -215,6 +222,7 @@ class Transaction:
             await self._pause()
             piece = await self._read(position)
             position += len(piece)
+        await self._listen()
         connection.write(stuffer.feed(piece) + stuffer.finish())
         self._dialogue.transcript.add(f"-- {size} octets of data")
 
@@ -225,6 +233,7 @@ class Transaction:
         self._first = b""
         ending = piece[-2:] if position >= size else await self._content.read(max(size - 2, 0), size)
         end = b"" if ending == b"\r\n" else b"\r\n"
+        await self._listen()
         self._dialogue.say(commands.bdat(size + len(end)))
         while position < size:
             connection.write(piece)
@@ -235,11 +244,15 @@ class Transaction:
         self._dialogue.transcript.add(f"-- {size} octets of data")
 
     async def _pause(self) -> None:
-        """Wait until the server has taken what was sent. Raises: _Over, when it refuses before the end, which saves
-        both the rest."""
+        """Wait until the server has taken what was sent. Raises: as `_listen`."""
         connection = self._dialogue.connection
         connection.timeout = BLOCK_TIME
         await connection.drain()
+        await self._listen()
+
+    async def _listen(self) -> None:
+        """What comes before the end of data is no answer to it. Raises: BadReply; _Over, when the server refuses,
+        which saves both the rest."""
         if not self._dialogue.quiet:
             reply = await self._reply(BLOCK_TIME, "during the data")
             if reply.code < 400:
