@@ -25,7 +25,8 @@ class Verdict(Enum):
 class Outcome:
     """Of one recipient of one attempt. `status` is an enhanced status code (RFC 3463), `text` one line: what the next
     hop replied, or, with `remote` False, what went wrong before it could. `mta` is the host that it was handed
-    to, "" if none was reached. `reports` says that the next hop takes over what the sender asked to hear (DSN)."""
+    to, "" if none was reached. `reports` says that the next hop takes over what the sender asked to hear (DSN).
+    `cause` is the status of what went wrong last, where `status` is only that the time is over."""
 
     verdict: Verdict
     status: str
@@ -33,6 +34,7 @@ class Outcome:
     mta: str = ""
     remote: bool = True
     reports: bool = False
+    cause: str = ""
 
 
 @dataclass(slots=True)

@@ -14,8 +14,8 @@ from mailstack.queue.settlement import Settlement
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How much a destination is given: connections at once, messages of one connection, and messages a minute over
-    all of them, 0: any."""
+    """How much a destination is given: connections at once, messages of one connection, 0: any, and messages a minute
+    over all of them, 0: any."""
 
     connections: int = 10
     messages: int = 100

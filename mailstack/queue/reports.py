@@ -292,7 +292,8 @@ def _explained(item: Reported, fate: Fate, kind: Kind, now: float) -> list[str]:
     lines = [str(item.envelope.recipients[fate.recipient])]
     if _ACTIONS[kind] in (Action.FAILED, Action.DELAYED):
         why = reason(outcome.status, outcome.text)
-        lines += _wrapped(f"{why.what} {why.advice}" if kind is Kind.FAILED else why.what, "    ")
+        what = f"{why.what} {reason(outcome.cause, outcome.text).what}" if outcome.cause else why.what
+        lines += _wrapped(f"{what} {why.advice}" if kind is Kind.FAILED else what, "    ")
         lines += _wrapped(_tried(item, fate, now), "    ")
     if outcome.text:
         who = f"{outcome.mta} said" if outcome.remote and outcome.mta else "In detail"

@@ -254,7 +254,7 @@ class Runner:
                 sent = sent + 1 if hop is not None else 0
                 if not well:
                     return
-                if hop is not None and (sent >= self._carrier.pace(known.name).messages or not hop.usable):
+                if hop is not None and (0 < self._carrier.pace(known.name).messages <= sent or not hop.usable):
                     await self._close(known, hop)
                     hop, sent = None, 0
                 if self._starving and hop is None:

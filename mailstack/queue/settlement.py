@@ -93,4 +93,4 @@ def unreported(waiting: Waiting, settled: Settlement, now: float, schedule: Sche
 
 def expired(last: Outcome) -> Outcome:
     """The time is over: what went wrong last is why (RFC 3463 §3.5, X.4.7)."""
-    return replace(last, verdict=Verdict.NEVER, status="4.4.7")
+    return replace(last, verdict=Verdict.NEVER, status="4.4.7", cause=last.status)

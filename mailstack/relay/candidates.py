@@ -62,6 +62,20 @@ async def candidates(domain: str, way: Way, lookups: Lookups) -> AsyncIterator[C
             yield found
 
 
+async def others_first(
+    found: AsyncIterator[Candidate | Unfit], hosts: Collection[str]
+) -> AsyncIterator[Candidate | Unfit]:
+    """In the same order, but these hosts when all others have been tried."""
+    put_off: list[Candidate] = []
+    async for each in found:
+        if isinstance(each, Candidate) and (each.target.host or each.target.address) in hosts:
+            put_off.append(each)
+        else:
+            yield each
+    for candidate in put_off:
+        yield candidate
+
+
 async def _of_server(server: Server, way: Way, lookups: Lookups) -> AsyncIterator[Candidate | Unfit]:
     implicit = way.tls is OutboundTls.IMPLICIT
     demand = tls_policy.demanded(way.tls, (server.host,) if not server.is_unix else (), way.authorities)

@@ -13,7 +13,7 @@ from mailstack.net.hop import HopProtocol, Target
 from mailstack.ports import Clock, Counters, Log
 from mailstack.queue.carrying import Hop, Pace
 from mailstack.queue.items import LOCAL, Waiting
-from mailstack.relay.candidates import Candidate, Lookups, Unfit, candidates, for_message, suits
+from mailstack.relay.candidates import Candidate, Lookups, Unfit, candidates, for_message, others_first, suits
 from mailstack.relay.downgrades import PLAIN, Guard
 from mailstack.relay.routes import Destination
 from mailstack.relay.settings import Way
@@ -128,7 +128,7 @@ class MailCarrier:
         require_tls = _requires_tls(waiting)
         last: HopFailed | None = None
         tried = 0
-        async for found in candidates(to.domain, way, lookups):
+        async for found in others_first(candidates(to.domain, way, lookups), _broken_down(waiting)):
             if isinstance(found, Unfit):
                 transcript.add(f"-- {found.failed.outcome.text}")
                 if found.applied is not None and found.failed.tls:
@@ -208,6 +208,17 @@ class MailCarrier:
         elif applied.kind == STS and problem is not None:
             failed, reason = problem.kind, str(problem)
         self._around.notes.count(applied, failed, candidate.target, reason)
+
+
+def _broken_down(waiting: Waiting) -> frozenset[str]:
+    """Hosts that took the message up in the last attempt, and then went away, fell silent or had trouble of their own:
+    another of the domain's may be well (RFC 5321 §5.1: each is tried until one takes it). Who only wants it later, as
+    in greylisting, is asked again."""
+    return frozenset(
+        outcome.mta
+        for outcome in waiting.last.values()
+        if outcome.mta and (not outcome.remote or outcome.status.startswith("4.3.") or outcome.text.startswith("421"))
+    )
 
 
 def _requires_tls(waiting: Waiting) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from mailstack.handover import HopFailed, Outcome, Verdict
-from mailstack.names import BadName, Mx, NoData, NoRecords, NoSuchName, Resolver, TemporaryFailure
+from mailstack.names import ROOT, BadName, Mx, NoData, NoRecords, NoSuchName, Resolver, TemporaryFailure
 
 MAX_HOSTS = 10
 """Hosts of a domain that are tried in one attempt."""
@@ -40,9 +40,10 @@ async def exchangers(resolver: Resolver, domain: str, ours: Collection[str], shu
         raise _never("5.1.2", f"{domain} is not a domain name: {error.why}") from error
     except TemporaryFailure as error:
         raise _later(f"the mail exchangers of {domain} cannot be looked up now: {error.why}") from error
-    if answer.is_null:
+    hosts = [record for record in answer.records if record.host != ROOT]
+    if not hosts:
         raise _never("5.1.10", f"the domain {domain} accepts no mail (null MX)")
-    records = _before_us([record for record in answer.records if record.host != "."], ours)
+    records = _before_us(hosts, ours)
     if not records:
         raise _never("5.4.6", f"mail for {domain} loops back to this server: its best mail exchanger is this one")
     return Exchangers(_ordered(records, shuffle), answer.authenticated)

@@ -178,9 +178,7 @@ class Sending(Reports):
     def __init__(self) -> None:
         super().__init__()
         self.log = RecordingLog()
-        self._real = SenderReports(
-            "mail.example.org", ReportSettings(), lambda _: None, self.log, MemoryCounters()
-        )
+        self._real = SenderReports("mail.example.org", ReportSettings(), lambda _: None, self.log, MemoryCounters())
 
     async def reports(self, waiting: Waiting, settlement: Settlement, head: bytes, now: float) -> Sequence[NewReport]:
         return await self._real.reports(waiting, settlement, head, now)
@@ -249,5 +247,3 @@ class PeerWorld(QueueWorld):
     def _shuffle(self, hosts: list[str]) -> None:
         self.shuffled.append(list(hosts))
         hosts.reverse()
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import NoReturn
 
 from mailstack.auth import client as sasl
@@ -76,7 +77,10 @@ class Opening:
             if reply.code == 421:
                 self._refused(reply)
             self.polite = True
-            raise HopFailed(outcomes.of_session(reply, self._mta), tls="starttls-not-supported")
+            refused = outcomes.of_session(reply, self._mta)
+            if refused.verdict is Verdict.LATER:
+                refused = replace(refused, status="4.7.4")  # whatever else may be wrong, this is why nothing is sent
+            raise HopFailed(refused, tls="starttls-not-supported")
         if not self._dialogue.quiet:
             # Whoever stands in between has put it there, to be taken for what the server says in TLS (RFC 3207 §6).
             raise self._no_tls("octets came in plain text after the reply to STARTTLS", "validation-failure")
