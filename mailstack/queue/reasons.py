@@ -31,6 +31,10 @@ _DISABLED = Reason(
     "The mailbox is switched off, or takes no mail now.", "Try again later, or reach the person in another way."
 )
 _FULL = Reason("The mailbox is full.", "Reach the person in another way; when there is room again, send it again.")
+_EMPTY = Reason(
+    "The address is a list or an alias in the other mail system, and nobody was found behind it.",
+    "Look for a typing error in it. If it is right, the people there have to mend it.",
+)
 _TOO_BIG = Reason(
     "The message is too big for the recipient.",
     "Send it with smaller attachments or in parts, or put the files where they can be fetched, and send the link.",
@@ -101,7 +105,7 @@ REASONS: dict[str, Reason] = {
     "1.7": _SENDER, "1.8": _SENDER, "1.9": _PROTOCOL,
     "1.10": _NO_MAIL,
     "2": _DISABLED,
-    "2.1": _DISABLED, "2.2": _FULL, "2.3": _TOO_BIG, "2.4": _UNWELL,
+    "2.1": _DISABLED, "2.2": _FULL, "2.3": _TOO_BIG, "2.4": _EMPTY,
     "3": _UNWELL,
     "3.1": _UNWELL, "3.2": _UNWELL, "3.3": _PROTOCOL, "3.4": _TOO_BIG, "3.5": _UNWELL,
     "4": _UNREACHABLE,

@@ -340,11 +340,28 @@ class OpenSmtpd:
 
 
 @contextmanager
-def opensmtpd(routes: Routes) -> Iterator[OpenSmtpd]:
+def in_a_room(here: Path, authorities: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """OpenSMTPD with the configuration `conf`, and a `log`, in this directory."""
     program, libexec = unpacked("usr/sbin/smtpd"), unpacked("usr/libexec/opensmtpd")
     may = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], stderr=subprocess.PIPE, text=True)
     if may.returncode:
         pytest.skip(f"OpenSMTPD wants a view of the file system of its own: {may.stderr.strip()}")
+    log, parts = here / "log", (program, str(here / "conf"), str(authorities), str(Path(libexec).parent))
+    with log.open("wb") as output:
+        command = ["unshare", "-m", "sh", "-ec", _IN_A_ROOM, "sh", *parts]
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    try:
+        until_it_listens(process, port, log)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(LIMIT)
+        end_of_group(process.pid)
+
+
+@contextmanager
+def opensmtpd(routes: Routes) -> Iterator[OpenSmtpd]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with directory("mailstack-opensmtpd-") as here:
@@ -367,39 +384,15 @@ match from any for any action "away"
 mta limit conn-delay-route 0 session-transaction-delay 0
 """
         )
-        log = here / "log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [
-                    "unshare",
-                    "-m",
-                    "sh",
-                    "-ec",
-                    _IN_A_ROOM,
-                    "sh",
-                    program,
-                    str(here / "conf"),
-                    str(routes.ca),
-                    str(Path(libexec).parent),
-                ],
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        try:
-            _until_it_listens(process, port, log)
-            yield OpenSmtpd(port, process, log)
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            process.wait(LIMIT)
-            end_of_group(process.pid)
+        with in_a_room(here, routes.ca, port) as process:
+            yield OpenSmtpd(port, process, here / "log")
 
 
-def _until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Raises: AssertionError."""
     end = time.monotonic() + LIMIT
     while True:
         with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
             return
-        assert process.poll() is None and time.monotonic() < end, log.read_text()
+        assert process.poll() is None and time.monotonic() < end, log.read_text() if log.exists() else "no log"
         time.sleep(POLL)

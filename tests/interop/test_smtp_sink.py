@@ -38,15 +38,15 @@ class Message:
 class Sink:
     """smtp-sink with some options."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, port: int = 0) -> None:
         assert SINK is not None
-        self.port = free_base()
+        self.port = port or free_base()
         as_whom = ["-u", "nobody"] if os.geteuid() == 0 else []
-        self._process = subprocess.Popen([SINK, *as_whom, *options, f"127.0.0.1:{self.port}", "10"])
+        self.process = subprocess.Popen([SINK, *as_whom, *options, f"127.0.0.1:{self.port}", "10"])
 
     def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(10)
+        self.process.terminate()
+        self.process.wait(10)
 
 
 @pytest.fixture

@@ -47,8 +47,9 @@ USUAL: Mapping[str, str] = {
 
 
 class Peer:
-    """Implements `handover.HopConnection`: a server that answers as `USUAL`, but for what `instead` has; an empty answer
-    is silence, CLOSE at the end of one ends the connection. For "TLS", "kind: reason" is a failure. Nothing waits."""
+    """Implements `handover.HopConnection`: a server that answers as `USUAL`, but for what `instead` has; an empty
+    answer is silence, CLOSE at the end of one ends the connection. For "TLS", "kind: reason" is a failure. Nothing
+    waits."""
 
     def __init__(self, target: Target, instead: Mapping[str, str]) -> None:
         self.host, self.address = target.host, target.address

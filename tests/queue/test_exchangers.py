@@ -239,8 +239,16 @@ def test_a_domain_in_another_script(worlds: Worlds) -> None:
 @pytest.mark.parametrize(
     "zones",
     [
-        {"example.net": {"CNAME": "other.example"}, "other.example": {"MX": [(10, "mx.other.example")]}, "mx.other.example": {"A": FIRST}},
-        {"example.net": {"MX": [(10, "www.example.net")]}, "www.example.net": {"CNAME": "host.example"}, "host.example": {"A": FIRST}},
+        {
+            "example.net": {"CNAME": "other.example"},
+            "other.example": {"MX": [(10, "mx.other.example")]},
+            "mx.other.example": {"A": FIRST},
+        },
+        {
+            "example.net": {"MX": [(10, "www.example.net")]},
+            "www.example.net": {"CNAME": "host.example"},
+            "host.example": {"A": FIRST},
+        },
         {"example.net": {"A": FIRST}},
     ],
     ids=["domain", "host", "no MX"],

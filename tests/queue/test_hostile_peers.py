@@ -94,7 +94,7 @@ def test_5xx_to_the_session_is_tried_again(world: PeerWorld, step: str) -> None:
         ("554 5.7.1 listed as SPAM", "The other mail system takes the message for unwanted mail (spam)."),
         ("599 whatever", "The message could not be delivered."),
         ("550-5.1.1 no such\r\n550 5.1.1 user", "550 5.1.1 no such user"),
-        ("550 5.1.1 caf\N{LATIN SMALL LETTER E WITH ACUTE} \x07\x1b[31m", "550 5.1.1 caf\N{LATIN SMALL LETTER E WITH ACUTE} ??[31m"),
+        ("550 5.1.1 café \x07\x1b[31m", "550 5.1.1 café ??[31m"),
     ],
 )  # fmt: skip
 def test_a_person_can_read_why_a_recipient_was_refused(world: PeerWorld, reply: str, reason: str) -> None:
