@@ -139,7 +139,7 @@ class World:
         return self.time
 
     def _way(self, name: str) -> Way:
-        outbound = Outbound(port=self.port, ca=self.trusted, ipv6=False, **self.outbound)
+        outbound = Outbound(port=self.port, ca=self.trusted, **{"ipv6": False, **self.outbound})
         return way(outbound, self.route, "me.example", lambda path: "")
 
     async def open(self, destination: str = DOMAIN, *, require_tls: bool = False, sender: str = "joe") -> SmtpHop:
