@@ -251,12 +251,12 @@ def test_many_messages_arrive_once_each(ours: Ours, tmp_path: Path) -> None:
     try:
         until_it_listens(sink.process, sink.port, tmp_path / "log")
         with ours.client() as client:
+            client.ehlo("client.example")
             for number in range(MESSAGES):
-                client.sendmail(
-                    SENDER,
-                    ["joe@sink.example"],
-                    b"Subject: number-%d\r\n\r\nx\r\n" % number,
-                )
+                client.send(f"MAIL FROM:<{SENDER}>\r\nRCPT TO:<joe@sink.example>\r\nDATA\r\n")
+                assert [client.getreply()[0] for _ in range(3)] == [250, 250, 354]
+                client.send(f"Subject: number-{number}\r\n\r\nx\r\n.\r\n")
+                assert client.getreply()[0] == 250
         end = time.monotonic() + 60
         while ours.server.log.read_text().count("to=joe@sink.example") < MESSAGES:
             assert time.monotonic() < end, ours.server.log.read_text()[-2000:]
