@@ -47,7 +47,8 @@ def test_intervals_grow_and_the_last_attempt_is_when_the_time_is_over() -> None:
         waiting, now = found.rest, found.rest.due
         dues.append(now - EPOCH)
     assert dues[:3] == [300.0, 900.0, 1500.0] and dues[-1] == 86400.0
-    assert found.failed == {0: replace(LATER, verdict=Verdict.NEVER, status="4.4.7")} == {0: expired(LATER)}
+    last = replace(LATER, verdict=Verdict.NEVER, status="4.4.7", cause=LATER.status)
+    assert found.failed == {0: last} == {0: expired(LATER)}
 
 
 def test_too_many_recipients_are_tried_at_once_but_only_if_some_were_taken() -> None:
