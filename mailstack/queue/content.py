@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,7 @@ class Files:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._place = str(directory)
         if not (directory / "tmp").is_dir():
             (directory / "tmp").mkdir(mode=0o700, parents=True, exist_ok=True)
             sync_directory(directory.parent)  # else a power cut may take it along with what is in it
@@ -148,9 +150,14 @@ class Files:
         """Of an item, by its id."""
         return self.directory / (name + SUFFIX)
 
+    def _plain_path(self, name: str) -> str:
+        """As `path`, at a tenth of its cost."""
+        return f"{self._place}/{name}{SUFFIX}"
+
     def remove(self, name: str) -> None:
         """An item's file. That it is not there any more is right, too."""
-        self.path(name).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(self._plain_path(name))
 
     def set_aside(self, name: str) -> Path:
         """An item's file that cannot be read, for people to look at; returns where it is."""
@@ -192,7 +199,7 @@ class Files:
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         """Octets of an item's file. Raises: Damaged when they are not all there."""
-        path = self.path(name)
+        path = self._plain_path(name)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:  # it does not come back
