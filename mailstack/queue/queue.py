@@ -41,8 +41,8 @@ class Placing(Protocol):
 class Hears(Protocol):
     """Wants to know what is new in the queue."""
 
-    def arrived(self, destination: str, due: float) -> None:
-        """Something is due at a destination."""
+    def arrived(self, destination: str, due: float, waiting: Waiting | None = None) -> None:
+        """Something is due at a destination; `waiting` is it, if nobody can have changed it meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,11 @@ class NewItem:
     def add_to(self, database: QueueDatabase) -> None:
         """Within a transaction."""
         database.add(self.item, self.places, self.warn_at)
+
+    def row(self, place: Placed) -> Waiting:
+        """What the database has then of one place."""
+        item, priority = self.item, self.item.envelope.parameters.priority
+        return Waiting(item, place.destination, place.recipients, place.due, 0, priority, place.held, self.warn_at)
 
 
 class MailQueue:
@@ -280,7 +285,7 @@ class MailQueue:
         try:
             for place in written.places:
                 if self.hears is not None and not place.held:
-                    self.hears.arrived(place.destination, place.due)
+                    self.hears.arrived(place.destination, place.due, written.row(place))
         except Exception:
             self._log.failure("nobody was told of a new message in the queue", id=written.item.id)
 

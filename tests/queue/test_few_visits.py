@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,8 +12,10 @@ from queue_world import EPOCH, QueueWorld, envelope, result
 from twisted.internet.defer import Deferred
 
 from mailstack.queue import contents
+from mailstack.queue.carrying import Pace
 from mailstack.queue.content import Damaged, Files
 from mailstack.queue.contents import ROOM, SMALL, Contents
+from mailstack.queue.destinations import AT_ONCE
 from mailstack.queue.items import Attempt, Item
 from mailstack.queue.queue import Settled
 from mailstack.store.workers import InlineWorkers
@@ -100,6 +103,32 @@ def test_an_item_stays_while_somebody_waits_elsewhere(world: QueueWorld) -> None
     for row, left in zip(world.rows(), (1, 0), strict=True):
         result(world.queue.settle(Settled(row, None, ATTEMPT)))
         assert (len(world.rows()), world.on_disk()) == (left, [name][:left])
+
+
+def test_what_has_just_come_is_sent_without_being_read(world: QueueWorld) -> None:
+    world.start()
+    seen = statements(world)
+    for number in range(3):
+        world.send(f"user{number}@example.net")
+    assert world.carrier.recipients == [f"user{number}@example.net" for number in range(3)]
+    assert len(seen) == 3 * (4 + 5) and not [each for each in seen if each.startswith("SELECT")]
+    assert (world.rows(), world.on_disk()) == ([], [])
+
+
+def test_what_waits_goes_before_what_has_just_come(world: QueueWorld) -> None:
+    world.carrier.paces["example.net"] = Pace(connections=1)
+    busy: list[Deferred[None]] = [Deferred(), Deferred()]
+    world.carrier.answers["example.net"] = deque(busy)
+    world.start()
+    names = [f"user{number}@example.net" for number in range(AT_ONCE + 10)]
+    for name in names:
+        world.send(name)
+        world.time.advance(1)
+    assert len(world.runner._known["example.net"].ready) == AT_ONCE, "the others are in the database alone"
+    busy[0].callback(None)
+    world.send("last@example.net")
+    busy[1].callback(None)
+    assert world.carrier.recipients == [*names, "last@example.net"]
 
 
 def test_what_is_read_ahead_costs_one_visit_and_is_given_once(shelf: Shelf) -> None:
