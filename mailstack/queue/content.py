@@ -114,7 +114,7 @@ class Files:
         size = sum(map(len, parts)) + (os.fstat(source).st_size - start if source >= 0 else 0)
         said = {**document(envelope, arrived), "size": size}
         first = MAGIC + json.dumps(said, separators=(",", ":")).encode() + b"\r\n"
-        path = self.directory / "tmp" / name
+        path = f"{self._place}/tmp/{name}"
         fd = os.open(path, _CREATE, 0o600)
         try:
             try:
@@ -124,9 +124,10 @@ class Files:
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            path.rename(self.path(name))
+            os.rename(path, self._plain_path(name))
         except BaseException:
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(path)
             raise
         return len(first)
 
