@@ -187,7 +187,7 @@ class OutgoingMail:
                 self._around.log.event("another process sends what is queued")
             self._later = self._reactor.callLater(TURN, self.start)
             return
-        moved = await self.queue.reroute(self._choose, signature(self._config))
+        moved = await self.queue.reroute(self._choose(), signature(self._config))
         if moved:
             self._around.log.event("queue rerouted", rows=moved)
         self._tls.policies.start()
@@ -213,7 +213,7 @@ class OutgoingMail:
         Deferred.fromCoroutine(self._place_anew()).addErrback(self._failed)
 
     async def _place_anew(self) -> None:
-        moved = await self.queue.reroute(self._choose, signature(self._config))
+        moved = await self.queue.reroute(self._choose(), signature(self._config))
         if moved:
             self._around.log.event("queue rerouted", rows=moved)
             await self.runner.look_again()
@@ -256,9 +256,10 @@ class OutgoingMail:
     def _way(self, route: str) -> Way:
         return self._ways.get(route) or self._ways[""]  # a route that is gone: it is rerouted in a moment
 
-    def _choose(self, envelope: Any, number: int) -> str:
-        chosen: str = router(self._config).destination(envelope, envelope.recipients[number])
-        return chosen
+    def _choose(self) -> Callable[[Envelope, int], str]:
+        """Where a recipient goes, by his number."""
+        made = router(self._config)
+        return lambda envelope, number: made.destination(envelope, envelope.recipients[number])
 
     def _original_sender(self, address: Any) -> Any:
         return self._directory.original_sender(address)

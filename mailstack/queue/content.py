@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,7 @@ class Files:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._place = str(directory)
         if not (directory / "tmp").is_dir():
             (directory / "tmp").mkdir(mode=0o700, parents=True, exist_ok=True)
             sync_directory(directory.parent)  # else a power cut may take it along with what is in it
@@ -112,7 +114,7 @@ class Files:
         size = sum(map(len, parts)) + (os.fstat(source).st_size - start if source >= 0 else 0)
         said = {**document(envelope, arrived), "size": size}
         first = MAGIC + json.dumps(said, separators=(",", ":")).encode() + b"\r\n"
-        path = self.directory / "tmp" / name
+        path = f"{self._place}/tmp/{name}"
         fd = os.open(path, _CREATE, 0o600)
         try:
             try:
@@ -122,9 +124,10 @@ class Files:
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            path.rename(self.path(name))
+            os.rename(path, self._plain_path(name))
         except BaseException:
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(path)
             raise
         return len(first)
 
@@ -148,9 +151,14 @@ class Files:
         """Of an item, by its id."""
         return self.directory / (name + SUFFIX)
 
+    def _plain_path(self, name: str) -> str:
+        """As `path`, at a tenth of its cost."""
+        return f"{self._place}/{name}{SUFFIX}"
+
     def remove(self, name: str) -> None:
         """An item's file. That it is not there any more is right, too."""
-        self.path(name).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(self._plain_path(name))
 
     def set_aside(self, name: str) -> Path:
         """An item's file that cannot be read, for people to look at; returns where it is."""
@@ -192,7 +200,7 @@ class Files:
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         """Octets of an item's file. Raises: Damaged when they are not all there."""
-        path = self.path(name)
+        path = self._plain_path(name)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:  # it does not come back

@@ -12,10 +12,10 @@ from typing import Any
 
 import apsw
 
-from mailstack.handover import Outcome, Verdict
 from mailstack.ports import Envelope
-from mailstack.queue.envelopes import document, envelope_of
+from mailstack.queue.envelopes import document
 from mailstack.queue.items import GIVEN_UP, Attempt, Census, DestinationLine, DestinationState, Item, Placed, Waiting
+from mailstack.queue.rows import numbers_text, outcomes_of, outcomes_text, waiting_of
 
 DATABASE = "queue.sqlite3"
 VERSION = 1
@@ -165,8 +165,8 @@ class QueueDatabase:
         self._db.execute(
             "INSERT INTO waiting (item, destination, recipients, due, attempts, priority, held, warn_at, last, last_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (waiting.item.id, waiting.destination, json.dumps(waiting.recipients), waiting.due, waiting.attempts,
-             waiting.priority, waiting.held, waiting.warn_at, _outcomes_text(waiting.last), waiting.last_at),
+            (waiting.item.id, waiting.destination, numbers_text(waiting.recipients), waiting.due, waiting.attempts,
+             waiting.priority, waiting.held, waiting.warn_at, outcomes_text(waiting.last), waiting.last_at),
         )  # fmt: skip
 
     def remove_row(self, waiting: Waiting) -> None:
@@ -179,12 +179,27 @@ class QueueDatabase:
         """Nobody waits there any more; True if nobody waits for the item anywhere: it is gone, and its file may go.
         Within a transaction."""
         self._db.execute("DELETE FROM waiting WHERE item = ? AND destination = ?", (item, destination))
+        return self._row_removed(item, destination)
+
+    def remove_done(self, waiting: Waiting) -> bool | None:
+        """As `remove`, if the row is still of these recipients; else None, and nothing is done. Within a
+        transaction."""
+        item, destination = waiting.item.id, waiting.destination
+        self._db.execute(
+            "DELETE FROM waiting WHERE item = ? AND destination = ? AND recipients = ?",
+            (item, destination, numbers_text(waiting.recipients)),
+        )
+        return self._row_removed(item, destination) if self._db.changes() else None
+
+    def _row_removed(self, item: str, destination: str) -> bool:
+        self._db.execute(
+            "DELETE FROM item WHERE id = ? AND NOT EXISTS (SELECT 1 FROM waiting WHERE waiting.item = item.id)", (item,)
+        )
+        if self._db.changes():
+            self._db.execute("DELETE FROM attempt WHERE item = ?", (item,))  # also at destinations that it has left
+            return True
         self._db.execute("DELETE FROM attempt WHERE item = ? AND destination = ?", (item, destination))
-        if self._db.execute("SELECT 1 FROM waiting WHERE item = ? LIMIT 1", (item,)).fetchone():
-            return False
-        self._db.execute("DELETE FROM attempt WHERE item = ?", (item,))  # at destinations that it has left
-        self._db.execute("DELETE FROM item WHERE id = ?", (item,))
-        return True
+        return False
 
     def row(self, item: str, destination: str) -> Waiting | None:
         """One item at one destination, as it is now."""
@@ -226,11 +241,12 @@ class QueueDatabase:
         `without`, by their ids, are left out."""
         found: list[Waiting] = []
         for priority in self._priorities(destination):
-            rows = self._rows(
-                "w.destination = ? AND w.held = '' AND w.priority = ? AND w.due <= ? ORDER BY w.due LIMIT ?",
+            rows = self._db.execute(
+                f"{_WAITING} WHERE w.destination = ? AND w.held = '' AND w.priority = ? AND w.due <= ?"
+                " ORDER BY w.due LIMIT ?",
                 (destination, priority, now, most - len(found) + len(without)),
             )
-            found += [each for each in rows if each.item.id not in without]
+            found += self._readable(row for row in rows if row[0] not in without)
             if len(found) >= most:
                 break
         return found[:most]
@@ -373,7 +389,7 @@ class QueueDatabase:
 
     def _error(self, destination: str) -> str:
         text = self._one("SELECT last FROM waiting WHERE destination = ? ORDER BY last_at DESC LIMIT 1", (destination,))
-        return next((outcome.text for outcome in _outcomes(text or "").values()), "")
+        return next((outcome.text for outcome in outcomes_of(text or "").values()), "")
 
     def census(self, now: float) -> Census:
         """How much waits; looks into indexes only."""
@@ -410,7 +426,7 @@ class QueueDatabase:
         envelopes: dict[str, Envelope] = {}  # an item's rows stand together, or are few
         for row in rows:
             try:
-                yield _waiting(row, envelopes)
+                yield waiting_of(row, envelopes)
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 self.unreadable[row[0], row[1]] = f"{error!r}"
 
@@ -452,40 +468,3 @@ def _open(path: Path) -> apsw.Connection:
         elif version != VERSION:
             raise QueueDatabaseError(f"{path}: made by another version of mailstack (tables {version}, not {VERSION})")
     return db
-
-
-def _waiting(row: Any, envelopes: dict[str, Envelope]) -> Waiting:
-    """What a row of _WAITING says. `envelopes` are those of items that were read before. Raises: ValueError, KeyError,
-    TypeError, AttributeError."""
-    (item, destination, recipients, due, attempts, priority, held, warn_at, last, last_at,
-     arrived, expires, start, size, text) = row  # fmt: skip
-    envelope = envelopes.get(item)
-    if envelope is None:
-        envelope = envelopes[item] = envelope_of(json.loads(text))
-    numbers = tuple(json.loads(recipients))
-    if not numbers or any(number not in range(len(envelope.recipients)) for number in numbers):
-        raise ValueError(f"recipients {recipients} of {len(envelope.recipients)}")
-    return Waiting(
-        Item(item, envelope, arrived, expires, start, size), destination, numbers, due, attempts, priority,
-        held, warn_at, _outcomes(last), last_at,
-    )  # fmt: skip
-
-
-def _outcomes_text(outcomes: dict[int, Outcome]) -> str:
-    if not outcomes:
-        return ""
-    return json.dumps(
-        [
-            [number, each.verdict.value, each.status, each.text, each.mta, each.remote]
-            for number, each in outcomes.items()
-        ]
-    )
-
-
-def _outcomes(text: str) -> dict[int, Outcome]:
-    if not text:
-        return {}
-    return {
-        number: Outcome(Verdict(verdict), status, what, mta, remote)
-        for number, verdict, status, what, mta, remote in json.loads(text)
-    }

@@ -11,6 +11,8 @@ from mailstack.handover import HopFailed, Verdict
 from mailstack.queue.items import DestinationState, Waiting
 from mailstack.queue.schedule import Schedule
 
+AT_ONCE = 50
+"""Rows that wait in memory to be sent; more are read from the database when it is their turn."""
 AT_FIRST = 5
 """Connections to a destination of which nothing is known yet; as Postfix's initial_destination_concurrency."""
 
@@ -36,6 +38,12 @@ class Destination:
     def is_quiet(self) -> bool:
         """Nothing is to be known of it."""
         return not (self.lanes or self.ready or self.failing) and self.due == float("inf")
+
+    @property
+    def takes_at_once(self) -> bool:
+        """Whether what has just come may be sent without being read from the database: nothing waits there that would
+        go first, or is being read just now."""
+        return self.failing is None and self.refills is None and self.due == float("inf") and len(self.ready) < AT_ONCE
 
     def reached(self) -> None:
         """An attempt went well."""

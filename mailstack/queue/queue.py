@@ -17,6 +17,7 @@ from mailstack.errors import Problem, Refused
 from mailstack.ports import Blob, Envelope, Log
 from mailstack.queue.commits import Commits
 from mailstack.queue.content import Damaged, Files, Slice
+from mailstack.queue.contents import Contents
 from mailstack.queue.database import QueueDatabase
 from mailstack.queue.items import UNREADABLE, Attempt, DestinationState, Item, Placed, Waiting
 from mailstack.queue.recording import Recorded, record
@@ -40,8 +41,8 @@ class Placing(Protocol):
 class Hears(Protocol):
     """Wants to know what is new in the queue."""
 
-    def arrived(self, destination: str, due: float) -> None:
-        """Something is due at a destination."""
+    def arrived(self, destination: str, due: float, waiting: Waiting | None = None) -> None:
+        """Something is due at a destination; `waiting` is it, if nobody can have changed it meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,11 @@ class NewItem:
         """Within a transaction."""
         database.add(self.item, self.places, self.warn_at)
 
+    def row(self, place: Placed) -> Waiting:
+        """What the database has then of one place."""
+        item, priority = self.item, self.item.envelope.parameters.priority
+        return Waiting(item, place.destination, place.recipients, place.due, 0, priority, place.held, self.warn_at)
+
 
 class MailQueue:
     """Implements `ports.Outbound`."""
@@ -98,6 +104,7 @@ class MailQueue:
         self._log = log
         self._clock = clock
         self._commits = Commits(database, workers, files.sync)
+        self._contents = Contents(files, workers, log)
 
     def close(self) -> None:
         """When the workers have ended."""
@@ -117,6 +124,8 @@ class MailQueue:
             await self._commit_new((written,), partial(written.add_to, self._database))
         except (OSError, apsw.Error) as error:
             raise _refused(error) from error
+        if blob.fd < 0 and not all(place.held for place in written.places):
+            self._contents.keep(written.item.id, parts)
         self._tell(written)
         return written.item.id
 
@@ -166,6 +175,7 @@ class MailQueue:
 
         found = await self._commits.read(read)
         await self.hold_unreadable()
+        await self._contents.read_ahead([waiting.item for waiting in found[0]])
         return found
 
     async def hold_unreadable(self) -> None:
@@ -187,9 +197,7 @@ class MailQueue:
 
     async def read(self, item: Item, start: int, end: int) -> bytes:
         """Octets of a message. Raises: Damaged, OSError."""
-        return await self._workers.run(
-            lambda: self._files.read(item.id, item.offset + start, min(end, item.size) - start)
-        )
+        return await self._contents.read(item, start, end)
 
     async def settle(self, settled: Settled, state: DestinationState | None = None, *, reached: bool = False) -> None:
         """Take down what an attempt has come to; `state` is that of a destination that could not be reached, `reached`
@@ -203,16 +211,16 @@ class MailQueue:
                 reports.append(await self._workers.run(partial(self._write, report.envelope, report.parts, size)))
         except (OSError, Damaged):
             for written in reports:
-                self._remove(written.item.id)
+                self._contents.remove(written.item.id)
             raise
         recorded = await self._commit_new(reports, partial(self._take_down, settled, reports, state, reached))
         if recorded.gone:
-            self._remove(settled.waiting.item.id)
+            self._contents.remove(settled.waiting.item.id)
         for written in reports:
             if recorded.holds:
                 self._tell(written)
             else:
-                self._remove(written.item.id)
+                self._contents.remove(written.item.id)
         for row in recorded.left:
             if self.hears is not None and not row.held:
                 self.hears.arrived(row.destination, row.due)
@@ -238,12 +246,8 @@ class MailQueue:
             return await (self._commits.change_with_files(change) if written else self._commits.change(change))
         except (OSError, apsw.Error):
             for each in written:
-                self._remove(each.item.id)
+                self._contents.remove(each.item.id)
             raise
-
-    def _remove(self, name: str) -> None:
-        """Without waiting: a file that no row speaks of is swept at the next start."""
-        self._workers.run(partial(self._files.remove, name)).addErrback(self._left_behind)
 
     async def _changed(self, change: Callable[[], None]) -> None:
         try:
@@ -281,12 +285,9 @@ class MailQueue:
         try:
             for place in written.places:
                 if self.hears is not None and not place.held:
-                    self.hears.arrived(place.destination, place.due)
+                    self.hears.arrived(place.destination, place.due, written.row(place))
         except Exception:
             self._log.failure("nobody was told of a new message in the queue", id=written.item.id)
-
-    def _left_behind(self, failure: object) -> None:
-        self._log.warning("queue file not removed", reason=str(failure))
 
     async def reroute(self, choose: Choose, signature: str) -> int:
         """Send all that waits on its way anew if `signature`, of what decides about it, is not the one that it was

@@ -42,6 +42,11 @@ class Recorded:
 def record(database: QueueDatabase, settled: Settling) -> Recorded:
     """Take it down."""
     before, rest = settled.waiting, settled.rest
+    if rest is None and settled.attempt is not None:
+        # As most attempts end: everybody is done, and the row speaks of nobody else. Then it need not be read.
+        gone = database.remove_done(before)
+        if gone is not None:
+            return Recorded(gone=gone)
     here = database.row(before.item.id, before.destination)
     rows = [] if here is None else [here]
     if here is None or not set(before.recipients) <= set(here.recipients):

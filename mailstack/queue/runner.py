@@ -21,9 +21,10 @@ from mailstack.handover import HopFailed, Outcome, Transcript, Verdict
 from mailstack.ports import Counters, Log
 from mailstack.queue.carrying import Carrier, Hop, Journal, Reporter, Screen
 from mailstack.queue.content import Damaged
-from mailstack.queue.destinations import Destination
+from mailstack.queue.destinations import AT_ONCE, Destination
 from mailstack.queue.in_flight import InFlight
 from mailstack.queue.items import Attempt, Census, DestinationState, Waiting
+from mailstack.queue.pauses import Pauses
 from mailstack.queue.queue import MailQueue, QueuedContent
 from mailstack.queue.settlement import Settlement, settlement, unreadable
 from mailstack.queue.settler import TROUBLE, Settler
@@ -31,8 +32,6 @@ from mailstack.queue.upkeep import HORIZON, Upkeep
 
 IDLE = 2.0
 """Seconds that a connection is kept for another message."""
-AHEAD = 50
-"""Rows that are read at once."""
 
 
 class Runner:
@@ -55,7 +54,8 @@ class Runner:
         self.connections = connections
         self._queue = queue
         self._carrier = carrier
-        self._settler = Settler(queue, reporter, journal, screen, self._pause, now, log, counters)
+        self._pauses = Pauses(reactor)
+        self._settler = Settler(queue, reporter, journal, screen, self._pauses.wait, now, log, counters)
         self._screen = screen
         self._reactor = reactor
         self._now = now
@@ -71,7 +71,6 @@ class Runner:
         self._lanes = self._opening = 0
         self._timer: Any = None
         self._ended: list[Deferred[None]] = []
-        self._pauses: set[Deferred[None]] = set()
         self._stopping = self._is_cut = False
         self._upkeep = Upkeep(self, queue, reactor, now, log)
 
@@ -93,8 +92,7 @@ class Runner:
             self._timer.cancel()
         for known in self._known.values():
             known.wake(len(known.idle))
-        for pause in list(self._pauses):
-            pause.callback(None)
+        self._pauses.end()
         if self._lanes:
             ended: Deferred[None] = Deferred()
             self._ended.append(ended)
@@ -103,11 +101,22 @@ class Runner:
             if cut.active():
                 cut.cancel()
 
-    def arrived(self, destination: str, due: float) -> None:
+    def arrived(self, destination: str, due: float, waiting: Waiting | None = None) -> None:
         """Implements `queue.Hears`."""
-        if self._stopping or due > self._now() + HORIZON:
+        now = self._now()
+        if self._stopping or due > now + HORIZON:
             return
         known = self._destination(destination)
+        if waiting is not None and due <= now and known.takes_at_once and not self._in_flight.has(waiting):
+            self._in_flight.add(waiting)
+            known.ready.append(waiting)
+            self._serve(known, now)
+            return
+        if waiting is None and self._in_flight.to(destination):
+            self._obstructed.add(destination)  # it may be of one of these, which nobody reads before it has landed
+        self._due(known, due)
+
+    def _due(self, known: Destination, due: float) -> None:
         if known.failing is not None and not known.lanes:
             due = max(due, known.failing.until)
         self._plan(known, due)
@@ -291,12 +300,12 @@ class Runner:
         """It is not in flight any more: what waited for that is looked at again."""
         self._in_flight.discard(waiting)
         obstructed, self._obstructed = self._obstructed, set()
-        for name in obstructed:
-            self.arrived(name, self._now())
+        for name in obstructed if not self._stopping else ():
+            self._due(self._destination(name), self._now())
 
     async def _take(self, known: Destination) -> Waiting | None:
         """The next row to send, None if nothing is due."""
-        if not known.ready:
+        if not known.ready and (known.refills is not None or known.due <= self._now()):
             await self._refill(known)
         if not known.ready:
             return None
@@ -318,7 +327,7 @@ class Runner:
         known.due = float("inf")  # what comes meanwhile sets it again
         before = self._changes
         try:
-            found, due = await self._queue.due(known.name, AHEAD, self._in_flight.to(known.name))
+            found, due = await self._queue.due(known.name, AT_ONCE, self._in_flight.to(known.name))
             if before != self._changes:
                 found, due = [], self._now()
             known.ready.extend(self._in_flight.free(found))
@@ -367,7 +376,7 @@ class Runner:
         now, before = self._now(), self._changes
         at = max(now, known.next_free)
         known.next_free = at + 60.0 / rate
-        if at > now and not await self._pause(at - now):
+        if at > now and not await self._pauses.wait(at - now):
             return False
         if before == self._changes:
             return True
@@ -375,21 +384,6 @@ class Runner:
             return await self._queue.ask(lambda database: database.row(waiting.item.id, known.name)) == waiting
         except apsw.Error:
             return False  # it is read again
-
-    async def _pause(self, seconds: float) -> bool:
-        """So long, or until it stops; returns whether it goes on."""
-        if self._stopping:
-            return False
-        over: Deferred[None] = Deferred()
-        self._pauses.add(over)
-        timer = self._reactor.callLater(seconds, over.callback, None)
-        try:
-            await over
-        finally:
-            self._pauses.discard(over)
-            if timer.active():
-                timer.cancel()
-        return not self._stopping
 
     # --- one attempt
 
