@@ -216,7 +216,7 @@ class ImapTap(Tap):
             return Unit(octets, ends=self._ends(line))
         if last[:1] == b"+" and last[:3] != b"+OK":
             self._note_response(line)
-            return Unit(octets)
+            return Unit(octets, ends=self._ends(line))  # none has a literal, but a client may send one
         stage, tag = self.note(line)
         return Unit(octets, stage, tag, self._ends(line))
 

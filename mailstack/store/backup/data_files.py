@@ -45,6 +45,8 @@ DATA_FILES: tuple[DataFile, ...] = (
     DataFile("*.tmp", Kept.NOT, "a file that is being written"),
     DataFile("tls", Kept.NOT, "the development mode's certificate, made again when it is not there"),
     DataFile("dev.json", Kept.NOT, "where the development mode listens"),
+    DataFile("run", Kept.NOT, "which processes run, and where they listen"),
+    DataFile("acme", Kept.NOT, "certificates by ACME, gotten again when they are not there"),
     DataFile("lost+found", Kept.NOT, "the file system's"),
 )
 
