@@ -133,3 +133,29 @@ def test_what_waits_is_bounded(database: JournalDatabase) -> None:
     stuck.callback(None)
     time.advance(FLUSH)
     assert "journal does not keep up" in log.whats("warning")
+
+
+@pytest.mark.parametrize(
+    ("find", "index"),
+    [
+        (lambda database: database.of_message("<1@example.org>"), "event_message_id"),
+        (lambda database: database.of_recipient("bob@example.net"), "event_recipient"),
+        (lambda database: database.of_journey("q1"), "event_queue_id"),
+    ],
+)
+def test_no_question_reads_all_of_it(
+    database: JournalDatabase, find: Callable[[JournalDatabase], object], index: str
+) -> None:
+    asked: list[tuple[str, Any]] = []
+
+    class Asked:
+        def execute(self, statement: str, values: Any) -> list[Any]:
+            asked.append((statement, values))
+            return []
+
+    connection, database._connection = database._connection, Asked()  # type: ignore[assignment]
+    find(database)
+    database._connection = connection
+    plans = [row[3] for each in asked for row in connection.execute(f"EXPLAIN QUERY PLAN {each[0]}", each[1])]
+    assert any(index in plan for plan in plans), plans
+    assert not any(plan.startswith("SCAN event") for plan in plans), plans
